@@ -1,0 +1,1 @@
+"""Lightning data modules: images for growing zoos, vectors for training meta-models."""

@@ -1,0 +1,177 @@
+"""Composition: a verb's YAML, one option of each group, an experiment, and the command line, in this order.
+
+    metanet VERB group=option key=value part.key=value experiment=x
+
+Everything is merged before any interpolation is resolved. A key that no YAML knows is refused with
+the nearest one that is known; values must have the type of what they replace.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
+
+from metanet.cli.config_files import config_root, options
+from metanet.errors import MetanetError, did_you_mean
+from metanet.plugins import is_path
+
+Config = dict[str, Any]
+
+# Keys that are free text: neither split at commas nor parsed as YAML.
+TEXT_KEYS = frozenset({"where"})
+# Groups whose further keys are checked by the class that takes them, not by the YAML.
+CHECKED_BY_CLASS = frozenset({"trainer"})
+
+
+def split_values(text: str) -> list[str]:
+    """``a,b`` -> two values; commas within brackets, braces and quotes stay: ``[a,b]`` is one."""
+    parts, depth, quote, current = [], 0, "", ""
+    for letter in text:
+        if quote:
+            quote = "" if letter == quote else quote
+        elif letter in "\"'":
+            quote = letter
+        elif letter in "[{(":
+            depth += 1
+        elif letter in ")}]":
+            depth -= 1
+        elif letter == "," and depth == 0:
+            parts.append(current)
+            current = ""
+            continue
+        current += letter
+    return [*parts, current]
+
+
+def parse_overrides(arguments: Iterable[str]) -> dict[str, list[str]]:
+    """``key=value`` words -> values of each key, more than one where a grid is asked for."""
+    overrides: dict[str, list[str]] = {}
+    for word in arguments:
+        key, equals, value = word.partition("=")
+        if not equals or not re.fullmatch(r"[A-Za-z_][\w.]*", key):
+            raise MetanetError(f"'{word}' is not understood; give key=value, and --help to see the keys")
+        overrides[key] = [value] if key in TEXT_KEYS else split_values(value)
+    return overrides
+
+
+def grid(overrides: dict[str, list[str]]) -> list[dict[str, str]]:
+    """All combinations of the values, the last key fastest."""
+    return [dict(zip(overrides, values, strict=True)) for values in itertools.product(*overrides.values())]
+
+
+def compose(verb: str, overrides: dict[str, str]) -> Config:
+    """The configuration of one run as plain values, interpolations resolved."""
+    base = _load(config_root() / f"{verb}.yaml")
+    groups: dict[str, str] = base.pop("defaults", {})
+    overrides = dict(overrides)
+    experiment: Config = {}
+    if "experiment" in overrides:
+        experiment = _load_option("experiment", overrides.pop("experiment"))
+        for group, option in experiment.pop("defaults", {}).items():
+            if group not in groups:
+                raise MetanetError(f"the experiment names a group '{group}' that {verb} has not{did_you_mean(group, groups)}")
+            groups[group] = option
+    groups |= {group: overrides.pop(group) for group in list(groups) if group in overrides}
+    config: Config = {group: _load_option(group, option) for group, option in groups.items()}
+    for key, value in _leaves(base):
+        _set(config, key, value)
+    given = dict(_leaves(experiment)) | {key: text if key in TEXT_KEYS else _parse(key, text) for key, text in overrides.items()}
+    for key, value in given.items():
+        _check_key(config, verb, key, value)
+        _set(config, key, value)
+    try:
+        return OmegaConf.to_container(OmegaConf.create(config), resolve=True)  # type: ignore[return-value]
+    except OmegaConfBaseException as error:
+        raise MetanetError(f"the configuration cannot be resolved: {str(error).splitlines()[0]}") from None
+
+
+def required(config: Config, key: str, example: str) -> Any:
+    """A value that has no default; an error with an example where it is missing."""
+    if config.get(key) in (None, "???", [], ""):
+        raise MetanetError(f"{key}= is needed, for example {example}")
+    return config[key]
+
+
+def _load(path: Path) -> Config:
+    """A YAML mapping as plain values; interpolations stay text."""
+    try:
+        config = OmegaConf.load(path)
+    except (OSError, YAMLError) as error:
+        raise MetanetError(f"config '{path}' cannot be read: {str(error).splitlines()[0]}") from None
+    if not isinstance(config, DictConfig):
+        raise MetanetError(f"config '{path}' is no mapping of keys to values")
+    return OmegaConf.to_container(config, resolve=False)  # type: ignore[return-value]
+
+
+def _load_option(group: str, option: str) -> Config:
+    if is_path(option):
+        return {"name": option}
+    if option.endswith((".yaml", ".yml")):
+        return _load(Path(option).expanduser())
+    path = config_root() / group / f"{option}.yaml"
+    if not path.exists():
+        raise MetanetError(f"no {group} '{option}'{did_you_mean(option, options(group))}")
+    return _load(path)
+
+
+def _leaves(config: Config, prefix: str = "") -> list[tuple[str, Any]]:
+    """Dotted keys and the values that are no mappings."""
+    leaves: list[tuple[str, Any]] = []
+    for key, value in config.items():
+        if isinstance(value, dict) and value:
+            leaves += _leaves(value, f"{prefix}{key}.")
+        else:
+            leaves.append((f"{prefix}{key}", value))
+    return leaves
+
+
+def _parse(key: str, text: str) -> Any:
+    try:
+        parsed = OmegaConf.to_container(OmegaConf.from_dotlist([f"value={text}"]), resolve=False)
+    except (YAMLError, OmegaConfBaseException) as error:
+        raise MetanetError(f"{key}={text} is no YAML value: {str(error).splitlines()[0]}") from None
+    return parsed["value"]  # type: ignore[index, call-overload]
+
+
+def _set(config: Config, key: str, value: Any) -> None:
+    *parents, leaf = key.split(".")
+    for parent in parents:
+        if not isinstance(config.get(parent), dict):
+            config[parent] = {}  # a distribution that was a value becomes a mapping
+        config = config[parent]
+    config[leaf] = value
+
+
+def _check_key(config: Config, verb: str, key: str, value: Any) -> None:
+    """Refuse a key that is not there, and a value of another type than it has."""
+    parts = key.split(".")
+    group = config.get(parts[0])
+    by_class = parts[0] in CHECKED_BY_CLASS or (isinstance(group, dict) and is_path(str(group.get("name", ""))))
+    node: Any = config
+    for depth, part in enumerate(parts):
+        if not isinstance(node, dict) or "hyperparameters" in parts[:depth]:
+            return  # within a distribution; the recipe checks it
+        if part not in node:
+            if by_class and depth == 1:
+                return
+            where = ".".join(parts[:depth])
+            known = [f"{where}.{k}" if where else str(k) for k in node] + ([] if where else ["experiment"])
+            raise MetanetError(f"{verb} has no key '{key}'{did_you_mean(key, known)}")
+        node = node[part]
+    _check_type(key, node, value)
+
+
+def _check_type(key: str, old: Any, new: Any) -> None:
+    words = {bool: "true or false", int: "a whole number", float: "a number"}
+    if type(old) not in words or new is None or (isinstance(new, str) and new.startswith("${")):
+        return
+    fits = isinstance(new, int | float) if isinstance(old, float) else isinstance(new, type(old))
+    if not fits or isinstance(new, bool) != isinstance(old, bool):
+        raise MetanetError(f"{key}={new} is not {words[type(old)]}; the default is {old}")

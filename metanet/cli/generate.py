@@ -1,0 +1,86 @@
+"""``metanet generate``: grow a zoo."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from metanet.cli.compose import required
+from metanet.cli.terminal import generation_bar
+from metanet.generation.recipes import create_recipe
+from metanet.generation.runner import generate
+from metanet.runs.folder import Run
+from metanet.runs.tracking import track
+from metanet.zoo.store import Zoo, progress, read_header
+
+
+def run(config: dict[str, Any]) -> None:
+    """Grow or complete the zoo, and say what is there."""
+    out = Path(required(config, "out", "out=zoos/digits")).expanduser()
+    zoo = grow(config, out)
+    describe(zoo)
+    tracking = config["tracking"]
+    if tracking.get("name") != "none":
+        record = Run(out / "run")
+        record.write_config(config)
+        last = zoo.view().frame
+        track(
+            tracking,
+            record,
+            config,
+            {"networks": len(zoo.networks), "test_accuracy_mean": float(last["test_accuracy"].mean())},
+            "generate",
+        )
+    print(f"zoo: {out}")
+
+
+def grow(config: dict[str, Any], out: Path) -> Zoo:
+    """Call the runner with a composed config; Ctrl-C keeps the groups that are done and says how to go on."""
+    data, trainer = config["data"], config["trainer"]
+    recipe = create_recipe(**config["recipe"])
+    finished = (out / "zoo.json").exists() and read_header(out)["status"] == "complete"
+    began = time.perf_counter()
+    try:
+        with generation_bar() as report:
+            zoo = generate(
+                recipe,
+                data["name"],
+                n=config["n"],
+                out=out,
+                seed=config["seed"],
+                root=data["root"],
+                train_limit=data["train_limit"],
+                converged=data["converged"],
+                group_size=config["group_size"],
+                workers=config["threads"],
+                trainer=trainer,
+                on_progress=report,
+            )
+    except KeyboardInterrupt:
+        if not (out / "zoo.json").exists():
+            raise
+        done, total = progress(out, read_header(out))
+        print(
+            f"metanet: interrupted: {done} of {total} groups of '{out}' are kept; give the same command again to go on",
+            file=sys.stderr,
+        )
+        sys.exit(130)
+    if finished:
+        print(f"{out} was finished before and is used as it is")
+    else:
+        print(f"grew {len(zoo.networks)} networks in {time.perf_counter() - began:.0f} s")
+    return zoo
+
+
+def describe(zoo: Zoo) -> None:
+    """One paragraph about a zoo's last snapshots."""
+    view = zoo.view()
+    accuracy = view.frame["test_accuracy"]
+    status = zoo.networks["status"].value_counts().to_dict()
+    print(
+        f"{len(zoo.networks)} networks ({', '.join(f'{v} {k}' for k, v in status.items())}), {len(zoo.snapshots)} snapshots; "
+        f"test accuracy: mean {accuracy.mean():.3f}, "
+        f"{(accuracy < 0.2).mean():.0%} below 0.2, {(accuracy > 0.8).mean():.0%} above 0.8"
+    )

@@ -1,0 +1,103 @@
+"""``metanet inspect``: what a zoo, a run or a checkpoint holds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from metanet.cli.compose import required
+from metanet.cli.generate import describe
+from metanet.cli.terminal import print_table
+from metanet.errors import MetanetError
+from metanet.representations.statistics import STATISTICS, segment_statistics
+from metanet.runs.folder import read_metrics
+from metanet.zoo.layout import Layout
+from metanet.zoo.store import open_zoo, progress, read_header
+
+
+def run(config: dict[str, Any]) -> None:
+    """Tell zoo from run from checkpoint, and describe it."""
+    path = Path(required(config, "path", "metanet inspect zoos/digits")).expanduser()
+    if not path.exists():
+        raise MetanetError(f"no file or folder '{path}'")
+    if path.is_file():
+        print_table(describe_checkpoint(path), str(path))
+    elif (path / "zoo.json").exists():
+        _inspect_zoo(path)
+    elif (path / "metrics.json").exists():
+        metrics = read_metrics(path)
+        print_table(
+            pd.DataFrame({"metric": list(metrics), "value": ["-" if v is None else v for v in metrics.values()]}), str(path)
+        )
+    elif (path / "leaderboard.csv").exists():
+        print_table(pd.read_csv(path / "leaderboard.csv"), str(path))
+    else:
+        raise MetanetError(f"'{path}' is no zoo (zoo.json) and no run (metrics.json, leaderboard.csv)")
+
+
+def _inspect_zoo(path: Path) -> None:
+    header = read_header(path)
+    done, total = progress(path, header)
+    print(f"{path}: {header['recipe']['name']} on {header['data']['name']}, seed {header['seed']}, {done} of {total} groups done")
+    for layout_id, tensors in header["layouts"].items():
+        layout = Layout.from_json(tensors)
+        print(f"layout {layout_id}: {layout.size:,} values in {len(layout.tensors)} tensors, layers {', '.join(layout.layers)}")
+    if header["status"] != "complete":
+        print("unfinished: give the generate command that began it again to go on")
+        return
+    zoo = open_zoo(path)
+    describe(zoo)
+    frame = zoo.view(epoch="all").frame
+    by_epoch = frame.groupby("epoch")[["train_accuracy", "test_accuracy", "test_loss"]].mean().reset_index()
+    print_table(by_epoch.assign(networks=frame.groupby("epoch").size().to_numpy()), "mean by epoch")
+    rows = []
+    for column in (str(c) for c in zoo.networks if str(c).startswith("hp.")):
+        values = zoo.networks[column]
+        numeric = pd.api.types.is_numeric_dtype(values) and values.nunique() > 6
+        text = f"{values.min():.3g} to {values.max():.3g}" if numeric else ", ".join(map(str, sorted(values.unique())))
+        rows.append({"hyperparameter": column, "values": text})
+    print_table(pd.DataFrame(rows))
+
+
+def describe_checkpoint(path: Path) -> pd.DataFrame:
+    """Statistics of each tensor of a state_dict (.safetensors, or a .pt that holds tensors alone).
+
+    Columns: tensor, shape, values and the seven statistics.
+    """
+    tensors = read_checkpoint(path)
+    arrays = {name: np.asarray(value, np.float32).reshape(1, -1) for name, value in tensors.items() if np.size(value)}
+    if not arrays:
+        raise MetanetError(f"'{path}' holds no tensor of numbers")
+    rows = [
+        {"tensor": name, "shape": "x".join(map(str, np.shape(tensors[name]))) or "1", "values": array.size}
+        | dict(zip(STATISTICS, segment_statistics(array, [(0, array.shape[1])])[0], strict=True))
+        for name, array in arrays.items()
+    ]
+    return pd.DataFrame(rows)
+
+
+def read_checkpoint(path: Path) -> dict[str, np.ndarray]:
+    """Named float tensors of a checkpoint; nothing but tensors is ever unpickled."""
+    state: Any
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            state = load_file(path)
+        else:
+            import torch
+
+            state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # each format has its own errors; all mean the same to the reader
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise MetanetError(
+            f"'{path}' is no checkpoint that can be read safely (.safetensors or a state_dict): {reason}"
+        ) from None
+    if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):
+        state = state["state_dict"]
+    if not isinstance(state, dict):
+        raise MetanetError(f"'{path}' holds a {type(state).__name__}, not a state_dict")
+    return {str(k): v.float().numpy() for k, v in state.items() if hasattr(v, "is_floating_point") and v.is_floating_point()}

@@ -1,0 +1,167 @@
+"""The command line: ``metanet VERB group=option key=value ...``.
+
+Heavy libraries are imported by the verb that needs them, so that ``--help`` answers at once.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import re
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from metanet import __version__
+from metanet.cli.config_files import config_root, options
+from metanet.errors import MetanetError, did_you_mean
+
+
+@dataclass(frozen=True)
+class Verb:
+    """One command: its module in ``metanet.cli``, and the key that words without ``=`` fill."""
+
+    module: str
+    summary: str
+    positional: str | None = None
+    grid: bool = False
+
+
+VERBS = {
+    "quickstart": Verb("quickstart", "from handwritten digits to a leaderboard and figures, in minutes"),
+    "generate": Verb("generate", "grow a zoo of small networks"),
+    "inspect": Verb("inspect_path", "what a zoo, a run or a checkpoint holds", positional="path"),
+    "train": Verb("train", "train meta-models on a zoo and score them", grid=True),
+    "evaluate": Verb("evaluate", "apply a fitted meta-model to other zoos"),
+    "compare": Verb("compare", "the leaderboard of run folders", positional="runs"),
+}
+
+OVERVIEW = """metanet {version}: meta-models on the raw weights of trained networks
+
+  metanet VERB [group=option] [key=value] ...
+
+{verbs}
+
+Start with:          metanet quickstart
+Keys of a verb:      metanet train --help
+Composed config:     metanet train zoo=zoos/digits --cfg
+Parts of a group:    model=gbm model.num_leaves=15
+A grid of runs:      model=gbm,dnn seed=0,1,2        ([a,b] is one value with members)
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; the exit code is 0, 2 for a mistake that can be mended, 130 after Ctrl-C."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        return _dispatch(words)
+    except MetanetError as error:
+        print(f"metanet: error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("metanet: interrupted; what was finished is kept, and the same command goes on from there", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+
+
+def _dispatch(words: list[str]) -> int:
+    if words and words[0] == "--version":
+        print(f"metanet {__version__}")
+        return 0
+    if not words or words[0] in ("-h", "--help", "help"):
+        print(overview())
+        return 0
+    name, *rest = words
+    if name not in VERBS:
+        raise MetanetError(f"no verb '{name}'{did_you_mean(name, VERBS)}")
+    verb = VERBS[name]
+    if "--help" in rest or "-h" in rest:
+        print(verb_help(name))
+        return 0
+    show = "--cfg" in rest
+    rest = [word for word in rest if word != "--cfg"]
+    if flags := [word for word in rest if word.startswith("-")]:
+        raise MetanetError(f"no flag '{flags[0]}'{did_you_mean(flags[0], ['--help', '--cfg', '--version'])}")
+
+    from metanet.cli.compose import compose, grid, parse_overrides
+
+    loose = [word for word in rest if not re.match(r"[A-Za-z_][\w.]*=", word)]
+    overrides = parse_overrides(word for word in rest if word not in loose)
+    if loose:
+        if verb.positional is None:
+            raise MetanetError(f"'{loose[0]}' is not understood; give key=value, and {name} --help shows the keys")
+        overrides[verb.positional] = ["[" + ",".join(f"'{w}'" for w in loose) + "]" if verb.positional == "runs" else loose[0]]
+    combinations = grid(overrides)
+    if len(combinations) > 1 and not verb.grid:
+        key = next(k for k, v in overrides.items() if len(v) > 1)
+        raise MetanetError(f"{name} takes one value of {key}, not {','.join(overrides[key])}; [a,b] is one value with members")
+    configs = [compose(name, combination) for combination in combinations]
+    if show:
+        from omegaconf import OmegaConf
+
+        print("---\n".join(OmegaConf.to_yaml(OmegaConf.create(config)) for config in configs), end="")
+        return 0
+    threads = set_threads(configs[0].get("threads"))
+    module = importlib.import_module(f"metanet.cli.{verb.module}")
+    varied = [key for key, values in overrides.items() if len(values) > 1]
+    for config in configs:
+        if "threads" in config:
+            config["threads"] = threads
+    module.run(configs, varied) if verb.grid else module.run(configs[0])
+    return 0
+
+
+def set_threads(threads: object) -> int:
+    """Give torch, LightGBM and BLAS the same number of threads; must come before they are imported."""
+    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if threads is not None:
+        if not isinstance(threads, int) or isinstance(threads, bool) or threads < 1:
+            raise MetanetError(f"threads={threads}: give a whole number from 1 up")
+        count = threads
+    for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+        os.environ[variable] = str(count)
+    return count
+
+
+def overview() -> str:
+    """What ``metanet --help`` prints."""
+    verbs = "\n".join(f"  {name:<12}{verb.summary}" for name, verb in VERBS.items())
+    return OVERVIEW.format(version=__version__, verbs=verbs).rstrip()
+
+
+def verb_help(name: str) -> str:
+    """Help of one verb, read off the comments of its YAML, so that it cannot fall behind."""
+    lines = (config_root() / f"{name}.yaml").read_text().splitlines()
+    head = list(_comments(lines))
+    examples = [line.removeprefix("example: ") for line in head if line.startswith("example: ")]
+    text = [f"metanet {name}: " + "\n".join(line for line in head if not line.startswith("example: ")), "", "Examples:"]
+    text += [f"  {example}" for example in examples]
+    section, groups, keys = "", [], []
+    for line in lines:
+        match = re.match(r"( *)(\w+):([^#]*)(#.*)?$", line)
+        if not match:
+            continue
+        indent, key, value, comment = len(match[1]), match[2], match[3].strip(), (match[4] or "").lstrip("# ")
+        if not indent:
+            section = key
+        if not value:
+            continue
+        if section == "defaults" and indent:
+            groups.append(f"  {key + '=' + value:<28}{comment}: {', '.join(options(key))}")
+        else:
+            full = f"{section}.{key}" if indent else key
+            shown = "(needed)" if value == "???" else "" if value == "null" else value
+            keys.append(f"  {full + '=' + shown:<28}{comment}")
+    text += ["", "Groups (group=option; parts by dots, group.key=value):", *groups] if groups else []
+    return "\n".join([*text, "", "Keys and defaults:", *keys])
+
+
+def _comments(lines: list[str]) -> list[str]:
+    head = []
+    for line in lines:
+        if not line.startswith("#"):
+            break
+        head.append(line.lstrip("# "))
+    return head

@@ -1,0 +1,85 @@
+"""``metanet quickstart``: from handwritten digits to a leaderboard of meta-models."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+from metanet.cli.compose import compose
+from metanet.cli.generate import describe, grow
+from metanet.cli.terminal import print_leaderboard, print_run, step_bar
+from metanet.cli.train import Fitter, print_floors, run_name
+from metanet.plots.style import new_axes, save
+from metanet.plots.zoo import accuracy_histogram, bias_range_scatter, bias_ranges, train_against_test
+from metanet.runs.folder import Run
+from metanet.runs.leaderboard import leaderboard
+from metanet.zoo.store import Zoo
+
+
+def run(config: dict[str, Any]) -> None:
+    """Grow the zoo, train all estimators on all inputs, draw and print."""
+    began = time.perf_counter()
+    record = Run(config["out"])
+    zoo_folder = record.folder / "zoo"
+    print(f"1/3  growing a zoo of {config['n']} networks on {config['data']['name']} -> {zoo_folder}")
+    zoo = grow(config, zoo_folder)
+    describe(zoo)
+    print(f"2/3  training {len(config['models'])} estimators on {len(config['features'])} inputs")
+    rows, configs = [], _fits(config, zoo_folder, record.folder)
+    fitter = Fitter()
+    with step_bar("fitting", len(configs)) as begin:
+        for fit in configs:
+            begin(f"{fit['model']['name']} on {fit['features']}")
+            rows.append(fitter.fit(fit, Path(fit["out"])) | {"run": fit["out"]})
+    table = leaderboard(rows)
+    table.to_csv(record.folder / "leaderboard.csv", index=False)
+    record.write_config(config)
+    print_leaderboard(table)
+    print_floors(rows)
+    print("3/3  drawing figures")
+    draw_zoo(zoo, record)
+    best = table.iloc[0]
+    print(f"""
+done in {time.perf_counter() - began:.0f} s. Look at {record.folder / "figures"} and {Path(str(best["run"])) / "figures"}
+
+What to try next
+  metanet inspect {zoo_folder}
+  metanet train zoo={zoo_folder} model=gbm,dnn features=stats target=hp.optimizer
+  metanet train zoo={zoo_folder} model=gbm features=stats+norms_l2 seed=0,1,2
+  metanet compare {record.folder / "runs"} where='features == "stats"'
+  metanet generate --help""")
+    print_run(record.folder)
+
+
+def _fits(config: dict[str, Any], zoo: Path, out: Path) -> list[dict[str, Any]]:
+    fits = []
+    for model in config["models"]:
+        # the constant reads nothing, so it is the same on every input
+        for features in config["features"][:1] if model == "constant" else config["features"]:
+            fit = compose("train", {"model": model, "zoo": str(zoo), "features": features, "target": config["target"]})
+            fit["split"] |= config["split"]
+            fit |= {
+                "seed": config["seed"],
+                "threads": config["threads"],
+                "tracking": config["tracking"],
+                "trainer": config["trainer"],
+            }
+            fit["out"] = str(out / "runs" / run_name(fit, []))
+            fits.append(fit)
+    return fits
+
+
+def draw_zoo(zoo: Zoo, record: Run) -> None:
+    """Accuracy histogram, train against test, and the bias ranges of Adam and RMSprop beside SGD."""
+    view = zoo.view()
+    figure, axes = new_axes(2)
+    accuracy_histogram(view.frame, axes[0], zoo.data.get("chance"))
+    train_against_test(view.frame, axes[1])
+    save(figure, record.figures / "accuracies.png")
+    ranges = bias_ranges(view)
+    sgd = ranges["optimizer"] == "sgd"
+    figure, axes = new_axes(2)
+    for ax, part, title in ((axes[0], ranges[~sgd], "Adam and RMSprop"), (axes[1], ranges[sgd], "SGD")):
+        bias_range_scatter(part, ax).set_title(title)
+    save(figure, record.figures / "bias_ranges.png")

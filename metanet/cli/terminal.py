@@ -1,0 +1,111 @@
+"""What the verbs print: progress bars on stderr (none when it is no terminal), tables on stdout."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pandas as pd
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+
+@contextmanager
+def generation_bar() -> Iterator[Callable[..., None]]:
+    """A bar over the training images of all networks, with rate, groups and time left."""
+    console = Console(stderr=True)
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.percentage:>3.0f}%  {task.fields[groups]}  {task.fields[rate]}"),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+        task = bar.add_task("growing", total=None, groups="", rate="")
+
+        def report(progress) -> None:  # type: ignore[no-untyped-def]
+            speed = bar.tasks[0].speed
+            bar.update(
+                task,
+                completed=progress.done,
+                total=progress.total,
+                groups=f"groups {progress.groups_done}/{progress.groups}",
+                rate=f"{speed / 1e3:,.0f}k net-images/s" if speed else "",
+            )
+
+        yield report
+
+
+@contextmanager
+def step_bar(title: str, total: int) -> Iterator[Callable[[str], None]]:
+    """A bar over fits; call it with the name of the fit that begins."""
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console, disable=not console.is_terminal or total < 2) as bar:
+        task = bar.add_task(title, total=total)
+        begun = -1
+
+        def begin(name: str) -> None:
+            nonlocal begun
+            begun += 1
+            bar.update(task, description=f"{title}: {name}", completed=begun)
+
+        yield begin
+        bar.update(task, completed=total)
+
+
+def print_table(table: pd.DataFrame, title: str = "") -> None:
+    """A frame as a terminal table, numbers to three digits."""
+    shown = Table(title=title or None, title_justify="left")
+    for column in table:
+        numeric = pd.api.types.is_numeric_dtype(table[column])
+        shown.add_column(str(column), justify="right" if numeric else "left", no_wrap=True)
+    for row in table.itertuples(index=False):
+        shown.add_row(*(_cell(value) for value in row))
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=200)
+    console.print(shown)
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, float):
+        return "-" if pd.isna(value) else f"{value:.3f}"
+    return str(value)
+
+
+def print_leaderboard(table: pd.DataFrame) -> None:
+    """The leaderboard, one table a target; intervals side by side, fewer columns than the CSV has."""
+    for target, rows in table.groupby("target", sort=False):
+        print_table(_leaderboard_columns(rows.dropna(axis=1, how="all")), f"target: {target}")
+
+
+def _leaderboard_columns(table: pd.DataFrame) -> pd.DataFrame:
+    shown = table[["model", "features", "access"]].copy()
+    for column in ("seed", "zoo"):
+        if column in table and table[column].nunique() > 1:
+            shown[column] = table[column]
+    measure = "r2" if "r2" in table else "accuracy"
+    shown[measure] = table[measure]
+    shown["95 %"] = _intervals(table, measure, ".3f")
+    for column in ("balanced_accuracy", "chance", "mad", "tau", "r2_trained", "r2_beyond_hyper"):
+        if column in table:
+            shown[column] = table[column]
+    if f"{measure}_minus_hyper_low" in table:
+        shown[f"{measure} - floor"] = _intervals(table, f"{measure}_minus_hyper", "+.3f")
+    shown["seconds"] = table["seconds"].map("{:.1f}".format)
+    return shown
+
+
+def _intervals(table: pd.DataFrame, name: str, form: str) -> list[str]:
+    ends = zip(table[f"{name}_low"], table[f"{name}_high"], strict=True)
+    return ["-" if pd.isna(low) else f"{low:{form}} to {high:{form}}" for low, high in ends]
+
+
+def print_run(folder: Path) -> None:
+    """The last line of every verb that makes a run."""
+    print(f"run: {folder}")

@@ -1,0 +1,23 @@
+"""The one error that users see: what was given, what was expected, how to mend it."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class MetanetError(Exception):
+    """A mistake that the person at the keyboard can mend.
+
+    The command line prints the message in one line and exits with code 2; nothing that was
+    committed before is lost.
+    """
+
+
+def did_you_mean(given: str, options: Iterable[str]) -> str:
+    """``"; did you mean 'x'?"`` for the option nearest to ``given``, else the list of options."""
+    names = sorted({str(option) for option in options})
+    near = difflib.get_close_matches(str(given), names, n=1, cutoff=0.5)
+    if near:
+        return f"; did you mean '{near[0]}'?"
+    return f"; choose from: {', '.join(names)}" if names else ""

@@ -1,0 +1,1 @@
+"""Evaluation: metrics, floors, the train-validation-test protocol, transfer."""

@@ -1,0 +1,93 @@
+"""Metrics of predictions, their ceilings and their bootstrap intervals. Resampling is over networks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from scipy.stats import kendalltau
+from sklearn.metrics import balanced_accuracy_score
+
+BOOTSTRAP_ROUNDS = 1000
+BOOTSTRAP_TAU_ROUNDS = 200
+
+
+def r2(true: np.ndarray, predicted: np.ndarray) -> float:
+    """1 - residual sum of squares / total sum of squares; nan for a constant target."""
+    total = np.sum((true - true.mean()) ** 2)
+    return float(1 - np.sum((true - predicted) ** 2) / total) if total > 0 else float("nan")
+
+
+def tau(true: np.ndarray, predicted: np.ndarray) -> float:
+    """Kendall's tau-b; 0 for a constant prediction, which ranks nothing."""
+    if len(true) < 2 or np.ptp(true) == 0:
+        return float("nan")
+    return 0.0 if np.ptp(predicted) == 0 else float(kendalltau(true, predicted).statistic)
+
+
+def regression_metrics(true: np.ndarray, predicted: np.ndarray) -> dict[str, float]:
+    """r2, mse, mad (mean absolute deviation) and tau (Kendall b) of N predictions."""
+    error = predicted - true
+    return {
+        "r2": r2(true, predicted),
+        "mse": float(np.mean(error**2)),
+        "mad": float(np.mean(np.abs(error))),
+        "tau": tau(true, predicted),
+    }
+
+
+def classification_metrics(true: np.ndarray, predicted: np.ndarray) -> dict[str, float]:
+    """accuracy, balanced_accuracy (mean recall of the classes present) and chance (share of the commonest class)."""
+    _, counts = np.unique(true, return_counts=True)
+    return {
+        "accuracy": float(np.mean(true == predicted)),
+        "balanced_accuracy": float(balanced_accuracy_score(true, predicted)),
+        "chance": float(counts.max() / counts.sum()),
+    }
+
+
+def tau_ceiling(accuracy: np.ndarray, n_images: int, seed: int = 0, rounds: int = 20) -> float:
+    """Tau of measured accuracies against a second measurement on as many images.
+
+    Accuracies are measured on ``n_images`` images, so two measurements of one network differ; a
+    predictor of the true accuracy cannot be expected to rank better than a binomial re-draw does.
+    """
+    rng = np.random.default_rng(seed)
+    draws = rng.binomial(n_images, np.clip(accuracy, 0, 1), (rounds, len(accuracy))) / n_images
+    return float(np.mean([tau(accuracy, draw) for draw in draws]))
+
+
+def tau_ties(true: np.ndarray) -> float:
+    """Tau-b of a perfect ranking without ties: sqrt(1 - tied pairs / pairs)."""
+    _, counts = np.unique(true, return_counts=True)
+    pairs = len(true) * (len(true) - 1) / 2
+    return float(np.sqrt(1 - np.sum(counts * (counts - 1) / 2) / pairs)) if pairs else float("nan")
+
+
+def trained(accuracy: np.ndarray, chance: float, n_images: int) -> np.ndarray:
+    """Networks above the mode of failed ones: accuracy > chance + 3 standard errors; shape (N,) of bool."""
+    return accuracy > chance + 3 * np.sqrt(chance * (1 - chance) / n_images)
+
+
+def bootstrap_interval(
+    statistic: Callable[[np.ndarray], float], n: int, rounds: int = BOOTSTRAP_ROUNDS, seed: int = 0
+) -> tuple[float, float]:
+    """95 % percentile interval of a statistic of row indices, rows resampled with replacement."""
+    rng = np.random.default_rng(seed)
+    values = np.array([statistic(rng.integers(0, n, n)) for _ in range(rounds)])
+    values = values[np.isfinite(values)]
+    if not len(values):
+        return float("nan"), float("nan")
+    low, high = np.percentile(values, [2.5, 97.5])
+    return float(low), float(high)
+
+
+def r2_difference_interval(true: np.ndarray, predicted: np.ndarray, other: np.ndarray, seed: int = 0) -> tuple[float, float]:
+    """95 % interval of R2(predicted) - R2(other), both on the same resampled networks; above 0 is "better"."""
+    return bootstrap_interval(lambda rows: r2(true[rows], predicted[rows]) - r2(true[rows], other[rows]), len(true), seed=seed)
+
+
+def r2_beyond(true: np.ndarray, predicted: np.ndarray, floor: np.ndarray) -> float:
+    """Share of what a floor leaves unexplained that the prediction explains: 1 - SSE / SSE(floor)."""
+    left = np.sum((true - floor) ** 2)
+    return float(1 - np.sum((true - predicted) ** 2) / left) if left > 0 else float("nan")

@@ -1,0 +1,174 @@
+"""The protocol: fit on the training part, choose on the validation part, score the test part once.
+
+Every score stands beside two floors on the same split: the best constant, and a GBM on all
+hyperparameters that vary (for a hyperparameter target: on the others and the test accuracy).
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from metanet.errors import MetanetError
+from metanet.evaluation.metrics import (
+    BOOTSTRAP_TAU_ROUNDS,
+    bootstrap_interval,
+    classification_metrics,
+    r2,
+    r2_beyond,
+    r2_difference_interval,
+    regression_metrics,
+    tau,
+    tau_ceiling,
+    tau_ties,
+    trained,
+)
+from metanet.models.base import MetaModel
+from metanet.models.registry import create_model
+from metanet.zoo.split import Split
+from metanet.zoo.view import View
+
+CONSTANT_FLOOR, HYPER_FLOOR = "constant", "hyper"
+
+
+@dataclass(frozen=True)
+class Floors:
+    """Predictions of the floors on the test part, shape (N,) each; ``hyper`` is None where nothing varies."""
+
+    constant: np.ndarray
+    hyper: np.ndarray | None
+
+
+@dataclass(frozen=True)
+class FitResult:
+    """A fitted meta-model and what it scored.
+
+    Attributes:
+        metrics: flat name -> number.
+        predictions: network_id, epoch, part (validation or test), true, predicted, and the floors' columns.
+        truth: the target of the test part, for figures.
+    """
+
+    model: MetaModel
+    metrics: dict[str, Any]
+    predictions: pd.DataFrame
+
+
+def fit_floors(view: View, split: Split, target: str, seed: int = 0, threads: int = 1) -> Floors:
+    """Fit both floors on the training and validation part and predict the test part."""
+    parts = [view.part(split, name) for name in ("train", "validation", "test")]
+    features = "hyper"
+    if target.startswith("hp.") and "test_accuracy" in view.frame and view.frame["test_accuracy"].notna().all():
+        features = "hyper+metrics:test_accuracy"
+    constant = create_model("constant", features="stats_global", seed=seed).fit(parts[0], target, parts[1])
+    try:
+        hyper = create_model("gbm", features=features, seed=seed, threads=threads).fit(parts[0], target, parts[1])
+    except MetanetError:
+        return Floors(constant.predict(parts[2]), None)  # no hyperparameter varies: arrays of one's own
+    return Floors(constant.predict(parts[2]), hyper.predict(parts[2]))
+
+
+def fit_and_score(model: MetaModel, view: View, split: Split, target: str, floors: Floors | None = None) -> FitResult:
+    """Fit a meta-model and score it on the test part, once.
+
+    Args:
+        model: not fitted yet.
+        view: the snapshots to use; ``split`` says which networks are in which part.
+        floors: from :func:`fit_floors` on the same view, split and target; fitted here when None.
+    """
+    train, validation, test = (view.part(split, name) for name in ("train", "validation", "test"))
+    if floors is None:
+        floors = fit_floors(view, split, target, model.seed, model.threads)
+    began = time.perf_counter()
+    model.fit(train, target, validation)
+    seconds = time.perf_counter() - began
+    frames = []
+    if hasattr(model, "validation_output"):
+        frames.append(_prediction_frame(model, validation, model.target.decode(model.validation_output), "validation"))
+    predicted = model.predict(test)
+    frames.append(_prediction_frame(model, test, predicted, "test", floors))
+    metrics = {
+        "model": model.name,
+        "features": model.features if isinstance(model.features, str) else "+".join(model.features),
+        "access": model.access,
+        "target": target,
+        "n_train": len(train) + len(validation),
+        "n_test": len(test),
+        **score(model, test, predicted, floors),
+        "seconds": seconds,
+    }
+    return FitResult(model, metrics, pd.concat(frames, ignore_index=True))
+
+
+def score(model: MetaModel, view: View, predicted: np.ndarray, floors: Floors | None = None) -> dict[str, float]:
+    """All metrics of predictions on a view, with intervals and ceilings; floors where given."""
+    true = model.target.true(view)
+    if model.target.task == "classification":
+        return _score_classes(true, predicted, floors)
+    metrics = regression_metrics(true, predicted)
+    n = len(true)
+    metrics["r2_low"], metrics["r2_high"] = bootstrap_interval(lambda i: r2(true[i], predicted[i]), n)
+    metrics["tau_low"], metrics["tau_high"] = bootstrap_interval(lambda i: tau(true[i], predicted[i]), n, BOOTSTRAP_TAU_ROUNDS)
+    metrics["tau_ties"] = tau_ties(true)
+    data = view.zoo.data
+    if model.target.name == "test_accuracy" and "n_test" in data:
+        metrics["tau_ceiling"] = tau_ceiling(true, data["n_test"])
+        works = trained(true, data["chance"], data["n_test"])
+        metrics["n_trained"] = int(works.sum())
+        if works.sum() > 2:
+            metrics["r2_trained"] = r2(true[works], predicted[works])
+            metrics["tau_trained"] = tau(true[works], predicted[works])
+    if floors is not None:
+        metrics["r2_constant"] = r2(true, floors.constant)
+        if floors.hyper is not None:
+            metrics["r2_hyper"], metrics["tau_hyper"] = r2(true, floors.hyper), tau(true, floors.hyper)
+            metrics["r2_beyond_hyper"] = r2_beyond(true, predicted, floors.hyper)
+            low, high = r2_difference_interval(true, predicted, floors.hyper)
+            metrics["r2_minus_hyper_low"], metrics["r2_minus_hyper_high"] = low, high
+    return metrics
+
+
+def _score_classes(true: np.ndarray, predicted: np.ndarray, floors: Floors | None) -> dict[str, float]:
+    metrics = classification_metrics(true, predicted)
+    right = (true == predicted).astype(float)
+    metrics["accuracy_low"], metrics["accuracy_high"] = bootstrap_interval(lambda i: float(right[i].mean()), len(true))
+    if floors is not None:
+        metrics["accuracy_constant"] = float(np.mean(true == floors.constant))
+        if floors.hyper is not None:
+            other = (true == floors.hyper).astype(float)
+            metrics["accuracy_hyper"] = float(other.mean())
+            low, high = bootstrap_interval(lambda i: float(right[i].mean() - other[i].mean()), len(true))
+            metrics["accuracy_minus_hyper_low"], metrics["accuracy_minus_hyper_high"] = low, high
+    return metrics
+
+
+def evaluate_on(model: MetaModel, view: View) -> FitResult:
+    """Apply a fitted meta-model unchanged to another zoo (transfer; Unterthiner et al. 2020, section 5)."""
+    began = time.perf_counter()
+    predicted = model.predict(view)
+    metrics = {
+        "model": model.name,
+        "features": model.features if isinstance(model.features, str) else "+".join(model.features),
+        "access": model.access,
+        "target": model.target.name,
+        "zoo": view.zoo.name,
+        "n_test": len(view),
+        **score(model, view, predicted),
+        "seconds": time.perf_counter() - began,
+    }
+    return FitResult(model, metrics, _prediction_frame(model, view, predicted, "test"))
+
+
+def _prediction_frame(
+    model: MetaModel, view: View, predicted: np.ndarray, part: str, floors: Floors | None = None
+) -> pd.DataFrame:
+    frame = view.frame[["network_id", "epoch"]].assign(part=part, true=model.target.true(view), predicted=predicted)
+    if floors is not None:
+        frame["constant_floor"] = floors.constant
+        if floors.hyper is not None:
+            frame["hyper_floor"] = floors.hyper
+    return frame

@@ -1,0 +1,1 @@
+"""Growing zoos: recipes, plans, stacked base networks and the runner."""

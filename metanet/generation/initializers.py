@@ -1,0 +1,73 @@
+"""Weight initialisers with Keras' constants, drawn for one network from its own seed.
+
+Glorot and He normal are truncated normals whose standard deviation is corrected for the cut at two
+standard deviations (Keras' 0.87962566); ``truncated_normal`` is not corrected; biases are zero.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from metanet.errors import MetanetError, did_you_mean
+from metanet.zoo.layout import Layout
+
+TRUNCATION_CORRECTION = 0.87962566103423978
+
+
+def _truncated(tensor: Tensor, std: float, generator: torch.Generator) -> None:
+    nn.init.trunc_normal_(tensor, std=std, a=-2 * std, b=2 * std, generator=generator)
+
+
+def _fans(tensor: Tensor) -> tuple[int, int]:
+    receptive = math.prod(tensor.shape[2:])
+    return tensor.shape[1] * receptive, tensor.shape[0] * receptive
+
+
+def _glorot_normal(tensor: Tensor, _std: float, generator: torch.Generator) -> None:
+    fan_in, fan_out = _fans(tensor)
+    _truncated(tensor, math.sqrt(2.0 / (fan_in + fan_out)) / TRUNCATION_CORRECTION, generator)
+
+
+def _he_normal(tensor: Tensor, _std: float, generator: torch.Generator) -> None:
+    _truncated(tensor, math.sqrt(2.0 / _fans(tensor)[0]) / TRUNCATION_CORRECTION, generator)
+
+
+def _orthogonal(tensor: Tensor, _std: float, generator: torch.Generator) -> None:
+    nn.init.orthogonal_(tensor, generator=generator)
+
+
+def _normal(tensor: Tensor, std: float, generator: torch.Generator) -> None:
+    nn.init.normal_(tensor, std=std, generator=generator)
+
+
+INITIALIZERS: dict[str, Callable[[Tensor, float, torch.Generator], None]] = {
+    "glorot_normal": _glorot_normal,
+    "he_normal": _he_normal,
+    "orthogonal": _orthogonal,
+    "normal": _normal,
+    "truncated_normal": _truncated,
+}
+
+
+def initial_weights(layout: Layout, w_init: str, init_std: float, seed: int) -> np.ndarray:
+    """The weight vector of one network before training, float32 of shape (D,).
+
+    Args:
+        layout: kernels are drawn, biases are zero.
+        w_init: a name in :data:`INITIALIZERS`.
+        init_std: standard deviation for ``normal`` and ``truncated_normal``; the others ignore it.
+        seed: of this network alone.
+    """
+    if w_init not in INITIALIZERS:
+        raise MetanetError(f"no initialiser '{w_init}'{did_you_mean(w_init, INITIALIZERS)}")
+    generator = torch.Generator().manual_seed(seed)
+    vector = torch.zeros(layout.size)
+    for spec, tensor in zip(layout.tensors, layout.unflatten(vector).values(), strict=True):
+        if spec.kind == "kernel":
+            INITIALIZERS[w_init](tensor, init_std, generator)
+    return vector.numpy()

@@ -1,0 +1,223 @@
+"""The contract of a meta-model: an estimator from a view of a zoo to a target.
+
+``MetaModel`` is the whole contract: fit, predict, score, save, load. ``MatrixModel`` fulfils it for
+estimators on a matrix of features; such a model is one file with four short methods.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+from abc import ABC, abstractmethod
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+
+from metanet.errors import MetanetError, did_you_mean
+from metanet.models.target import Target
+from metanet.representations.features import FeatureMap
+from metanet.zoo.split import split_networks
+from metanet.zoo.view import View
+
+
+class MetaModel(ABC):
+    """Predicts a column of a zoo's frame from what it reads of each network.
+
+    Args:
+        features: what is read, see :mod:`metanet.representations.features`.
+        seed: of everything random in the fit.
+        threads: of the fit and of the features.
+    """
+
+    name: ClassVar[str]
+    target: Target
+
+    def __init__(self, features: str | list[str] = "stats", seed: int = 0, threads: int = 1) -> None:
+        self.features, self.seed, self.threads = features, seed, threads
+
+    @property
+    @abstractmethod
+    def access(self) -> str:
+        """Access level of what is read: W weights, H hyperparameters, D measurements on real images."""
+
+    @abstractmethod
+    def fit(self, train: View, target: str = "test_accuracy", validation: View | None = None) -> MetaModel:
+        """Learn from ``train``; ``validation`` chooses the length (default: a fifth of the networks of ``train``)."""
+
+    @abstractmethod
+    def output(self, view: View) -> np.ndarray:
+        """Codes (N,) for a regression, class probabilities (N, C) for a classification."""
+
+    @abstractmethod
+    def save(self, folder: str | Path) -> None:
+        """Write the fitted model as plain files (JSON, safetensors, text)."""
+
+    @classmethod
+    @abstractmethod
+    def load(cls, folder: Path, threads: int = 1) -> MetaModel:
+        """Read what :meth:`save` wrote."""
+
+    def predict(self, view: View) -> np.ndarray:
+        """Predictions on the target's scale (log10 for log-uniform hyperparameters), shape (N,)."""
+        return self.target.decode(self.output(view))
+
+    def score(self, view: View) -> dict[str, float]:
+        """Metrics of :mod:`metanet.evaluation.metrics` on a view."""
+        from metanet.evaluation.metrics import classification_metrics, regression_metrics
+
+        metrics = classification_metrics if self.target.task == "classification" else regression_metrics
+        return metrics(self.target.true(view), self.predict(view))
+
+
+class MatrixModel(MetaModel):
+    """A meta-model on a matrix of features (N, F).
+
+    A subclass takes its own settings as keyword arguments and hands the rest to this class; it
+    writes ``fit_matrix``, ``output_matrix``, ``save_estimator`` and ``load_estimator``. With ``refit`` the
+    model that predicts is fitted on training and validation part together, for as long as the
+    validation part found best.
+
+    Attributes:
+        rounds: trees or epochs that the validation part chose; None for estimators without.
+        validation_output: outputs on the validation part, from before the refit.
+        validation_view: that part.
+    """
+
+    standardise: ClassVar[bool] = False
+
+    def __init__(
+        self,
+        features: str | list[str] = "stats",
+        seed: int = 0,
+        threads: int = 1,
+        refit: bool = True,
+        clip: float | None = None,
+    ) -> None:
+        super().__init__(features, seed, threads)
+        self.refit, self.clip = refit, clip
+        self.rounds: int | None = None
+
+    @abstractmethod
+    def fit_matrix(
+        self, x: np.ndarray, y: np.ndarray, validation: tuple[np.ndarray, np.ndarray] | None, rounds: int | None
+    ) -> int | None:
+        """Fit and return the number of rounds.
+
+        Args:
+            x: features (N, F), standardised where the class says so.
+            y: codes (N,), see :meth:`metanet.models.target.Target.encode`.
+            validation: (x, y) to choose the number of rounds with, or None.
+            rounds: the number of rounds, where there is no validation part.
+        """
+
+    @abstractmethod
+    def output_matrix(self, x: np.ndarray) -> np.ndarray:
+        """(N, F) -> codes (N,) or class probabilities (N, C)."""
+
+    @abstractmethod
+    def save_estimator(self, folder: Path) -> None:
+        """Write the estimator's own files."""
+
+    @abstractmethod
+    def load_estimator(self, folder: Path) -> None:
+        """Read them."""
+
+    @property
+    def access(self) -> str:
+        return FeatureMap(self.features).access
+
+    @property
+    def classes(self) -> int:
+        """Number of classes; 0 for a regression."""
+        return len(self.target.classes)
+
+    def fit(self, train: View, target: str = "test_accuracy", validation: View | None = None) -> MatrixModel:
+        if validation is None:
+            split = split_networks(train.network_ids.tolist(), test=0.0, validation=0.2, seed=self.seed)
+            train, validation = train.part(split, "train"), train.part(split, "validation")
+        self.target = Target.of(train, target)
+        self.map = FeatureMap(self.features, self.threads).fit(train, target)
+        x, y = self.map.transform(train), self.target.encode(train)
+        x_validation, y_validation = self.map.transform(validation), self.target.encode(validation)
+        self._fit_scaler(x)
+        self.rounds = self.fit_matrix(self._scale(x), y, (self._scale(x_validation), y_validation), None)
+        self.validation_view, self.validation_output = validation, self.output_matrix(self._scale(x_validation))
+        if self.refit:
+            x = np.concatenate([x, x_validation])
+            self._fit_scaler(x)
+            self.fit_matrix(self._scale(x), np.concatenate([y, y_validation]), None, self.rounds)
+        return self
+
+    def output(self, view: View) -> np.ndarray:
+        return self.output_matrix(self._scale(self.map.transform(view)))
+
+    def _fit_scaler(self, x: np.ndarray) -> None:
+        if self.standardise:
+            self.center = np.nanmean(x, axis=0, dtype=np.float64)
+            spread = np.nanstd(x, axis=0, dtype=np.float64)
+            self.spread = np.where(spread > 0, spread, 1.0)
+
+    def _scale(self, x: np.ndarray) -> np.ndarray:
+        if not self.standardise:
+            return x
+        z = np.nan_to_num((x - self.center) / self.spread)
+        return (z if self.clip is None else np.clip(z, -self.clip, self.clip)).astype(np.float32)
+
+    def settings(self) -> dict[str, Any]:
+        """The constructor's arguments by name, from the attributes of the same names."""
+        names = constructor_arguments(type(self))
+        return {name: getattr(self, name) for name in names if name != "threads"}
+
+    def save(self, folder: str | Path) -> None:
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        values = {
+            "model": getattr(type(self), "source", self.name),
+            "settings": self.settings(),
+            "target": self.target.to_json(),
+            "features": self.map.to_json(),
+            "rounds": self.rounds,
+        }
+        if self.standardise:
+            values["scaler"] = {"center": self.center.tolist(), "spread": self.spread.tolist()}
+        (folder / "model.json").write_text(json.dumps(values, indent=1))
+        self.save_estimator(folder)
+
+    @classmethod
+    def load(cls, folder: Path, threads: int = 1) -> MatrixModel:
+        values = json.loads((folder / "model.json").read_text())
+        model = cls(**values["settings"], threads=threads)
+        model.target = Target.from_json(values["target"])
+        model.map = FeatureMap.from_json(values["features"], threads)
+        model.rounds = values["rounds"]
+        if cls.standardise:
+            model.center, model.spread = (np.array(values["scaler"][k]) for k in ("center", "spread"))
+        model.load_estimator(folder)
+        return model
+
+
+def constructor_arguments(cls: type) -> dict[str, inspect.Parameter]:
+    """Keyword arguments of a class and of the bases that it hands ``**kwargs`` to, less those that it fixes."""
+    arguments: dict[str, inspect.Parameter] = {}
+    fixed = getattr(cls, "fixed", {})
+    for base in cls.__mro__:
+        if "__init__" not in vars(base) or base is object:
+            continue
+        parameters = list(inspect.signature(vars(base)["__init__"]).parameters.values())[1:]
+        for p in parameters:
+            if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL) and p.name not in fixed:
+                arguments.setdefault(p.name, p)
+        if not any(p.kind == p.VAR_KEYWORD for p in parameters):
+            break
+    return arguments
+
+
+def check_settings(cls: type, settings: dict[str, Any], prefix: str = "model") -> None:
+    """Refuse a setting that the class does not take, naming the nearest one that it does."""
+    known = constructor_arguments(cls)
+    for key in settings:
+        if key not in known:
+            raise MetanetError(
+                f"{prefix} '{getattr(cls, 'name', cls.__name__)}' has no setting '{key}'{did_you_mean(key, known)}"
+            )

@@ -1,0 +1,156 @@
+"""Fully connected network on features (Unterthiner et al. 2020, section 4.2), trained by Lightning."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.nn import functional
+
+from data_modules.vectors import VectorDataModule
+from metanet.errors import MetanetError
+from metanet.lightning import quiet_trainer
+from metanet.models.base import MatrixModel
+
+
+class DNN(MatrixModel):
+    """ReLU layers with dropout; sigmoid output for accuracies, softmax for categories.
+
+    The epoch with the best validation loss is kept; with ``refit`` the final network is trained on
+    training and validation part for that many epochs.
+
+    Args:
+        layers, units: hidden layers and their width.
+        dropout: after each hidden layer.
+        loss: for accuracies ``mse`` (the paper's) or ``cross_entropy``.
+        optimizer: ``adam`` or ``sgd``.
+        learning_rate, l2: of the optimizer.
+        batch_size, max_epochs, patience: training stops after ``patience`` epochs without gain.
+        trainer: further arguments of pl.Trainer.
+        clip: bound on standardised inputs, in standard deviations.
+    """
+
+    name = "dnn"
+    standardise: ClassVar[bool] = True
+
+    def __init__(
+        self,
+        layers: int = 3,
+        units: int = 256,
+        dropout: float = 0.1,
+        loss: str = "mse",
+        optimizer: str = "adam",
+        learning_rate: float = 1e-3,
+        l2: float = 1e-5,
+        batch_size: int = 64,
+        max_epochs: int = 300,
+        patience: int = 30,
+        trainer: dict[str, Any] | None = None,
+        clip: float | None = 5.0,
+        **base: Any,
+    ) -> None:
+        super().__init__(clip=clip, **base)
+        for key, value, choices in (("loss", loss, ("mse", "cross_entropy")), ("optimizer", optimizer, ("adam", "sgd"))):
+            if value not in choices:
+                raise MetanetError(f"model.{key}={value}: give {' or '.join(choices)}")
+        self.layers, self.units, self.dropout, self.loss, self.optimizer = layers, units, dropout, loss, optimizer
+        self.learning_rate, self.l2, self.batch_size = learning_rate, l2, batch_size
+        self.max_epochs, self.patience, self.trainer = max_epochs, patience, trainer
+
+    def fit_matrix(
+        self, x: np.ndarray, y: np.ndarray, validation: tuple[np.ndarray, np.ndarray] | None, rounds: int | None
+    ) -> int:
+        network = self._network(x.shape[1])
+        module = _Regression(network, self)
+        data = VectorDataModule(x, y, validation, self.batch_size, self.seed)
+        keeper = _KeepBest()
+        stop = pl.callbacks.EarlyStopping("validation_loss", patience=self.patience)
+        epochs = self.max_epochs if rounds is None else rounds
+        callbacks: list[pl.Callback] = [keeper, stop] if validation else []
+        with quiet_trainer(self.trainer or {}, epochs, callbacks, self.threads) as trainer, torch.random.fork_rng():
+            torch.manual_seed(self.seed)  # of dropout
+            trainer.fit(module, datamodule=data)
+        if validation:
+            network.load_state_dict(keeper.state)
+        self.network = network.cpu().eval()
+        return keeper.epoch if validation else trainer.current_epoch
+
+    def _network(self, inputs: int) -> nn.Sequential:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.seed)
+            widths = [inputs] + [self.units] * self.layers
+            blocks: list[nn.Module] = []
+            for a, b in itertools.pairwise(widths):
+                blocks += [nn.Linear(a, b), nn.ReLU(), nn.Dropout(self.dropout)]
+            last = nn.Linear(widths[-1], self.classes or 1)
+            if not blocks:  # a convex problem: start at zero, so that unused inputs add no noise
+                nn.init.zeros_(last.weight)
+            return nn.Sequential(*blocks, last)
+
+    @torch.no_grad()
+    def output_matrix(self, x: np.ndarray) -> np.ndarray:
+        self.network.eval()
+        raw = self.network(torch.from_numpy(np.ascontiguousarray(x, np.float32)))
+        if self.classes:
+            return raw.softmax(1).numpy()
+        return (raw.sigmoid() if self.target.kind == "share" else raw)[:, 0].numpy().astype(np.float64)
+
+    def save_estimator(self, folder: Path) -> None:
+        save_file(self.network.state_dict(), folder / "network.safetensors")
+
+    def load_estimator(self, folder: Path) -> None:
+        self.network = self._network(len(self.map.names))
+        self.network.load_state_dict(load_file(folder / "network.safetensors"))
+
+
+class _Regression(pl.LightningModule):
+    """One network on feature vectors; also a classification, by its loss."""
+
+    def __init__(self, network: nn.Module, model: DNN) -> None:
+        super().__init__()
+        self.network = network
+        self.model = model
+
+    def _loss(self, batch: tuple[Tensor, Tensor]) -> Tensor:
+        x, y = batch
+        raw = self.network(x)
+        if self.model.classes:
+            return functional.cross_entropy(raw, y)
+        raw = raw[:, 0]
+        if self.model.target.kind != "share":
+            return functional.mse_loss(raw, y)
+        if self.model.loss == "cross_entropy":
+            return functional.binary_cross_entropy_with_logits(raw, y)
+        return functional.mse_loss(raw.sigmoid(), y)
+
+    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+        return self._loss(batch)
+
+    def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+        self.log("validation_loss", self._loss(batch))
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        parameters, model = self.network.parameters(), self.model
+        if model.optimizer == "sgd":
+            return torch.optim.SGD(parameters, model.learning_rate, weight_decay=model.l2)
+        return torch.optim.Adam(parameters, model.learning_rate, weight_decay=model.l2)
+
+
+class _KeepBest(pl.Callback):
+    """Keeps the weights of the epoch with the lowest validation loss, in memory."""
+
+    def __init__(self) -> None:
+        self.best, self.epoch = float("inf"), 1
+        self.state: dict[str, Tensor] = {}
+
+    def on_validation_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        loss = float(trainer.callback_metrics["validation_loss"])
+        if loss < self.best or not self.state:
+            self.best, self.epoch = loss, trainer.current_epoch + 1
+            self.state = {k.removeprefix("network."): v.detach().cpu().clone() for k, v in module.state_dict().items()}

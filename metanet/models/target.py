@@ -1,0 +1,88 @@
+"""Targets: what kind of column is predicted, and how it is coded for an estimator."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from metanet.errors import MetanetError
+from metanet.zoo.view import View
+
+
+@dataclass(frozen=True)
+class Target:
+    """A column to predict.
+
+    Attributes:
+        name: column of the view's frame.
+        kind: ``share`` (accuracies: numbers from 0 to 1), ``number``, ``log`` (log-uniform draws, coded in
+            log10) or ``category``.
+        classes: the categories, sorted; empty for numbers.
+        center, scale: of the coded training values, for numbers.
+    """
+
+    name: str
+    kind: str
+    classes: tuple[str, ...] = ()
+    center: float = 0.0
+    scale: float = 1.0
+
+    @classmethod
+    def of(cls, view: View, name: str) -> Target:
+        """Read the kind off the training part."""
+        values = view.target(name)
+        if values.dtype.kind != "f":
+            classes = tuple(sorted(set(values.tolist())))
+            if len(classes) < 2:
+                raise MetanetError(f"target '{name}' is always '{classes[0]}' in this view; there is nothing to predict")
+            return cls(name, "category", classes)
+        if not np.isfinite(values).all():
+            missing = int((~np.isfinite(values)).sum())
+            raise MetanetError(f"target '{name}' is not a finite number in {missing} of {len(values)} rows; use where=")
+        if values.min() == values.max():
+            raise MetanetError(f"target '{name}' is always {values[0]:g} in this view; there is nothing to predict")
+        if name.endswith("_accuracy"):
+            return cls(name, "share")
+        log = name.removeprefix("hp.") in view.zoo.log_uniform and values.min() > 0
+        coded = np.log10(values) if log else values
+        return cls(name, "log" if log else "number", (), float(coded.mean()), float(coded.std()))
+
+    @property
+    def task(self) -> str:
+        """``classification`` or ``regression``."""
+        return "classification" if self.kind == "category" else "regression"
+
+    def true(self, view: View) -> np.ndarray:
+        """The column on the scale on which it is scored: shares, numbers, log10 or categories; shape (N,)."""
+        values = view.target(self.name)
+        return np.log10(values) if self.kind == "log" else values
+
+    def encode(self, view: View) -> np.ndarray:
+        """Codes for an estimator: shares as they are, numbers standardised, categories as int64; shape (N,)."""
+        values = self.true(view)
+        if self.kind == "category":
+            index = {c: i for i, c in enumerate(self.classes)}
+            if unknown := set(values.tolist()) - set(index):
+                raise MetanetError(f"target '{self.name}' has the category '{min(unknown)}', which training never saw")
+            return np.array([index[v] for v in values], np.int64)
+        return values if self.kind == "share" else (values - self.center) / self.scale
+
+    def decode(self, output: np.ndarray) -> np.ndarray:
+        """Estimator output -> predictions on the scale of :meth:`true`.
+
+        Regression: (N,) codes. Classification: (N, C) class probabilities -> (N,) categories.
+        """
+        if self.kind == "category":
+            return np.array(self.classes)[output.argmax(1)]
+        return np.clip(output, 0.0, 1.0) if self.kind == "share" else output * self.scale + self.center
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return {"name": self.name, "kind": self.kind, "classes": list(self.classes), "center": self.center, "scale": self.scale}
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> Target:
+        """The inverse of :meth:`to_json`."""
+        return cls(**values | {"classes": tuple(values["classes"])})

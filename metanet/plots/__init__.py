@@ -1,0 +1,1 @@
+"""Figures: one function each, a frame and axes in, the axes out."""

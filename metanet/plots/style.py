@@ -1,0 +1,32 @@
+"""How all figures look, and how they are saved without a screen."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+STYLE: dict[Any, Any] = {
+    "figure.dpi": 120,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.titlesize": "medium",
+    "legend.frameon": False,
+    "font.size": 9,
+}
+
+
+def new_axes(columns: int = 1, width: float = 4.2, height: float = 3.6) -> tuple[Figure, list[Axes]]:
+    """A figure with a row of axes; it belongs to no window system."""
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(width * columns, height), layout="constrained")
+        return figure, list(figure.subplots(1, columns, squeeze=False)[0])
+
+
+def save(figure: Figure, path: Path) -> Path:
+    """Write a PNG."""
+    figure.savefig(path)
+    return path

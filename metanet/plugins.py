@@ -1,0 +1,48 @@
+"""Objects from outside the package by path: ``./mine.py:MyModel``."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import sys
+from pathlib import Path
+from typing import Any
+
+from metanet.errors import MetanetError, did_you_mean
+
+
+def is_path(name: str) -> bool:
+    """True for ``FILE.py:NAME``."""
+    file, colon, _ = str(name).rpartition(":")
+    return bool(colon) and file.endswith(".py")
+
+
+def absolute(name: str) -> str:
+    """``./mine.py:X`` with the file's absolute path, so that it is found from any folder."""
+    file, _, attribute = name.rpartition(":")
+    return f"{Path(file).expanduser().resolve()}:{attribute}"
+
+
+def load_object(name: str) -> Any:
+    """Import ``FILE.py`` once and return the attribute ``NAME`` of it."""
+    file, _, attribute = absolute(name).rpartition(":")
+    path = Path(file)
+    if not path.exists():
+        raise MetanetError(f"no file '{path}' for '{name}'; give FILE.py:NAME")
+    module_name = f"metanet_plugin_{path.stem}_{hashlib.sha256(file.encode()).hexdigest()[:8]}"
+    module = sys.modules.get(module_name)
+    if module is None:
+        spec = importlib.util.spec_from_file_location(module_name, path)
+        assert spec is not None
+        assert spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[module_name] = module
+        try:
+            spec.loader.exec_module(module)
+        except Exception as error:
+            del sys.modules[module_name]
+            raise MetanetError(f"'{path}' cannot be imported: {type(error).__name__}: {error}") from error
+    if not hasattr(module, attribute):
+        public = [n for n in vars(module) if not n.startswith("_")]
+        raise MetanetError(f"'{path}' has no '{attribute}'{did_you_mean(attribute, public)}")
+    return getattr(module, attribute)

@@ -1,0 +1,1 @@
+"""Representations: pure functions (weights, layout) -> (array, names), and their unions."""

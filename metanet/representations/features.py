@@ -1,0 +1,196 @@
+"""Features: what a meta-model reads, named on the command line and fitted on the training part.
+
+stats                    seven statistics of each layer, kernel and bias apart (56)
+stats_global             seven statistics of the whole vector
+stats:conv1+dense        of some layers; ``first`` and ``last`` name the ends
+flat, flat:conv1         the weights
+norms_l1, norms_l2       norms of each layer, kernel and bias apart (8)
+hyper                    all hyperparameters that vary; hyper:learning_rate for some
+hyper_paper              the seven of Unterthiner et al.'s released code
+metrics:test_accuracy    measured columns (for floors)
+stats+norms_l2           unions
+./mine.py:my_features    your function (weights, layout) -> (array, names)
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from metanet.errors import MetanetError, did_you_mean
+from metanet.plugins import is_path, load_object
+from metanet.representations.flat import flat
+from metanet.representations.hyper import HYPER_PAPER, HyperEncoder
+from metanet.representations.norms import norms_l1, norms_l2
+from metanet.representations.statistics import global_statistics, layer_statistics
+from metanet.zoo.view import View
+
+WEIGHT_FEATURES: dict[str, Callable[..., tuple[np.ndarray, list[str]]]] = {
+    "stats": layer_statistics,
+    "stats_global": global_statistics,
+    "flat": flat,
+    "norms_l1": norms_l1,
+    "norms_l2": norms_l2,
+}
+FRAME_FEATURES = ("hyper", "hyper_paper", "metrics")
+
+
+def list_features() -> list[str]:
+    """Names that ``features=`` takes, alone or joined by ``+``."""
+    return sorted([*WEIGHT_FEATURES, *FRAME_FEATURES])
+
+
+@dataclass
+class _Part:
+    """One member of a union: a name and its arguments, with what was fitted."""
+
+    name: str
+    arguments: tuple[str, ...]
+    encoder: HyperEncoder | None = None
+
+    @property
+    def access(self) -> str:
+        """W weights, H hyperparameters, D measurements on real images."""
+        return {"hyper": "H", "hyper_paper": "H", "metrics": "D"}.get(self.name, "W")
+
+
+def parse(spec: str | list[str]) -> list[_Part]:
+    """``stats:first+last+hyper`` -> parts; a word that names no feature belongs to the list before it."""
+    text = "+".join(spec) if isinstance(spec, list) else spec
+    parts: list[_Part] = []
+    for word in text.split("+"):
+        if is_path(word):
+            parts.append(_Part(word, ()))
+            continue
+        name, _, argument = word.strip().partition(":")
+        if name in WEIGHT_FEATURES or name in FRAME_FEATURES:
+            if argument and name == "hyper_paper":
+                raise MetanetError(f"features={word}: hyper_paper takes no names; use hyper:{argument}")
+            parts.append(_Part(name, (argument,) if argument else ()))
+        elif parts and parts[-1].arguments and not argument:
+            parts[-1].arguments += (name,)
+        else:
+            raise MetanetError(f"no features '{name}'{did_you_mean(name, list_features())}")
+    return parts
+
+
+@dataclass
+class FeatureMap:
+    """Views -> matrices: a union of representations, with the encoders that were fitted on the training part.
+
+    Attributes:
+        spec: the features by name.
+        names: of the F columns, set by :meth:`fit`.
+    """
+
+    spec: str | list[str]
+    threads: int = 1
+    names: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.parts = parse(self.spec)
+
+    @property
+    def access(self) -> str:
+        """Access level of the union, e.g. ``W`` or ``H+W``."""
+        return "+".join(sorted({part.access for part in self.parts}))
+
+    @property
+    def reads_weights(self) -> bool:
+        """True unless all parts come from the frame."""
+        return any(part.name not in FRAME_FEATURES for part in self.parts)
+
+    def fit(self, view: View, target: str | None = None) -> FeatureMap:
+        """Fit the encoders; ``target`` is never among the inputs."""
+        for part in self.parts:
+            if part.name in ("hyper", "hyper_paper"):
+                names = HYPER_PAPER if part.name == "hyper_paper" else part.arguments
+                hidden = {target.removeprefix("hp.")} if target else set()
+                part.encoder = HyperEncoder(names, hidden).fit(view.frame, view.zoo.log_uniform)
+            if part.name == "metrics" and (not part.arguments or target in part.arguments):
+                raise MetanetError(f"features=metrics:... needs columns other than the target '{target}'")
+        _, self.names = self._compute(view.take([0]))
+        return self
+
+    def transform(self, view: View) -> np.ndarray:
+        """Float array of shape (N, F), columns as in :attr:`names`."""
+        matrix, names = self._compute(view)
+        if names != self.names:
+            raise MetanetError(
+                f"features={self.spec} gives {len(names)} columns for this zoo and gave {len(self.names)} in training: "
+                "the architectures differ; take features that do not depend on the architecture, such as stats_global"
+            )
+        return matrix
+
+    def _compute(self, view: View) -> tuple[np.ndarray, list[str]]:
+        if not self.reads_weights:
+            return self._frame_and_weights(view, None, None)
+        pieces, names = [], None
+        order = []
+        for layout, positions in view.by_layout():
+            own = view.take(positions)
+            matrix, own_names = self._frame_and_weights(own, own.weights(), layout)
+            if names is not None and own_names != names:
+                raise MetanetError(
+                    f"features={self.spec} cannot go with this view: it mixes architectures, whose columns differ "
+                    f"({len(names)} and {len(own_names)}); take features=stats_global or a view of one architecture"
+                )
+            names = own_names
+            pieces.append(matrix)
+            order.append(positions)
+        if names is None:
+            raise MetanetError("an empty view has no features")
+        if len(pieces) == 1:
+            return pieces[0], names
+        return np.concatenate(pieces)[np.argsort(np.concatenate(order))], names
+
+    def _frame_and_weights(self, view: View, weights: np.ndarray | None, layout: Any) -> tuple[np.ndarray, list[str]]:
+        matrices, names = [], []
+        for part in self.parts:
+            if part.encoder is not None:
+                matrix, own = part.encoder.transform(view.frame)
+            elif part.name == "metrics":
+                matrix = np.stack([view.target(c).astype(np.float64) for c in part.arguments], axis=1)
+                own = list(part.arguments)
+            else:
+                matrix, own = self._of_weights(part, weights, layout)
+            matrices.append(matrix)
+            names += own
+        return matrices[0] if len(matrices) == 1 else np.concatenate(matrices, axis=1), names
+
+    def _of_weights(self, part: _Part, weights: Any, layout: Any) -> tuple[np.ndarray, list[str]]:
+        if not is_path(part.name):
+            function = WEIGHT_FEATURES[part.name]
+            extra = {"threads": self.threads} if "threads" in inspect.signature(function).parameters else {}
+            return function(weights, layout, part.arguments, **extra)
+        answer = load_object(part.name)(weights, layout)
+        try:
+            matrix, own = answer
+            matrix, own = np.asarray(matrix), [str(name) for name in own]
+        except (TypeError, ValueError):
+            raise MetanetError(f"features={part.name} must return (array, names)") from None
+        if matrix.shape != (len(weights), len(own)):
+            raise MetanetError(
+                f"features={part.name} returned an array of shape {matrix.shape} and {len(own)} names for "
+                f"{len(weights)} networks; expected ({len(weights)}, F) and F names"
+            )
+        return matrix, own
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values for :meth:`from_json`."""
+        fitted = [p.encoder.columns if p.encoder else None for p in self.parts]
+        return {"spec": self.spec, "names": self.names, "fitted": fitted}
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any], threads: int = 1) -> FeatureMap:
+        """A fitted map from what :meth:`to_json` gave."""
+        features = cls(values["spec"], threads, values["names"])
+        for part, columns in zip(features.parts, values["fitted"], strict=True):
+            if columns is not None:
+                part.encoder = HyperEncoder()
+                part.encoder.columns = columns
+        return features

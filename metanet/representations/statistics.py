@@ -1,0 +1,72 @@
+"""The seven weight statistics: mean, variance and percentiles 0, 25, 50, 75, 100.
+
+Unterthiner et al. 2020, section 4.3: of the whole vector (S, 7 values) or of each layer, kernel
+and bias apart (S_l, 56 values for the small CNN). The numbers are numpy's percentile, mean and var.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+
+from metanet.zoo.layout import Layout
+
+STATISTICS = ("mean", "var", "min", "q25", "median", "q75", "max")
+_CHUNK_VALUES = 1 << 18  # weights of one pass: 1 MB of float32, which stays in a core's cache
+
+
+def layer_statistics(
+    weights: np.ndarray, layout: Layout, layers: Sequence[str] = (), threads: int = 1
+) -> tuple[np.ndarray, list[str]]:
+    """Seven statistics of each tensor of all or some layers: (N, D) -> float64 (N, 7 T)."""
+    tensors = layout.select(layers or layout.layers)
+    names = [f"{t.label}.{s}" for t in tensors for s in STATISTICS]
+    return segment_statistics(weights, [(t.start, t.stop) for t in tensors], threads), names
+
+
+def global_statistics(
+    weights: np.ndarray, layout: Layout, layers: Sequence[str] = (), threads: int = 1
+) -> tuple[np.ndarray, list[str]]:
+    """Seven statistics of the whole vector, or of some layers taken together: (N, D) -> float64 (N, 7)."""
+    if layers:
+        weights = np.concatenate([weights[:, t.start : t.stop] for t in layout.select(layers)], axis=1)
+    return segment_statistics(weights, [(0, weights.shape[1])], threads), list(STATISTICS)
+
+
+def segment_statistics(weights: np.ndarray, segments: Sequence[tuple[int, int]], threads: int = 1) -> np.ndarray:
+    """Seven statistics of each segment [start, stop) of each row: (N, D) -> float64 (N, 7 * len(segments)).
+
+    Rows are taken in chunks that fit the cache; memory beside the result does not grow with N.
+    """
+    out = np.empty((len(weights), len(segments), len(STATISTICS)))
+    rows = max(1, _CHUNK_VALUES // max(1, weights.shape[1]))
+
+    def fill(start: int) -> None:
+        chunk = weights[start : start + rows]
+        for i, (a, b) in enumerate(segments):
+            out[start : start + rows, i] = _statistics(chunk[:, a:b])
+
+    starts = range(0, len(weights), rows)
+    if threads > 1 and len(starts) > 1:
+        with ThreadPoolExecutor(threads) as pool:  # numpy's sort and reductions release the lock
+            list(pool.map(fill, starts))
+    else:
+        for start in starts:
+            fill(start)
+    return out.reshape(len(weights), -1)
+
+
+def _statistics(values: np.ndarray) -> np.ndarray:
+    """(n, m) -> (n, 7), percentiles by linear interpolation between order statistics."""
+    ordered = np.sort(values, axis=1)
+    columns = [values.mean(1), values.var(1)]
+    for share in (0.0, 0.25, 0.5, 0.75, 1.0):
+        position = share * (values.shape[1] - 1)
+        below = int(position)
+        low, high = ordered[:, below], ordered[:, min(below + 1, values.shape[1] - 1)]
+        weight = position - below
+        gap = (high - low).astype(np.float64)
+        columns.append(low + gap * weight if weight < 0.5 else high - gap * (1 - weight))
+    return np.stack(columns, axis=1)

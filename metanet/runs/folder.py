@@ -1,0 +1,97 @@
+"""Run folders: everything that one command made, in plain files.
+
+    config.yaml  metrics.json  predictions.parquet  split.json  leaderboard.csv  versions.json  figures/  model/
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from metanet.errors import MetanetError
+
+
+class Run:
+    """One run folder, being written.
+
+    Args:
+        folder: where; made with its parents.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder).expanduser()
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise MetanetError(f"run folder '{self.folder}' cannot be made: {error.strerror}; choose another out=") from None
+
+    @property
+    def figures(self) -> Path:
+        """Folder for pictures."""
+        path = self.folder / "figures"
+        path.mkdir(exist_ok=True)
+        return path
+
+    def write_config(self, config: dict[str, Any]) -> None:
+        """``config.yaml``: the composed configuration, resolved; and ``versions.json``."""
+        from omegaconf import OmegaConf
+
+        OmegaConf.save(OmegaConf.create(config), self.folder / "config.yaml")
+        from metanet.generation.runner import versions
+
+        commit = git_commit()
+        (self.folder / "versions.json").write_text(json.dumps(versions() | ({"commit": commit} if commit else {}), indent=1))
+
+    def write_metrics(self, metrics: dict[str, Any]) -> None:
+        """``metrics.json``: flat name -> number (null for nan) or text."""
+        plain = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in metrics.items()}
+        (self.folder / "metrics.json").write_text(json.dumps(plain, indent=1))
+
+    def write_predictions(self, predictions: pd.DataFrame) -> None:
+        """``predictions.parquet``."""
+        predictions.to_parquet(self.folder / "predictions.parquet", index=False)
+
+
+def choose_folder(out: str | None, verb: str, name: str) -> Path:
+    """``out`` where it is given, else a name ``runs/<verb>/<time>-<name>`` that is free; nothing is made yet."""
+    if out:
+        return Path(out).expanduser()
+    slug = re.sub(r"[^A-Za-z0-9_.+-]+", "-", name).strip("-")
+    base = Path("runs", verb, f"{time.strftime('%Y%m%d-%H%M%S')}-{slug}")
+    folder, count = base, 1
+    while folder.exists():
+        count += 1
+        folder = base.with_name(f"{base.name}-{count}")
+    return folder
+
+
+def read_metrics(folder: str | Path) -> dict[str, Any]:
+    """``metrics.json`` of a run folder."""
+    path = Path(folder).expanduser() / "metrics.json"
+    if not path.parent.is_dir():
+        raise MetanetError(f"no folder '{path.parent}'; give the folder of a run")
+    try:
+        values = json.loads(path.read_text())
+    except FileNotFoundError:
+        raise MetanetError(f"'{path.parent}' is no finished run: it has no metrics.json") from None
+    except ValueError as error:
+        raise MetanetError(f"'{path}' is damaged ({error}); run the command again") from None
+    return values
+
+
+def git_commit() -> str | None:
+    """The commit that the working folder is at, with ``-dirty`` where files changed; None outside git."""
+    try:
+        answer = subprocess.run(
+            ["git", "describe", "--always", "--dirty", "--abbrev=12"], capture_output=True, text=True, timeout=5, check=True
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return answer.stdout.strip() or None

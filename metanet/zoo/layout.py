@@ -1,0 +1,157 @@
+"""Layout: what each position of a weight vector is.
+
+A layout is frozen, serialisable and keyed by tensor name. It turns a set of named tensors into one
+float32 vector and back, for a single network or for N networks at once, and is all that a
+representation needs to know of an architecture.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from math import prod
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from metanet.errors import MetanetError, did_you_mean
+
+if TYPE_CHECKING:
+    from torch import nn
+
+KINDS = ("kernel", "bias", "bn_scale", "bn_shift", "bn_mean", "bn_var")
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """One named tensor inside a weight vector: positions ``start`` to ``stop`` (exclusive)."""
+
+    name: str
+    layer: str
+    kind: str
+    shape: tuple[int, ...]
+    start: int
+    stop: int
+
+    @property
+    def label(self) -> str:
+        """Short name for feature columns, e.g. ``conv1.kernel``."""
+        return f"{self.layer}.{self.kind}"
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The ordered tensors of a weight vector of D values.
+
+    Tensors lie end to end in the order given, each flattened in C order; convolution kernels are
+    (out, in, kh, kw) and dense kernels (out, in), as in PyTorch.
+    """
+
+    tensors: tuple[TensorSpec, ...]
+
+    @classmethod
+    def build(cls, parts: Iterable[tuple[str, str, str, Sequence[int]]]) -> Layout:
+        """From (name, layer, kind, shape) in vector order."""
+        specs: list[TensorSpec] = []
+        start = 0
+        for name, layer, kind, shape in parts:
+            if kind not in KINDS:
+                raise MetanetError(f"tensor '{name}' has kind '{kind}'{did_you_mean(kind, KINDS)}")
+            stop = start + prod(shape)
+            specs.append(TensorSpec(name, layer, kind, tuple(int(s) for s in shape), start, stop))
+            start = stop
+        if not specs:
+            raise MetanetError("a layout needs at least one tensor; none was given")
+        return cls(tuple(specs))
+
+    @classmethod
+    def from_module(cls, module: nn.Module) -> Layout:
+        """The layout of any ``nn.Module``: its parameters and floating buffers, in state_dict order.
+
+        Kinds follow the module that owns a tensor: the weight and bias of a normalisation layer are
+        ``bn_scale`` and ``bn_shift``, its running statistics ``bn_mean`` and ``bn_var``; elsewhere
+        one-dimensional tensors that are not called weight are biases and all others kernels.
+        """
+        owners = dict(module.named_modules())
+        parts = []
+        for name, tensor in module.state_dict().items():
+            if not tensor.is_floating_point():
+                continue
+            layer, _, leaf = name.rpartition(".")
+            owner = owners.get(layer)
+            parts.append((name, layer or "net", _kind(owner, leaf, tensor.ndim), tuple(tensor.shape)))
+        return cls.build(parts)
+
+    @classmethod
+    def from_json(cls, rows: list[dict[str, Any]]) -> Layout:
+        """The inverse of :meth:`to_json`."""
+        return cls.build((r["name"], r["layer"], r["kind"], r["shape"]) for r in rows)
+
+    def to_json(self) -> list[dict[str, Any]]:
+        """One plain dict a tensor."""
+        return [
+            {"name": t.name, "layer": t.layer, "kind": t.kind, "shape": list(t.shape), "start": t.start, "stop": t.stop}
+            for t in self.tensors
+        ]
+
+    @property
+    def size(self) -> int:
+        """D, the number of values of a vector."""
+        return self.tensors[-1].stop
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """Layer names in vector order, each once."""
+        return tuple(dict.fromkeys(t.layer for t in self.tensors))
+
+    @cached_property
+    def id(self) -> str:
+        """Content hash: equal layouts have equal ids."""
+        return hashlib.sha256(json.dumps(self.to_json()).encode()).hexdigest()[:12]
+
+    def flatten(self, tensors: Mapping[str, Any]) -> np.ndarray:
+        """Named tensors (numpy or torch) -> one float32 vector of shape (D,)."""
+        vector = np.empty(self.size, np.float32)
+        for spec in self.tensors:
+            if spec.name not in tensors:
+                raise MetanetError(f"no tensor '{spec.name}' was given{did_you_mean(spec.name, tensors)}")
+            value = tensors[spec.name]
+            array = np.asarray(value.detach().cpu() if hasattr(value, "detach") else value)
+            if array.shape != spec.shape:
+                raise MetanetError(f"tensor '{spec.name}' has shape {array.shape}, the layout says {spec.shape}")
+            vector[spec.start : spec.stop] = array.ravel()
+        return vector
+
+    def unflatten(self, weights: Any) -> dict[str, Any]:
+        """(..., D) array or torch tensor -> named views of shape (..., *shape); nothing is copied."""
+        if weights.shape[-1] != self.size:
+            raise MetanetError(
+                f"vectors of {weights.shape[-1]} values were given, the layout has {self.size}; "
+                "is this the layout of another architecture?"
+            )
+        lead = tuple(weights.shape[:-1])
+        return {t.name: weights[..., t.start : t.stop].reshape(lead + t.shape) for t in self.tensors}
+
+    def select(self, layers: Iterable[str]) -> tuple[TensorSpec, ...]:
+        """The tensors of some layers; ``first`` and ``last`` name the ends."""
+        known = self.layers
+        wanted = set()
+        for layer in layers:
+            name = {"first": known[0], "last": known[-1]}.get(layer, layer)
+            if name not in known:
+                raise MetanetError(f"no layer '{layer}' in this layout{did_you_mean(layer, (*known, 'first', 'last'))}")
+            wanted.add(name)
+        return tuple(t for t in self.tensors if t.layer in wanted)
+
+
+def _kind(owner: Any, leaf: str, ndim: int) -> str:
+    if leaf == "running_mean":
+        return "bn_mean"
+    if leaf == "running_var":
+        return "bn_var"
+    if owner is not None and "Norm" in type(owner).__name__:
+        return "bn_scale" if leaf == "weight" else "bn_shift"
+    return "bias" if ndim <= 1 and leaf != "weight" else "kernel"

@@ -1,0 +1,505 @@
+"""The zoo on disk: a folder that is readable without metanet.
+
+    zoo.json            format version, status, recipe, data, seeds, versions, layouts by id, shards
+    networks.parquet    one row a network: network_id, layout_id, hp.*, status, stopped_by, epochs_run, seconds
+    snapshots.parquet   one row a snapshot: network_id, epoch, step, progress, metrics, shard, offset, length, crc32
+    history.parquet     metrics of every epoch that the recipe evaluates
+    plan.parquet        what was to be trained, drawn up front
+    weights-NNNNN.npy   float32, one-dimensional, snapshots end to end
+    README.md           the zoo card
+
+While a zoo grows, each shard's rows lie in ``growing/NNNNN/``, which appears by one rename after
+the shard's weights are on disk: a shard is there with its rows or not at all. ``finish`` joins
+the rows into the tables and marks the zoo complete. Reading never unpickles, and every snapshot is
+checked against its CRC-32 when it is read.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shutil
+import zlib
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from filelock import FileLock, Timeout
+
+from metanet.errors import MetanetError
+from metanet.zoo.layout import Layout
+from metanet.zoo.view import View
+
+FORMAT_VERSION = 1
+TABLES = ("networks", "snapshots", "history")
+
+
+class Zoo:
+    """Networks and their snapshots, opened for reading; weights stay on disk until a view reads them."""
+
+    def __init__(
+        self,
+        name: str,
+        header: dict[str, Any],
+        layouts: dict[str, Layout],
+        networks: pd.DataFrame,
+        snapshots: pd.DataFrame,
+        *,
+        folder: Path | None = None,
+        shards: Sequence[np.ndarray] | None = None,
+    ) -> None:
+        self.name = name
+        self.header = header
+        self.layouts = layouts
+        self.networks = networks
+        self.snapshots = snapshots
+        self.folder = folder
+        self._shards: dict[int, np.ndarray] = dict(enumerate(shards or ()))
+
+    def __repr__(self) -> str:
+        return f"Zoo('{self.name}': {len(self.networks)} networks, {len(self.snapshots)} snapshots)"
+
+    @cached_property
+    def history(self) -> pd.DataFrame:
+        """Metrics of every epoch that was evaluated, weights kept or not."""
+        if self.folder is None:
+            return self.snapshots.drop(columns=["shard", "offset", "length", "crc32"], errors="ignore")
+        return pd.read_parquet(self.folder / "history.parquet")
+
+    @property
+    def data(self) -> dict[str, Any]:
+        """Facts of the image set: name, n_train, n_test, chance, converged; empty where unknown."""
+        return self.header.get("data", {})
+
+    @property
+    def log_uniform(self) -> frozenset[str]:
+        """Hyperparameters that the recipe draws log-uniformly, without the ``hp.`` prefix."""
+        drawn = self.header.get("recipe", {}).get("hyperparameters", {})
+        return frozenset(k for k, v in drawn.items() if isinstance(v, dict) and "log_uniform" in v)
+
+    def view(
+        self,
+        epoch: str | int | Sequence[int] = "last",
+        status: str | None = "ok",
+        where: str | None = None,
+        converged: bool = False,
+    ) -> View:
+        """Select snapshots.
+
+        Args:
+            epoch: ``"last"`` (of each network), ``"all"``, one epoch or several.
+            status: ``"ok"``, ``"nan"``, or None for both.
+            where: a pandas query over the view's columns, ``hp.*`` as written.
+            converged: keep networks above the accuracy that the data config calls converged.
+        """
+        epochs = self.snapshots["epoch"].to_numpy()
+        keep = np.ones(len(epochs), bool)
+        if status is not None:
+            known = self.networks.loc[self.networks["status"] == status, "network_id"]
+            keep &= self.snapshots["network_id"].isin(set(known)).to_numpy()
+        if isinstance(epoch, str) and epoch not in ("last", "all"):
+            raise MetanetError(f"epoch='{epoch}' is not known; give last, all, a number or a list of numbers")
+        if epoch == "last":
+            last = self.snapshots.groupby("network_id")["epoch"].transform("max").to_numpy()
+            keep &= epochs == last
+        elif epoch != "all":
+            wanted = [int(e) for e in ([epoch] if isinstance(epoch, int) else epoch)]
+            if missing := sorted(set(wanted) - set(epochs.tolist())):
+                raise MetanetError(f"no snapshot at epoch {missing[0]}; this zoo has {sorted(set(epochs.tolist()))}")
+            keep &= np.isin(epochs, wanted)
+        view = View(self, np.flatnonzero(keep))
+        if converged:
+            if "converged" not in self.data:
+                raise MetanetError(f"{self.name} does not say which accuracy counts as converged; use where=")
+            view = view.where(f"test_accuracy > {self.data['converged']}")
+        return view if where is None else view.where(where)
+
+    def read(self, rows: np.ndarray, size: int) -> np.ndarray:
+        """The vectors of some snapshots, all of length ``size``: float32 (N, size), checked."""
+        table = self.snapshots
+        shards = table["shard"].to_numpy()[rows]
+        offsets = table["offset"].to_numpy()[rows]
+        if len(rows) and (shards == shards[0]).all() and (np.diff(offsets) == size).all():
+            whole = self._shard(int(shards[0]))[offsets[0] : offsets[0] + len(rows) * size].reshape(-1, size)
+            self._check(rows, whole)
+            return whole
+        out = np.empty((len(rows), size), np.float32)
+        for shard in np.unique(shards):
+            values = self._shard(int(shard))
+            for i in np.flatnonzero(shards == shard):
+                out[i] = values[offsets[i] : offsets[i] + size]
+        self._check(rows, out)
+        return out
+
+    def read_one(self, row: int) -> np.ndarray:
+        """The vector of one snapshot, float32 (D,), checked."""
+        entry = self.snapshots.iloc[row]
+        vector = self._shard(int(entry["shard"]))[entry["offset"] : entry["offset"] + entry["length"]]
+        self._check(np.array([row]), vector[None])
+        return vector
+
+    def _shard(self, index: int) -> np.ndarray:
+        if index not in self._shards:
+            assert self.folder is not None
+            path = _shard_path(self.folder, index)
+            try:
+                self._shards[index] = np.load(path, mmap_mode="r", allow_pickle=False)
+            except (OSError, ValueError) as error:
+                raise MetanetError(f"shard '{path}' cannot be read: {error}; restore it from a copy") from None
+        return self._shards[index]
+
+    def _check(self, rows: np.ndarray, vectors: np.ndarray) -> None:
+        if "crc32" not in self.snapshots:
+            return
+        expected = self.snapshots["crc32"].to_numpy()[rows]
+        for row, vector, crc in zip(rows, vectors, expected, strict=True):
+            if zlib.crc32(vector) != crc:
+                entry = self.snapshots.iloc[row]
+                raise MetanetError(
+                    f"{self.name}: the weights of network {entry['network_id']} at epoch {entry['epoch']} differ from "
+                    f"their checksum (weights-{entry['shard']:05d}.npy is damaged); restore that file from a copy, "
+                    "or delete the zoo and generate it again"
+                )
+
+
+def open_zoo(path: str | Path) -> Zoo:
+    """Open a finished zoo folder. Raises :class:`MetanetError` where it is none, unfinished, newer or truncated."""
+    folder = Path(path).expanduser()
+    header = read_header(folder)
+    if header["status"] != "complete":
+        done, total = progress(folder, header)
+        raise MetanetError(
+            f"zoo '{folder}' is unfinished: {done} of {total} groups are there; "
+            "give the generate command that began it again to go on"
+        )
+    for index, length in enumerate(header["shards"]):
+        path = _shard_path(folder, index)
+        expected = 4 * length
+        size = path.stat().st_size if path.exists() else 0
+        if size < expected:
+            raise MetanetError(
+                f"shard '{path}' is truncated: {size:,} bytes, at least {expected:,} expected; restore it from a copy"
+            )
+    networks, snapshots = (_read_table(folder / f"{t}.parquet") for t in TABLES[:2])
+    layouts = {k: Layout.from_json(v) for k, v in header["layouts"].items()}
+    return Zoo(str(folder), header, layouts, networks, snapshots, folder=folder)
+
+
+def zoo_from_arrays(
+    weights: np.ndarray | Sequence[np.ndarray],
+    layout: Layout | Sequence[Layout],
+    frame: pd.DataFrame,
+    name: str = "arrays",
+) -> Zoo:
+    """A zoo in memory from your own networks.
+
+    Args:
+        weights: float array of shape (N, D), or N vectors of any lengths.
+        layout: what the positions are; one for all, or one for each vector.
+        frame: N rows of columns to predict or to filter by (``test_accuracy``, ``hp.optimizer`` ...).
+            ``network_id`` and ``epoch`` are made where they are missing.
+    """
+    vectors = [np.ascontiguousarray(w, np.float32) for w in weights]
+    layouts = [layout] * len(vectors) if isinstance(layout, Layout) else list(layout)
+    if not len(vectors) == len(frame) == len(layouts):
+        raise MetanetError(f"{len(vectors)} weight vectors, {len(layouts)} layouts and {len(frame)} rows do not match")
+    for i, (vector, own) in enumerate(zip(vectors, layouts, strict=True)):
+        if vector.shape != (own.size,):
+            raise MetanetError(f"vector {i} has shape {vector.shape}, its layout has {own.size} values")
+    frame = frame.reset_index(drop=True)
+    if "network_id" not in frame:
+        frame = frame.assign(network_id=[f"{i:06d}" for i in range(len(frame))])
+    frame = frame.assign(
+        network_id=frame["network_id"].astype(str),
+        epoch=frame.get("epoch", 0),
+        layout_id=[own.id for own in layouts],
+        status=frame.get("status", "ok"),
+    )
+    lengths = np.array([len(v) for v in vectors], np.int64)
+    of_network = [c for c in frame if c.startswith("hp.") or c in ("network_id", "layout_id", "status")]
+    networks = frame[of_network].drop_duplicates("network_id").reset_index(drop=True)
+    snapshots = frame[[c for c in frame if c == "network_id" or c not in of_network]].assign(
+        shard=0, offset=np.cumsum(lengths) - lengths, length=lengths
+    )
+    flat = np.concatenate(vectors) if vectors else np.empty(0, np.float32)
+    return Zoo(name, {}, {own.id: own for own in layouts}, networks, snapshots, shards=[flat])
+
+
+def read_header(folder: Path) -> dict[str, Any]:
+    """``zoo.json`` of a folder, its format version checked."""
+    path = folder / "zoo.json"
+    if not folder.is_dir():
+        raise MetanetError(f"no folder '{folder}'; give the folder of a zoo, or make one with metanet generate")
+    if not path.exists():
+        raise MetanetError(f"'{folder}' is no zoo: it has no zoo.json; give the folder that metanet generate wrote")
+    try:
+        header = json.loads(path.read_text())
+        version = header["format_version"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise MetanetError(f"'{path}' is damaged ({error}); restore it from a copy") from None
+    if version > FORMAT_VERSION:
+        raise MetanetError(
+            f"zoo '{folder}' has format version {version}, this metanet reads up to {FORMAT_VERSION}; update metanet"
+        )
+    return header
+
+
+def progress(folder: Path, header: dict[str, Any]) -> tuple[int, int]:
+    """Groups committed so far and groups planned."""
+    done = header["groups"] if header["status"] == "complete" else len(_committed(folder))
+    return done, header["groups"]
+
+
+class ZooWriter:
+    """Writes one zoo; one writer at a time, resumable after any interruption.
+
+    Use as a context manager: entering takes the lock and creates the folder or picks up what is
+    there; :attr:`done` holds the groups that need not be trained again.
+    """
+
+    def __init__(
+        self, folder: str | Path, header: dict[str, Any], layouts: dict[str, Layout], plan: pd.DataFrame, groups: int
+    ) -> None:
+        self.folder = Path(folder).expanduser()
+        self.header = header | {
+            "format_version": FORMAT_VERSION,
+            "status": "growing",
+            "groups": groups,
+            "layouts": {k: v.to_json() for k, v in layouts.items()},
+            "shards": [],
+        }
+        self.plan = plan
+        self.done: set[int] = set()
+        self._lock = FileLock(self.folder / ".lock", timeout=0)
+
+    @property
+    def complete(self) -> bool:
+        """True when the zoo on disk is finished."""
+        return self.header["status"] == "complete"
+
+    def __enter__(self) -> ZooWriter:
+        with _ExplainOSErrors(self.folder):
+            self._refuse_foreign_folder()
+            self.folder.mkdir(parents=True, exist_ok=True)
+            try:
+                self._lock.acquire()
+            except Timeout:
+                raise MetanetError(
+                    f"zoo '{self.folder}' is being written by another process; wait for it, or choose another out="
+                ) from None
+            try:
+                self._begin_or_resume()
+            except BaseException:
+                self._lock.release()
+                raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()
+
+    def _refuse_foreign_folder(self) -> None:
+        if self.folder.exists() and not self.folder.is_dir():
+            raise MetanetError(f"out='{self.folder}' is a file; give a folder for the zoo")
+        if self.folder.is_dir() and not (self.folder / "zoo.json").exists():
+            ours = {".lock", "plan.parquet", "growing"}
+            if foreign := sorted(p.name for p in self.folder.iterdir() if p.name not in ours and p.suffix != ".tmp"):
+                raise MetanetError(f"out='{self.folder}' holds '{foreign[0]}' and is no zoo; give a new or empty folder")
+
+    def _begin_or_resume(self) -> None:
+        growing = self.folder / "growing"
+        if not (self.folder / "zoo.json").exists():
+            growing.mkdir(exist_ok=True)
+            _write_table(self.plan, self.folder / "plan.parquet")
+            self._write_header()
+            return
+        existing = read_header(self.folder)
+        if existing["plan_hash"] != self.header["plan_hash"]:
+            raise MetanetError(
+                f"zoo '{self.folder}' was begun with another plan ({describe_difference(existing, self.header)}); "
+                "give the command that began it, or choose another out="
+            )
+        self.header = existing
+        self.done = set(range(existing["groups"])) if self.complete else _committed(self.folder)
+        for leftover in [*self.folder.glob("*.tmp"), *growing.glob("*.tmp")]:
+            shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
+
+    def commit(
+        self,
+        group: int,
+        weights: Sequence[np.ndarray],
+        networks: pd.DataFrame,
+        snapshots: pd.DataFrame,
+        history: pd.DataFrame,
+    ) -> None:
+        """Store one group: its shard, then its rows, each by an atomic rename.
+
+        Args:
+            group: number of the group and of its shard.
+            weights: one float32 vector a row of ``snapshots``, in its order.
+            networks, snapshots, history: the group's rows; the position columns are added here.
+        """
+        vectors = [np.ascontiguousarray(w, np.float32).ravel() for w in weights]
+        lengths = np.array([len(v) for v in vectors], np.int64)
+        snapshots = snapshots.assign(
+            shard=np.int64(group),
+            offset=np.cumsum(lengths) - lengths,
+            length=lengths,
+            crc32=np.array([zlib.crc32(v.data) for v in vectors], np.int64),
+        )
+        flat = np.concatenate(vectors) if vectors else np.empty(0, np.float32)
+        with _ExplainOSErrors(self.folder):
+            _write_array(flat, _shard_path(self.folder, group))
+            rows = self.folder / "growing" / f"{group:05d}"
+            temporary = rows.with_name(rows.name + ".tmp")
+            shutil.rmtree(temporary, ignore_errors=True)
+            temporary.mkdir(parents=True)
+            for name, table in zip(TABLES, (networks, snapshots, history), strict=True):
+                _write_table(table, temporary / f"{name}.parquet")
+            os.replace(temporary, rows)
+            _sync_folder(rows.parent)
+        self.done.add(group)
+
+    def finish(self) -> None:
+        """Join the groups' rows into the tables, mark the zoo complete, remove the scaffolding."""
+        if self.complete:
+            return
+        groups = range(self.header["groups"])
+        if missing := sorted(set(groups) - self.done):
+            raise MetanetError(f"zoo '{self.folder}' cannot be finished: {len(missing)} groups are missing")
+        growing = self.folder / "growing"
+        with _ExplainOSErrors(self.folder):
+            tables = {}
+            for name in TABLES:
+                tables[name] = pd.concat(
+                    [_read_table(growing / f"{g:05d}" / f"{name}.parquet") for g in groups], ignore_index=True
+                )
+                by = ["network_id"] if name == "networks" else ["network_id", "epoch"]
+                _write_table(tables[name].sort_values(by, ignore_index=True), self.folder / f"{name}.parquet")
+            ends = tables["snapshots"].assign(end=lambda t: t["offset"] + t["length"]).groupby("shard")["end"].max()
+            self.header["shards"] = [int(ends.get(g, 0)) for g in groups]
+            _write_text(zoo_card(self.header, tables["networks"], tables["snapshots"]), self.folder / "README.md")
+            self.header["status"] = "complete"
+            self._write_header()
+            shutil.rmtree(growing)
+
+    def _write_header(self) -> None:
+        _write_text(json.dumps(self.header, indent=1) + "\n", self.folder / "zoo.json")
+
+
+def describe_difference(old: dict[str, Any], new: dict[str, Any]) -> str:
+    """The first key in which two headers differ, for an error line."""
+
+    def flat(value: Any, prefix: str = "") -> dict[str, Any]:
+        if not isinstance(value, dict):
+            return {prefix: value}
+        return {k: v for key, child in value.items() for k, v in flat(child, f"{prefix}.{key}" if prefix else key).items()}
+
+    keys = ("n", "seed", "recipe", "data", "group_size")
+    a, b = (flat({k: h.get(k) for k in keys}) for h in (old, new))
+    for key in [*a, *b]:
+        if a.get(key) != b.get(key):
+            return f"there {key}={a.get(key)}, here {b.get(key)}"
+    return "drawn by other code or libraries"
+
+
+def zoo_card(header: dict[str, Any], networks: pd.DataFrame, snapshots: pd.DataFrame) -> str:
+    """The zoo's README: what it holds, how it came to be, how to read it."""
+    data, recipe = header.get("data", {}), header.get("recipe", {})
+    status = networks["status"].value_counts().to_dict()
+    last = snapshots.loc[snapshots.groupby("network_id")["epoch"].idxmax()]
+    accuracy = last["test_accuracy"].describe()
+    drawn = "\n".join(f"- {k}: {v}" for k, v in recipe.get("hyperparameters", {}).items())
+    return f"""# Zoo: {recipe.get("name", "?")} on {data.get("name", "?")}
+
+{len(networks)} networks ({", ".join(f"{v} {k}" for k, v in status.items())}), {len(snapshots)} snapshots at epochs
+{sorted(snapshots["epoch"].unique().tolist())}. Test accuracy of the last snapshots: mean {accuracy["mean"]:.3f},
+quartiles {accuracy["25%"]:.3f} / {accuracy["50%"]:.3f} / {accuracy["75%"]:.3f}.
+
+Trained on {data.get("n_train")} images, tested on {data.get("n_test")}, {data.get("classes")} classes. Losses are plain
+cross-entropy, without the l2 penalty. Seed {header.get("seed")}, device {header.get("device")}, {header.get("created")}.
+
+## Hyperparameters drawn
+{drawn}
+
+## Reading it without metanet
+`snapshots.parquet` says for each snapshot its shard, offset and length: the weights are
+`numpy.load("weights-SSSSS.npy", mmap_mode="r")[offset:offset + length]`, laid out as `layouts` in `zoo.json` says.
+"""
+
+
+def _shard_path(folder: Path, index: int) -> Path:
+    return folder / f"weights-{index:05d}.npy"
+
+
+def _committed(folder: Path) -> set[int]:
+    rows = (folder / "growing").glob("[0-9]*")
+    return {int(p.name) for p in rows if p.suffix != ".tmp" and _shard_path(folder, int(p.name)).exists()}
+
+
+def _read_table(path: Path) -> pd.DataFrame:
+    try:
+        return pd.read_parquet(path)
+    except (OSError, ValueError) as error:
+        raise MetanetError(f"table '{path}' cannot be read ({error}); restore it from a copy") from None
+
+
+def _write_atomically(path: Path, write: Any) -> None:
+    temporary = path.with_name(path.name + ".tmp")
+    try:
+        with open(temporary, "wb") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    _sync_folder(path.parent)
+
+
+def _write_array(array: np.ndarray, path: Path) -> None:
+    _write_atomically(path, lambda file: np.save(file, array, allow_pickle=False))
+
+
+def _write_table(table: pd.DataFrame, path: Path) -> None:
+    _write_atomically(path, lambda file: table.to_parquet(file, index=False))
+
+
+def _write_text(text: str, path: Path) -> None:
+    _write_atomically(path, lambda file: file.write(text.encode()))
+
+
+def _sync_folder(folder: Path) -> None:
+    if os.name == "posix":
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+class _ExplainOSErrors:
+    """Turn a failing disk into an error that says what to do; what was committed stays."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, _type: object, error: BaseException | None, _trace: object) -> None:
+        if not isinstance(error, OSError):
+            return
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise MetanetError(
+                f"the disk of '{self.folder}' is full; the groups committed so far are kept: "
+                "free space and give the same command again to go on"
+            ) from None
+        raise MetanetError(
+            f"'{self.folder}' cannot be written ({error.strerror or error}); what was committed is kept: "
+            "check permissions and space, or choose another out="
+        ) from None

@@ -1,0 +1,140 @@
+"""Views: lazy selections of the snapshots of a zoo."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from metanet.errors import MetanetError, did_you_mean
+from metanet.zoo.layout import Layout
+from metanet.zoo.split import Split, split_networks
+
+if TYPE_CHECKING:
+    from metanet.zoo.store import Zoo
+
+
+_DOTTED = re.compile(r"(?<![`'\"\w.])[A-Za-z_]\w*(?:\.\w+)+")
+
+
+class View:
+    """Some snapshots of a zoo, in a fixed order; weights are read only when asked for.
+
+    Attributes:
+        zoo: where the snapshots lie.
+        rows: positions in ``zoo.snapshots``, shape (N,).
+    """
+
+    def __init__(self, zoo: Zoo, rows: np.ndarray) -> None:
+        self.zoo = zoo
+        self.rows = rows
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __repr__(self) -> str:
+        return f"View({len(self)} snapshots of {self.zoo.name})"
+
+    @cached_property
+    def frame(self) -> pd.DataFrame:
+        """One row a snapshot: network_id, epoch, step, progress, the metrics and ``hp.*``."""
+        networks = self.zoo.networks.set_index("network_id")
+        hidden = ["shard", "offset", "length", "crc32"]
+        frame = self.zoo.snapshots.iloc[self.rows].drop(columns=hidden, errors="ignore").reset_index(drop=True)
+        of_network = [c for c in networks.columns if c.startswith("hp.") or c in ("status", "layout_id")]
+        return frame.join(networks[of_network], on="network_id")
+
+    @property
+    def network_ids(self) -> np.ndarray:
+        """The network of each snapshot, shape (N,)."""
+        return self.frame["network_id"].to_numpy(dtype=object)
+
+    @property
+    def layout(self) -> Layout:
+        """The one layout of all snapshots; an error where architectures are mixed."""
+        ids = self.frame["layout_id"].unique()
+        if len(ids) != 1:
+            raise MetanetError(
+                f"this view mixes {len(ids)} layouts, so its vectors have no common positions; "
+                "take view.by_layout(), view.vectors() or an input of any length such as features=stats_global"
+            )
+        return self.zoo.layouts[ids[0]]
+
+    def by_layout(self) -> Iterator[tuple[Layout, np.ndarray]]:
+        """Pairs of a layout and the positions in this view of its snapshots."""
+        for layout_id, positions in self.frame.groupby("layout_id", sort=False).indices.items():
+            yield self.zoo.layouts[str(layout_id)], np.asarray(positions)
+
+    def weights(self) -> np.ndarray:
+        """All weight vectors, float32 of shape (N, D).
+
+        A memory-mapped array without a copy where the snapshots lie end to end in one shard, else a
+        new array into which only the rows of this view were read.
+        """
+        return self.zoo.read(self.rows, self.layout.size)
+
+    def vectors(self) -> Iterator[np.ndarray]:
+        """The weight vectors one by one, of whatever length, shape (D_i,)."""
+        for row in self.rows:
+            yield self.zoo.read_one(int(row))
+
+    def take(self, positions: np.ndarray | Sequence[int]) -> View:
+        """The snapshots at some positions of this view."""
+        return View(self.zoo, self.rows[np.asarray(positions)])
+
+    def where(self, query: str) -> View:
+        """Keep the rows for which a pandas query over :attr:`frame` holds; ``hp.*`` as written."""
+        return self.take(np.flatnonzero(query_mask(self.frame, query)))
+
+    def of_networks(self, network_ids: Iterable[str]) -> View:
+        """Keep the snapshots of some networks."""
+        return self.take(np.flatnonzero(self.frame["network_id"].isin(set(network_ids))))
+
+    def target(self, name: str) -> np.ndarray:
+        """A column to predict: a metric such as ``test_accuracy`` or a hyperparameter such as ``hp.optimizer``."""
+        frame = self.frame
+        if name not in frame.columns:
+            raise MetanetError(f"no target '{name}' in {self.zoo.name}{did_you_mean(name, self.targets())}")
+        column = frame[name]
+        if column.isna().all():
+            raise MetanetError(f"target '{name}' has no value in {self.zoo.name}: this zoo does not measure it")
+        values = column.to_numpy()
+        return values.astype(np.float64) if pd.api.types.is_numeric_dtype(column) else values.astype(str)
+
+    def targets(self) -> list[str]:
+        """Names that :meth:`target` takes."""
+        named = {"network_id", "layout_id", "status"}
+        return [c for c in self.frame.columns if c not in named]
+
+    def split(self, test: float = 0.5, seed: int = 0) -> tuple[View, View]:
+        """Training and test part of this view's networks; see :func:`metanet.zoo.split.split_networks`."""
+        split = split_networks(self.network_ids.tolist(), test=test, validation=0.0, seed=seed)
+        return self.part(split, "train"), self.part(split, "test")
+
+    def part(self, split: Split, *names: str) -> View:
+        """The snapshots of one or more parts of a stored split; an error where none is left."""
+        ids = {i for name in names for i in getattr(split, name)}
+        view = self.of_networks(ids)
+        if len(view) == 0:
+            raise MetanetError(
+                f"the {' + '.join(names)} part of the split is empty in this view of {self.zoo.name} "
+                f"({len(self)} snapshots); loosen `where` and `view.*`, or choose other split shares"
+            )
+        return view
+
+
+def query_mask(frame: pd.DataFrame, query: str) -> np.ndarray:
+    """Evaluate a pandas query with dotted column names written as they are; shape (N,) of bool."""
+    quoted = _DOTTED.sub(lambda m: f"`{m[0]}`" if m[0] in frame.columns else m[0], query)
+    try:
+        mask = frame.eval(quoted)
+    except Exception as error:  # pandas raises many kinds; each is the query's fault
+        raise MetanetError(f"where='{query}' is not a query over the columns {', '.join(frame.columns)}: {error}") from None
+    mask = np.asarray(mask)
+    if mask.dtype != bool or mask.shape != (len(frame),):
+        raise MetanetError(f"where='{query}' gives no true or false for each row; compare a column with a value")
+    return mask

@@ -1,0 +1,70 @@
+"""Zoos that many tests share: a small grown one, and one in memory whose target is known."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from metanet.generation.recipes import SmallCNNRecipe, create_recipe
+from metanet.generation.runner import generate
+from metanet.zoo import Layout, Zoo, open_zoo, zoo_from_arrays
+
+HYPERPARAMETERS: dict[str, Any] = {
+    "optimizer": ["sgd", "adam", "rmsprop"],
+    "learning_rate": {"log_uniform": [5e-4, 5e-2]},
+    "l2reg": {"log_uniform": [1e-8, 1e-2]},
+    "dropout": {"uniform": [0.0, 0.7]},
+    "init_std": {"log_uniform": [1e-3, 0.5]},
+    "w_init": ["glorot_normal", "he_normal", "orthogonal", "normal", "truncated_normal"],
+    "activation": ["relu", "tanh"],
+    "train_fraction": [0.1, 0.25],
+}
+
+
+def small_recipe(epochs: int = 2, **changes: Any) -> SmallCNNRecipe:
+    """The Small CNN recipe cut to seconds; keyword arguments fix hyperparameters or settings."""
+    settings: dict[str, Any] = {"epochs": epochs, "batch_size": 32, "snapshots": [0, 1, epochs]}
+    hyperparameters = dict(HYPERPARAMETERS)
+    for key, value in changes.items():
+        (hyperparameters if key in HYPERPARAMETERS else settings)[key] = value
+    return create_recipe("small_cnn", hyperparameters=hyperparameters, **settings)
+
+
+@pytest.fixture(scope="session")
+def grown_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished zoo of 30 digits networks; tests must not write into it."""
+    folder = tmp_path_factory.mktemp("grown") / "zoo"
+    generate(small_recipe(), n=30, out=folder, seed=3, group_size=8, converged=0.5)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def grown(grown_folder: Path) -> Zoo:
+    return open_zoo(grown_folder)
+
+
+@pytest.fixture(scope="session")
+def known() -> Zoo:
+    """200 weight vectors whose accuracy is a function of the first kernel's spread and whose optimizer shifts a bias."""
+    rng = np.random.default_rng(0)
+    layout = Layout.build(
+        [
+            ("a.weight", "a", "kernel", (8, 4)),
+            ("a.bias", "a", "bias", (8,)),
+            ("b.weight", "b", "kernel", (3, 8)),
+            ("b.bias", "b", "bias", (3,)),
+        ]
+    )
+    spread = rng.uniform(0.1, 2.0, 200)
+    optimizer = rng.choice(["adam", "rmsprop", "sgd"], 200)
+    weights = rng.standard_normal((200, layout.size)) * spread[:, None]
+    shift = {"adam": -4.0, "rmsprop": 0.0, "sgd": 4.0}
+    weights[:, 32:40] += np.array([shift[o] for o in optimizer])[:, None]
+    accuracy = 1 / (1 + np.exp(-3 * (spread - 1)))
+    rate = np.exp(rng.uniform(np.log(1e-4), np.log(1e-1), 200))
+    frame = pd.DataFrame({"test_accuracy": accuracy, "hp.optimizer": optimizer, "hp.learning_rate": rate})
+    return zoo_from_arrays(weights, layout, frame, name="known")

@@ -1,0 +1,144 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from metanet.cli.compose import compose, grid, parse_overrides, split_values
+from metanet.cli.config_files import config_root, options
+from metanet.cli.main import VERBS
+from metanet.errors import MetanetError
+from metanet.generation.recipes import create_recipe
+from metanet.models.base import constructor_arguments
+from metanet.models.registry import model_class
+
+FILES = sorted(p.relative_to(config_root()).with_suffix("").as_posix() for p in config_root().rglob("*.yaml"))
+
+
+def test_there_is_a_yaml_for_every_verb_and_no_group_is_strange() -> None:
+    assert {f for f in FILES if "/" not in f} == set(VERBS)
+    assert {f.split("/")[0] for f in FILES if "/" in f} == {"data", "recipe", "model", "trainer", "tracking", "experiment"}
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_every_file_composes_and_its_values_are_taken(file: str, tmp_path: Path) -> None:
+    """Compose the file in a verb that uses it, and build what it describes without running it."""
+    group, _, option = file.rpartition("/")
+    verb = {"": option, "data": "generate", "recipe": "generate"}.get(group, "train")
+    config = compose(verb, {group: option} if group else {})
+    if group == "recipe":
+        create_recipe(**config["recipe"]).draw(5, 0, "digits")
+    elif group == "model":
+        settings = {k: v for k, v in config["model"].items() if k != "name"}
+        arguments = constructor_arguments(model_class(option))
+        # the YAML shows every setting of the class, with the class's own default
+        own = set(arguments) - {"features", "seed", "threads", "trainer", "refit", "clip"}
+        assert own <= set(settings)
+        assert {k: arguments[k].default for k in own} == {k: settings[k] for k in own}
+        model_class(option)(**settings)
+    elif group == "data":
+        assert config["data"]["name"] == option
+    elif group == "trainer":
+        from metanet.lightning import quiet_trainer
+
+        with quiet_trainer(config["trainer"], 3) as trainer:
+            assert trainer.max_epochs <= 3
+
+
+@pytest.mark.parametrize(
+    ("text", "values"),
+    [
+        ("a,b", ["a", "b"]),
+        ("[a,b]", ["[a,b]"]),
+        ("'x,y',z", ["'x,y'", "z"]),
+        ("{a: 1, b: 2},c", ["{a: 1, b: 2}", "c"]),
+        ("", [""]),
+    ],
+)
+def test_commas_split_outside_brackets_and_quotes_alone(text: str, values: list[str]) -> None:
+    assert split_values(text) == values
+
+
+def test_grids_are_all_combinations() -> None:
+    assert grid(parse_overrides(["model=gbm,dnn", "seed=0,1", "zoo=z"])) == [
+        {"model": m, "seed": s, "zoo": "z"} for m in ("gbm", "dnn") for s in ("0", "1")
+    ]
+    assert grid(parse_overrides(['where=hp.x in ["a","b"], 3'])) == [{"where": 'hp.x in ["a","b"], 3'}]
+
+
+@pytest.mark.parametrize(
+    ("verb", "given", "key", "value"),
+    [
+        ("train", {"model": "dnn", "model.units": "8"}, "model.units", 8),
+        ("train", {"zoo": "z"}, "model.num_leaves", 15),
+        ("train", {"where": 'hp.optimizer == "adam"'}, "where", 'hp.optimizer == "adam"'),
+        ("train", {"features": "[stats,hyper]"}, "features", ["stats", "hyper"]),
+        ("train", {"experiment": "optimizer_from_weights"}, "target", "hp.optimizer"),
+        ("train", {"experiment": "optimizer_from_weights", "target": "hp.dropout"}, "target", "hp.dropout"),
+        ("train", {"seed": "${split.seed}", "split.seed": "7"}, "seed", 7),
+        ("train", {"model": "./mine.py:M", "model.anything": "3"}, "model", {"name": "./mine.py:M", "anything": 3}),
+        ("train", {"trainer.precision": "64-true"}, "trainer.precision", "64-true"),
+        ("generate", {"recipe.hyperparameters.optimizer": "adam"}, "recipe.hyperparameters.optimizer", "adam"),
+        ("generate", {"recipe.hyperparameters.learning_rate": "1e-3"}, "recipe.hyperparameters.learning_rate", 1e-3),
+        (
+            "generate",
+            {"recipe.hyperparameters.dropout.uniform": "[0, 0.1]"},
+            "recipe.hyperparameters.dropout",
+            {"uniform": [0, 0.1]},
+        ),
+        ("quickstart", {}, "recipe.epochs", 20),
+        ("quickstart", {"recipe.epochs": "3"}, "recipe.epochs", 3),
+    ],
+)
+def test_overrides_win_in_their_order(verb: str, given: dict[str, str], key: str, value: Any) -> None:
+    found: Any = compose(verb, given)
+    for part in key.split("."):
+        found = found[part]
+    assert found == value
+
+
+def test_an_option_may_be_a_file_of_ones_own(tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text("name: gbm\nnum_leaves: 3\n")
+    assert compose("train", {"model": f"{tmp_path}/mine.yaml"})["model"]["num_leaves"] == 3
+    (tmp_path / "exp.yaml").write_text("defaults: {model: dnn}\nsplit: {test: 0.3}\n")
+    config = compose("train", {"experiment": f"{tmp_path}/exp.yaml"})
+    assert (config["model"]["name"], config["split"]["test"]) == ("dnn", 0.3)
+
+
+@pytest.mark.parametrize(
+    ("verb", "given", "says"),
+    [
+        ("train", {"zo": "x"}, "no key 'zo'; did you mean 'zoo'"),
+        ("train", {"model": "gmb"}, "no model 'gmb'; did you mean 'gbm'"),
+        ("train", {"model.num_leavs": "3"}, "did you mean 'model.num_leaves'"),
+        ("train", {"split.tset": "0.3"}, "did you mean 'split.test'"),
+        ("train", {"seed": "x"}, "seed=x is not a whole number"),
+        ("train", {"seed": "1.5"}, "not a whole number"),
+        ("train", {"split.test": "half"}, "is not a number"),
+        ("train", {"view.converged": "1"}, "true or false"),
+        ("train", {"features": "[a"}, "no YAML value"),
+        ("train", {"seed": "${nowhere}"}, "cannot be resolved"),
+        ("train", {"experiment": "nope"}, "no experiment 'nope'"),
+        ("generate", {"data": "minst"}, "did you mean 'mnist'"),
+        ("generate", {"recipe": "none.yaml"}, "cannot be read"),
+    ],
+)
+def test_mistakes_are_named(verb: str, given: dict[str, str], says: str) -> None:
+    with pytest.raises(MetanetError, match=says.replace("$", r"\$")):
+        compose(verb, given)
+
+
+def test_an_experiment_names_known_groups(tmp_path: Path) -> None:
+    (tmp_path / "exp.yaml").write_text("defaults: {modle: dnn}\n")
+    with pytest.raises(MetanetError, match="did you mean 'model'"):
+        compose("train", {"experiment": f"{tmp_path}/exp.yaml"})
+    (tmp_path / "list.yaml").write_text("- 1\n")
+    with pytest.raises(MetanetError, match="no mapping"):
+        compose("train", {"experiment": f"{tmp_path}/list.yaml"})
+
+
+def test_words_without_a_value_are_named() -> None:
+    with pytest.raises(MetanetError, match="give key=value"):
+        parse_overrides(["stats"])
+    assert "gbm" in options("model")

@@ -1,0 +1,225 @@
+"""The commands as a user gives them; in this process where nothing about a process is tested."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+from safetensors.torch import save_file
+from sklearn.metrics import r2_score
+
+from metanet.cli.main import VERBS, main
+from metanet.zoo import open_zoo
+
+
+def run(*words: str) -> int:
+    return main(list(words))
+
+
+@pytest.fixture(autouse=True)
+def _in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def trained_run(grown_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("trained") / "run"
+    assert run("train", f"zoo={grown_folder}", f"out={out}", "model.max_trees=20", "threads=1") == 0
+    return out
+
+
+@pytest.mark.parametrize("words", [["--help"], *([verb, "--help"] for verb in VERBS)])
+def test_help_comes_at_once(words: list[str]) -> None:
+    began = time.perf_counter()
+    answer = subprocess.run([sys.executable, "-m", "metanet", *words], capture_output=True, text=True, check=True)
+    assert time.perf_counter() - began < 1.5
+    assert "metanet" in answer.stdout
+    if len(words) == 2:
+        assert "Examples:" in answer.stdout
+
+
+def test_importing_metanet_is_light() -> None:
+    code = "import metanet, sys; print([m for m in ('torch', 'numpy', 'pandas', 'omegaconf') if m in sys.modules])"
+    assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "[]"
+
+
+def test_verb_help_lists_keys_groups_and_defaults(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("train", "--help") == 0
+    text = capsys.readouterr().out
+    for words in ("features=stats", "split.test=0.5", "zoo=(needed)", "constant, dnn, gbm, logit_linear, random_forest"):
+        assert words in text
+
+
+def test_cfg_prints_the_composed_config(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("train", "zoo=z", "model=gbm", "model.num_leaves=7", "--cfg") == 0
+    assert "num_leaves: 7" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["trian"], "no verb 'trian'; did you mean 'train'"),
+        (["train"], "zoo= is needed"),
+        (["generate"], "out= is needed"),
+        (["generate", "out=z", "n=0"], "n=0: give a whole number from 1 up"),
+        (["generate", "out=z", "n=5,6"], "takes one value of n"),
+        (["train", "zoo=nowhere"], "no folder 'nowhere'"),
+        (["train", "zoo=."], "is no zoo"),
+        (["train", "zoo=z", "threads=0"], "threads=0"),
+        (["train", "--cgf"], "did you mean '--cfg'"),
+        (["train", "zoo"], "'zoo' is not understood"),
+        (["compare", "nowhere"], "no folder"),
+        (["inspect", "nowhere"], "no file or folder"),
+        (["inspect", "."], "is no zoo (zoo.json) and no run"),
+        (["evaluate", "zoo=z"], "run= is needed"),
+    ],
+)
+def test_a_mistake_is_one_line_with_exit_code_2(words: list[str], says: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(*words) == 2
+    captured = capsys.readouterr()
+    assert captured.err.startswith("metanet: error: ")
+    assert captured.err.count("\n") == 1
+    assert says in captured.err
+    assert not list(Path().iterdir())
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["target=test_acuracy"], "did you mean 'test_accuracy'"),
+        (["target=validation_accuracy"], "does not measure it"),
+        (["split.test=0.99"], "part"),
+        (["features=stat"], "did you mean 'stats'"),
+        (["features=stats:conv9"], "no layer 'conv9'"),
+        (["where=hp.optimizer == 'lion'"], "no snapshot"),
+        (["where=hp.optimiser == 'sgd'"], "is not a query"),
+        (["model=./mine.py:X"], "no file"),
+        (["model=dnn", "trainer.acelerator=cpu"], "did you mean 'accelerator'"),
+        (["split.file=nowhere.json"], "not a stored split"),
+        (["tracking.name=wanb"], "no tracking 'wanb'"),
+    ],
+)
+def test_mistakes_over_a_real_zoo(grown_folder: Path, words: list[str], says: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("train", f"zoo={grown_folder}", "model.max_trees=5" if len(words) == 1 else "seed=0", *words) == 2
+    assert says in capsys.readouterr().err
+
+
+def test_train_writes_a_run_that_explains_itself(trained_run: Path) -> None:
+    names = {p.name for p in trained_run.iterdir()}
+    assert names >= {
+        "config.yaml",
+        "metrics.json",
+        "predictions.parquet",
+        "split.json",
+        "model",
+        "leaderboard.csv",
+        "versions.json",
+    }
+    metrics = json.loads((trained_run / "metrics.json").read_text())
+    test = pd.read_parquet(trained_run / "predictions.parquet").query("part == 'test'")
+    assert metrics["r2"] == pytest.approx(r2_score(test["true"], test["predicted"]))
+    assert (trained_run / "figures" / "predictions.png").stat().st_size > 5000
+    split = json.loads((trained_run / "split.json").read_text())
+    stored = json.loads(Path(split["stored"]).read_text())
+    assert sorted(test["network_id"]) == sorted(stored["test"])
+    assert {"torch", "python"} <= set(json.loads((trained_run / "versions.json").read_text()))
+
+
+def test_a_grid_is_one_leaderboard_and_resumes(grown_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["train", f"zoo={grown_folder}", "model=constant,random_forest", "seed=0,1", "features=norms_l2", "out=grid"]
+    assert run(*words) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == "run: grid"
+    table = pd.read_csv("grid/leaderboard.csv")
+    assert len(table) == 4
+    assert table["r2"].is_monotonic_decreasing
+    before = {p: p.stat().st_mtime_ns for p in Path("grid").rglob("model.json")}
+    assert len(before) == 4
+    assert run(*words) == 0
+    assert before == {p: p.stat().st_mtime_ns for p in before}
+    assert run(*words[:-1], "split.test=0.4", "out=grid") == 2
+    assert "another config" in capsys.readouterr().err
+    assert run("compare", "grid", "out=cmp", "where=model == 'constant'") == 0
+    assert len(pd.read_csv("cmp/leaderboard.csv")) == 2
+
+
+def test_evaluate_scores_other_zoos_and_its_own_test_part(
+    trained_run: Path, grown_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["recipe.epochs=2", "recipe.batch_size=32", "recipe.snapshots=[0,2]", "recipe.hyperparameters.train_fraction=0.1"]
+    assert run("generate", "n=6", "out=other", "seed=9", "threads=1", *words) == 0
+    assert run("evaluate", f"run={trained_run}", f"zoo=[other,{grown_folder}]", "out=transfer") == 0
+    table = pd.read_csv("transfer/leaderboard.csv").set_index("zoo")
+    assert table.loc["other", "n_test"] == 6
+    own = json.loads((trained_run / "metrics.json").read_text())
+    assert table.loc[str(grown_folder), "r2"] == pytest.approx(own["r2"])
+    assert table.loc[str(grown_folder), "n_test"] == own["n_test"]
+    assert run("evaluate", f"run={trained_run}", "zoo=nowhere") == 2
+    assert run("evaluate", "run=other", "zoo=other") == 2
+    assert run("evaluate", f"run={trained_run}", "zoo=other", "part=tset") == 2
+
+
+def test_a_split_is_shared_by_file(trained_run: Path, grown_folder: Path) -> None:
+    split = trained_run / "split.json"
+    words = ["model=constant", f"split.file={split}", "split.seed=5", "out=again"]
+    assert run("train", f"zoo={grown_folder}", *words) == 0
+    assert json.loads(Path("again/split.json").read_text())["hash"] == json.loads(split.read_text())["hash"]
+
+
+def test_inspect_tells_what_is_there(
+    grown_folder: Path, trained_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    net = torch.nn.Linear(3, 2)
+    save_file(net.state_dict(), tmp_path / "net.safetensors")
+    torch.save(net.state_dict(), tmp_path / "net.pt")
+    torch.save(net, tmp_path / "whole.pt")
+    assert run("inspect", str(grown_folder)) == 0
+    assert "4,970 values" in capsys.readouterr().out
+    assert run("inspect", str(trained_run)) == 0
+    assert "r2_beyond_hyper" in capsys.readouterr().out
+    for file in ("net.safetensors", "net.pt"):
+        assert run("inspect", file) == 0
+        text = capsys.readouterr().out
+        assert f"{float(net.weight.detach().mean()):.3f}" in text
+        assert "2x3" in text
+    assert run("inspect", "whole.pt") == 2  # a pickled module could run code; it is refused, not executed
+    assert "read safely" in capsys.readouterr().err
+
+
+def test_quickstart_ends_with_a_leaderboard_and_reuses_its_zoo(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["quickstart", "n=40", "out=q", "recipe.epochs=2", "recipe.snapshots=[0,2]", "features=[stats,hyper]", "threads=1"]
+    assert run(*words) == 0
+    text = capsys.readouterr().out
+    assert text.splitlines()[-1] == "run: q"
+    assert "floors of test_accuracy" in text
+    table = pd.read_csv("q/leaderboard.csv")
+    assert len(table) == 1 + 4 * 2
+    assert set(table["model"]) == {"constant", "logit_linear", "gbm", "dnn", "random_forest"}
+    for picture in ("accuracies.png", "bias_ranges.png"):
+        assert Path("q/figures", picture).stat().st_size > 10_000
+    assert run(*words) == 0
+    again = capsys.readouterr().out
+    assert "was finished before" in again
+    numbers = ["model", "features", "r2", "tau", "mad"]
+    pd.testing.assert_frame_equal(pd.read_csv("q/leaderboard.csv")[numbers], table[numbers])
+    assert len(open_zoo("q/zoo").networks) == 40
+
+
+def test_threads_hold_for_torch_and_blas_alike() -> None:
+    code = (
+        "from metanet.cli.main import set_threads; set_threads(1)\n"
+        "import numpy, torch, lightgbm, threadpoolctl\n"
+        "print({p['num_threads'] for p in threadpoolctl.threadpool_info()} | {torch.get_num_threads()})"
+    )
+    assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "{1}"
+
+
+def test_output_to_a_closed_pipe_is_no_traceback(grown_folder: Path) -> None:
+    command = f"{sys.executable} -m metanet inspect {grown_folder} | head -1"
+    answer = subprocess.run(command, shell=True, capture_output=True, text=True)
+    assert "Traceback" not in answer.stderr

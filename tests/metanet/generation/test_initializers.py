@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy.stats import kstest, truncnorm
+
+from metanet.errors import MetanetError
+from metanet.generation.initializers import INITIALIZERS, initial_weights
+from metanet.zoo import Layout
+
+LAYOUT = Layout.build([("w", "l", "kernel", (64, 32, 3, 3)), ("b", "l", "bias", (64,))])
+FAN_IN, FAN_OUT = 32 * 9, 64 * 9
+
+
+def kernel(name: str, std: float = 0.05, seed: int = 0) -> np.ndarray:
+    return initial_weights(LAYOUT, name, std, seed)[: LAYOUT.tensors[0].stop].astype(float)
+
+
+@pytest.mark.parametrize(
+    ("name", "std"),
+    [
+        ("glorot_normal", np.sqrt(2 / (FAN_IN + FAN_OUT))),
+        ("he_normal", np.sqrt(2 / FAN_IN)),
+        ("normal", 0.05),
+        # Keras does not correct TruncatedNormal for what the cut takes away.
+        ("truncated_normal", 0.05 * truncnorm(-2, 2).std()),
+    ],
+)
+def test_the_standard_deviation_is_keras(name: str, std: float) -> None:
+    assert kernel(name).std() == pytest.approx(std, rel=0.02)
+
+
+@pytest.mark.parametrize("name", ["glorot_normal", "he_normal", "truncated_normal"])
+def test_truncated_initialisers_follow_the_truncated_normal(name: str) -> None:
+    values = kernel(name)
+    scale = 0.05 if name == "truncated_normal" else values.std() / truncnorm(-2, 2).std()
+    assert kstest(values[:5000] / scale, truncnorm(-2, 2).cdf).pvalue > 1e-3
+
+
+def test_orthogonal_rows() -> None:
+    rows = kernel("orthogonal").reshape(64, -1)
+    np.testing.assert_allclose(rows @ rows.T, np.eye(64), atol=1e-5)
+
+
+@pytest.mark.parametrize("name", sorted(INITIALIZERS))
+def test_biases_are_zero_and_the_seed_decides(name: str) -> None:
+    assert not initial_weights(LAYOUT, name, 0.1, 1)[-64:].any()
+    assert np.array_equal(kernel(name, seed=1), kernel(name, seed=1))
+    assert not np.array_equal(kernel(name, seed=1), kernel(name, seed=2))
+
+
+def test_an_unknown_initialiser_is_named() -> None:
+    with pytest.raises(MetanetError, match="did you mean 'he_normal'"):
+        initial_weights(LAYOUT, "he_norml", 0.1, 0)

@@ -1,0 +1,57 @@
+from __future__ import annotations
+
+import pytest
+from conftest import small_recipe
+
+from metanet.errors import MetanetError
+from metanet.generation.plan import GROUP_KEYS, make_plan
+
+DATA = {"name": "digits", "shape": [16, 16, 1], "classes": 10, "n_train": 1437, "n_test": 360, "chance": 0.1}
+
+
+def test_every_network_is_in_one_group_of_equals() -> None:
+    plan = make_plan(small_recipe(), DATA, n=100, seed=0, group_size=8)
+    assert sorted(set(plan.table["group"])) == list(range(plan.groups))
+    assert plan.table.groupby("group").size().max() <= 8
+    for group in range(plan.groups):
+        rows = plan.group(group)
+        assert all(rows[key].nunique() == 1 for key in GROUP_KEYS)
+        assert rows["hp.optimizer"].is_monotonic_increasing
+    assert sum(len(plan.group(g)) for g in range(plan.groups)) == 100
+
+
+def test_seeds_are_distinct_and_free_of_n_and_group_size() -> None:
+    small = make_plan(small_recipe(), DATA, n=50, seed=1, group_size=8).table
+    large = make_plan(small_recipe(), DATA, n=500, seed=1, group_size=32).table
+    assert large["seed"].nunique() == 500
+    columns = [c for c in small if c != "group"]
+    assert small[columns].equals(large[columns].head(50))
+
+
+def test_costly_groups_come_first() -> None:
+    plan = make_plan(small_recipe(), DATA, n=100, seed=0, group_size=8)
+    costs = [plan.network_images(plan.group(g)) for g in range(plan.groups)]
+    assert costs[0] == max(costs)
+
+
+def test_progress_counts_whole_batches() -> None:
+    plan = make_plan(small_recipe(train_fraction=0.1), DATA, n=3, seed=0)
+    assert plan.network_images(plan.table) == 3 * 2 * (143 // 32 * 32)  # networks x epochs x images in whole batches
+
+
+def test_the_hash_tells_plans_apart() -> None:
+    base = make_plan(small_recipe(), DATA, n=10).header()["plan_hash"]
+    assert base == make_plan(small_recipe(), DATA, n=10).header()["plan_hash"]
+    others = [
+        make_plan(small_recipe(), DATA, n=11),
+        make_plan(small_recipe(), DATA, n=10, seed=1),
+        make_plan(small_recipe(epochs=3), DATA, n=10),
+        make_plan(small_recipe(), DATA | {"n_train": 1000}, n=10),
+    ]
+    assert len({base, *(p.header()["plan_hash"] for p in others)}) == 5
+
+
+@pytest.mark.parametrize("arguments", [{"n": 0}, {"n": -1}, {"n": 5, "group_size": 0}, {"n": 5, "seed": -1}])
+def test_mistakes_are_named(arguments: dict[str, int]) -> None:
+    with pytest.raises(MetanetError, match="give a whole number"):
+        make_plan(small_recipe(), DATA, **arguments)

@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from metanet.errors import MetanetError
+from metanet.runs.folder import Run, choose_folder, read_metrics
+from metanet.runs.leaderboard import compare_runs, leaderboard
+
+
+def row(model: str, r2: float, target: str = "test_accuracy") -> dict:
+    return {"model": model, "features": "stats", "access": "W", "target": target, "n_train": 5, "n_test": 5, "r2": r2}
+
+
+def test_the_best_comes_first_within_a_target() -> None:
+    table = leaderboard([row("a", 0.1), row("b", 0.9), row("c", 0.5, "hp.dropout"), row("d", float("nan"))])
+    assert table["model"].tolist() == ["c", "b", "a", "d"]
+    assert "accuracy" not in table
+    with pytest.raises(MetanetError, match="nothing to compare"):
+        leaderboard([])
+
+
+def test_runs_are_found_below_a_folder(tmp_path: Path) -> None:
+    for name, r2 in (("x", 0.2), ("deep/y", 0.4)):
+        Run(tmp_path / name).write_metrics(row(name, r2))
+    table = compare_runs([tmp_path])
+    assert table["model"].tolist() == ["deep/y", "x"]
+    assert table["run"].tolist() == [str(tmp_path / "deep/y"), str(tmp_path / "x")]
+    pd.testing.assert_frame_equal(compare_runs([tmp_path / "x", tmp_path / "deep"]), table)
+
+
+def test_folders_that_are_no_runs_are_named(tmp_path: Path) -> None:
+    with pytest.raises(MetanetError, match="no folder"):
+        compare_runs([tmp_path / "nowhere"])
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(MetanetError, match="no finished run"):
+        compare_runs([tmp_path / "empty"])
+    (tmp_path / "empty" / "metrics.json").write_text("{")
+    with pytest.raises(MetanetError, match="damaged"):
+        compare_runs([tmp_path / "empty"])
+    (tmp_path / "file").write_text("")
+    with pytest.raises(MetanetError, match="cannot be made"):
+        Run(tmp_path / "file" / "run")
+
+
+def test_metrics_are_valid_json_with_null_for_nan(tmp_path: Path) -> None:
+    run = Run(tmp_path / "run")
+    run.write_metrics({"r2": float("nan"), "n": 3})
+    assert json.loads((run.folder / "metrics.json").read_text(), parse_constant=pytest.fail) == {"r2": None, "n": 3}
+    assert read_metrics(run.folder)["n"] == 3
+
+
+def test_folders_are_new_and_safe_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    first = Run(choose_folder(None, "train", "./a b/c.py:X")).folder
+    second = choose_folder(None, "train", "./a b/c.py:X")
+    assert first.parent == Path("runs/train")
+    assert first != second
+    assert not second.exists()
+    assert choose_folder("~/x", "train", "n") == Path.home() / "x"

@@ -1,0 +1,56 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from metanet.errors import MetanetError
+from metanet.plots.style import new_axes, save
+from metanet.runs.folder import Run
+from metanet.runs.tracking import track
+
+METRICS = {"r2": 0.5, "model": "gbm", "bad": None}
+
+
+@pytest.fixture(autouse=True)
+def _no_login(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in ("WANDB_API_KEY", "WANDB_MODE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    monkeypatch.setenv("HOME", str(tmp_path))
+
+
+def test_without_a_login_a_run_is_written_offline(tmp_path: Path) -> None:
+    """The real client; its record file holds the config, the summary and the figure."""
+    run = Run(tmp_path / "run")
+    figure, _ = new_axes()
+    save(figure, run.figures / "predictions.png")
+    track({"name": "wandb", "project": "metanet-test"}, run, {"model": {"num_leaves": 15}}, METRICS, "train")
+    (record,) = (run.folder / "wandb").glob("offline-run-*/run-*.wandb")
+    raw = record.read_bytes()
+    for word in (b"num_leaves", b"r2", b"gbm", b"metanet-test", b"figures/predictions"):
+        assert word in raw
+    assert list((run.folder / "wandb").glob("offline-run-*/files/media/images/figures/*.png"))
+
+
+def test_an_outage_does_not_cost_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import wandb
+
+    def broken(**_: object) -> None:
+        raise ConnectionError("no route")
+
+    monkeypatch.setattr(wandb, "init", broken)
+    run = Run(tmp_path / "run")
+    run.write_metrics(METRICS)
+    track({"name": "wandb"}, run, {}, METRICS, "train")
+    assert "no route" in capsys.readouterr().err
+    assert (run.folder / "metrics.json").exists()
+
+
+def test_none_does_nothing_and_an_unknown_tracker_is_named(tmp_path: Path) -> None:
+    track({"name": "none"}, Run(tmp_path / "run"), {}, METRICS, "train")
+    assert not list((tmp_path / "run").iterdir())
+    with pytest.raises(MetanetError, match="did you mean 'wandb'"):
+        track({"name": "wanb"}, Run(tmp_path / "run"), {}, METRICS, "train")
