@@ -25,6 +25,7 @@ _HOMES = {
     "create_model": "metanet.models",
     "list_models": "metanet.models",
     "load_model": "metanet.models",
+    "describe": "metanet.representations.describe",
     "list_features": "metanet.representations.features",
     "list_recipes": "metanet.generation.recipes",
     "MetanetError": "metanet.errors",
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from metanet.errors import MetanetError
     from metanet.generation.recipes import list_recipes
     from metanet.models import create_model, list_models, load_model
+    from metanet.representations.describe import describe
     from metanet.representations.features import list_features
     from metanet.zoo import Layout, View, Zoo, open_zoo, zoo_from_arrays
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -26,14 +27,15 @@ def run(config: dict[str, Any]) -> None:
     zoos = [open_zoo(path) for path in (given if isinstance(given, list) else [given])]
     if config["part"] not in ("auto", "all", "test"):
         raise MetanetError(f"part={config['part']}: give auto, all or test")
-    trained_on = Path(read_metrics(source).get("zoo", "")).expanduser().resolve()
+    read_metrics(source)  # a folder that is no run is refused by name
     model = load_model(source / "model", config["threads"])
+    trained_on = json.loads((source / "split.json").read_text()).get("plan_hash")
     record = Run(choose_folder(config["out"], "evaluate", source.name))
     record.write_config(config)
     rows, predictions = [], []
     for zoo in zoos:
         view = view_of(zoo, config)
-        own = zoo.folder is not None and zoo.folder.resolve() == trained_on
+        own = trained_on is not None and zoo.header.get("plan_hash") == trained_on  # also where it was moved or copied
         if config["part"] == "test" or (config["part"] == "auto" and own):
             view = view.part(stored_split(source / "split.json"), "test")
         result = evaluate_on(model, view)

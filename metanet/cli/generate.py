@@ -20,7 +20,7 @@ def run(config: dict[str, Any]) -> None:
     """Grow or complete the zoo, and say what is there."""
     out = Path(required(config, "out", "out=zoos/digits")).expanduser()
     zoo = grow(config, out)
-    describe(zoo)
+    print_zoo(zoo)
     tracking = config["tracking"]
     if tracking.get("name") != "none":
         record = Run(out / "run")
@@ -74,7 +74,7 @@ def grow(config: dict[str, Any], out: Path) -> Zoo:
     return zoo
 
 
-def describe(zoo: Zoo) -> None:
+def print_zoo(zoo: Zoo) -> None:
     """One paragraph about a zoo's last snapshots."""
     view = zoo.view()
     accuracy = view.frame["test_accuracy"]

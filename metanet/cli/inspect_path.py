@@ -5,14 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from metanet.cli.compose import required
-from metanet.cli.generate import describe
+from metanet.cli.generate import print_zoo
 from metanet.cli.terminal import print_table
 from metanet.errors import MetanetError
-from metanet.representations.statistics import STATISTICS, segment_statistics
+from metanet.representations.describe import describe
 from metanet.runs.folder import read_metrics
 from metanet.zoo.layout import Layout
 from metanet.zoo.store import open_zoo, progress, read_header
@@ -24,7 +23,7 @@ def run(config: dict[str, Any]) -> None:
     if not path.exists():
         raise MetanetError(f"no file or folder '{path}'")
     if path.is_file():
-        print_table(describe_checkpoint(path), str(path))
+        print_table(describe(path), str(path))
     elif (path / "zoo.json").exists():
         _inspect_zoo(path)
     elif (path / "metrics.json").exists():
@@ -49,7 +48,7 @@ def _inspect_zoo(path: Path) -> None:
         print("unfinished: give the generate command that began it again to go on")
         return
     zoo = open_zoo(path)
-    describe(zoo)
+    print_zoo(zoo)
     frame = zoo.view(epoch="all").frame
     by_epoch = frame.groupby("epoch")[["train_accuracy", "test_accuracy", "test_loss"]].mean().reset_index()
     print_table(by_epoch.assign(networks=frame.groupby("epoch").size().to_numpy()), "mean by epoch")
@@ -60,44 +59,3 @@ def _inspect_zoo(path: Path) -> None:
         text = f"{values.min():.3g} to {values.max():.3g}" if numeric else ", ".join(map(str, sorted(values.unique())))
         rows.append({"hyperparameter": column, "values": text})
     print_table(pd.DataFrame(rows))
-
-
-def describe_checkpoint(path: Path) -> pd.DataFrame:
-    """Statistics of each tensor of a state_dict (.safetensors, or a .pt that holds tensors alone).
-
-    Columns: tensor, shape, values and the seven statistics.
-    """
-    tensors = read_checkpoint(path)
-    arrays = {name: np.asarray(value, np.float32).reshape(1, -1) for name, value in tensors.items() if np.size(value)}
-    if not arrays:
-        raise MetanetError(f"'{path}' holds no tensor of numbers")
-    rows = [
-        {"tensor": name, "shape": "x".join(map(str, np.shape(tensors[name]))) or "1", "values": array.size}
-        | dict(zip(STATISTICS, segment_statistics(array, [(0, array.shape[1])])[0], strict=True))
-        for name, array in arrays.items()
-    ]
-    return pd.DataFrame(rows)
-
-
-def read_checkpoint(path: Path) -> dict[str, np.ndarray]:
-    """Named float tensors of a checkpoint; nothing but tensors is ever unpickled."""
-    state: Any
-    try:
-        if path.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
-            state = load_file(path)
-        else:
-            import torch
-
-            state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # each format has its own errors; all mean the same to the reader
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise MetanetError(
-            f"'{path}' is no checkpoint that can be read safely (.safetensors or a state_dict): {reason}"
-        ) from None
-    if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):
-        state = state["state_dict"]
-    if not isinstance(state, dict):
-        raise MetanetError(f"'{path}' holds a {type(state).__name__}, not a state_dict")
-    return {str(k): v.float().numpy() for k, v in state.items() if hasattr(v, "is_floating_point") and v.is_floating_point()}

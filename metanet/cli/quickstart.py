@@ -6,10 +6,13 @@ import time
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from metanet.cli.compose import compose
-from metanet.cli.generate import describe, grow
+from metanet.cli.generate import grow, print_zoo
 from metanet.cli.terminal import print_leaderboard, print_run, step_bar
 from metanet.cli.train import Fitter, print_floors, run_name
+from metanet.evaluation.metrics import r2_difference_interval
 from metanet.plots.style import new_axes, save
 from metanet.plots.zoo import accuracy_histogram, bias_range_scatter, bias_ranges, train_against_test
 from metanet.runs.folder import Run
@@ -24,7 +27,7 @@ def run(config: dict[str, Any]) -> None:
     zoo_folder = record.folder / "zoo"
     print(f"1/3  growing a zoo of {config['n']} networks on {config['data']['name']} -> {zoo_folder}")
     zoo = grow(config, zoo_folder)
-    describe(zoo)
+    print_zoo(zoo)
     print(f"2/3  training {len(config['models'])} estimators on {len(config['features'])} inputs")
     rows, configs = [], _fits(config, zoo_folder, record.folder)
     fitter = Fitter()
@@ -37,6 +40,7 @@ def run(config: dict[str, Any]) -> None:
     record.write_config(config)
     print_leaderboard(table)
     print_floors(rows)
+    _print_stats_against_flat(rows)
     print("3/3  drawing figures")
     draw_zoo(zoo, record)
     best = table.iloc[0]
@@ -68,6 +72,17 @@ def _fits(config: dict[str, Any], zoo: Path, out: Path) -> list[dict[str, Any]]:
             fit["out"] = str(out / "runs" / run_name(fit, []))
             fits.append(fit)
     return fits
+
+
+def _print_stats_against_flat(rows: list[dict[str, Any]]) -> None:
+    """The paper's order, with the interval of the difference on the same test networks."""
+    runs = {row["features"]: row for row in rows if row["model"] == "gbm"}
+    if not {"stats", "flat"} <= set(runs) or "r2" not in runs["stats"]:
+        return
+    a, b = (pd.read_parquet(Path(runs[f]["run"]) / "predictions.parquet").query("part == 'test'") for f in ("stats", "flat"))
+    low, high = r2_difference_interval(a["true"].to_numpy(), a["predicted"].to_numpy(), b["predicted"].to_numpy())
+    gain = runs["stats"]["r2"] - runs["flat"]["r2"]
+    print(f"gbm on stats - gbm on flat weights: r2 {gain:+.3f} (95 % {low:+.3f} to {high:+.3f})")
 
 
 def draw_zoo(zoo: Zoo, record: Run) -> None:

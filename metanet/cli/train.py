@@ -98,7 +98,7 @@ class Fitter:
     ) -> None:
         run.write_config(config)
         stored = store_split(view.zoo, split, run.folder)
-        facts = config["split"] | {"hash": split.hash, "stored": str(stored)}
+        facts = config["split"] | {"hash": split.hash, "stored": str(stored), "plan_hash": view.zoo.header.get("plan_hash")}
         counts = {f"networks_{part}": len(getattr(split, part)) for part in ("train", "validation", "test")}
         (run.folder / "split.json").write_text(json.dumps(facts | counts, indent=1))
         run.write_predictions(result.predictions)

@@ -26,6 +26,7 @@ import torch
 
 from data_modules.images import ImageDataModule, ImageSet, load_images
 from metanet.errors import MetanetError
+from metanet.generation.memory import keep_freed_memory
 from metanet.generation.module import GroupModule
 from metanet.generation.plan import Plan, make_plan
 from metanet.generation.recipes import SmallCNNRecipe
@@ -241,6 +242,7 @@ def train_group(job: Job, images: ImageSet, group: int, on_progress: Callable[[i
         assert epochs is not None
         if device.type == "cpu":
             torch.set_flush_denormal(True)
+            keep_freed_memory()
         batch_size, fraction = int(table["hp.batch_size"].iloc[0]), float(table["hp.train_fraction"].iloc[0])
         data = ImageDataModule(images, batch_size, fraction, plan.seed, device)
         snapshots = tuple(e for e in recipe.snapshots if e <= epochs)

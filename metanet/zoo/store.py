@@ -68,7 +68,7 @@ class Zoo:
         """Metrics of every epoch that was evaluated, weights kept or not."""
         if self.folder is None:
             return self.snapshots.drop(columns=["shard", "offset", "length", "crc32"], errors="ignore")
-        return pd.read_parquet(self.folder / "history.parquet")
+        return _read_table(self.folder / "history.parquet")
 
     @property
     def data(self) -> dict[str, Any]:
@@ -442,7 +442,7 @@ def _committed(folder: Path) -> set[int]:
 
 def _read_table(path: Path) -> pd.DataFrame:
     try:
-        return pd.read_parquet(path)
+        return pd.read_parquet(path, page_checksum_verification=True)
     except (OSError, ValueError) as error:
         raise MetanetError(f"table '{path}' cannot be read ({error}); restore it from a copy") from None
 
@@ -466,7 +466,7 @@ def _write_array(array: np.ndarray, path: Path) -> None:
 
 
 def _write_table(table: pd.DataFrame, path: Path) -> None:
-    _write_atomically(path, lambda file: table.to_parquet(file, index=False))
+    _write_atomically(path, lambda file: table.to_parquet(file, index=False, write_page_checksum=True))
 
 
 def _write_text(text: str, path: Path) -> None:

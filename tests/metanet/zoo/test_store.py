@@ -174,7 +174,10 @@ def test_damage_to_a_shard_is_found(grown_folder: Path, tmp_path: Path) -> None:
     shard.unlink()
     with pytest.raises(MetanetError, match="truncated: 0 bytes"):
         open_zoo(folder)
-    (folder / "networks.parquet").write_bytes(b"PAR1")
+    table = folder / "networks.parquet"
+    raw = bytearray(table.read_bytes())
+    raw[len(raw) // 3] ^= 1
+    table.write_bytes(raw)
     shutil.copy(grown_folder / "weights-00000.npy", shard)
     with pytest.raises(MetanetError, match="cannot be read"):
         open_zoo(folder)
