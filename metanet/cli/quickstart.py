@@ -80,7 +80,8 @@ def _print_stats_against_flat(rows: list[dict[str, Any]]) -> None:
     if not {"stats", "flat"} <= set(runs) or "r2" not in runs["stats"]:
         return
     a, b = (pd.read_parquet(Path(runs[f]["run"]) / "predictions.parquet").query("part == 'test'") for f in ("stats", "flat"))
-    low, high = r2_difference_interval(a["true"].to_numpy(), a["predicted"].to_numpy(), b["predicted"].to_numpy())
+    columns = a["true"], a["predicted"], b["predicted"], a["network_id"]
+    low, high = r2_difference_interval(*(column.to_numpy() for column in columns))
     gain = runs["stats"]["r2"] - runs["flat"]["r2"]
     print(f"gbm on stats - gbm on flat weights: r2 {gain:+.3f} (95 % {low:+.3f} to {high:+.3f})")
 
@@ -94,7 +95,7 @@ def draw_zoo(zoo: Zoo, record: Run) -> None:
     save(figure, record.figures / "accuracies.png")
     ranges = bias_ranges(view)
     sgd = ranges["optimizer"] == "sgd"
-    figure, axes = new_axes(2)
+    figure, axes = new_axes(2, share=True)
     for ax, part, title in ((axes[0], ranges[~sgd], "Adam and RMSprop"), (axes[1], ranges[sgd], "SGD")):
         bias_range_scatter(part, ax).set_title(title)
     save(figure, record.figures / "bias_ranges.png")

@@ -7,7 +7,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pandas as pd
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
+from rich.measure import Measurement
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
@@ -44,7 +46,14 @@ def generation_bar() -> Iterator[Callable[..., None]]:
 def step_bar(title: str, total: int) -> Iterator[Callable[[str], None]]:
     """A bar over fits; call it with the name of the fit that begins."""
     console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+    )
     with Progress(*columns, console=console, disable=not console.is_terminal or total < 2) as bar:
         task = bar.add_task(title, total=total)
         begun = -1
@@ -60,16 +69,18 @@ def step_bar(title: str, total: int) -> Iterator[Callable[[str], None]]:
 
 def print_table(table: pd.DataFrame, title: str = "") -> None:
     """A frame as a terminal table, numbers to three digits."""
-    shown = Table(title=title or None, title_justify="left")
+    shown = Table(title=title or None, title_justify="left", box=SIMPLE_HEAD, pad_edge=False, header_style="", title_style="")
     for column in table:
         numeric = pd.api.types.is_numeric_dtype(table[column])
         shown.add_column(str(column), justify="right" if numeric else "left", no_wrap=True)
     for row in table.itertuples(index=False):
         shown.add_row(*(_cell(value) for value in row))
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=200)
-    console.print(shown)
+    # As wide as the table: a narrow terminal wraps the lines, but no number is cut.
+    wide = Console(width=1000, no_color=True)
+    wide.width = Measurement.get(wide, wide.options, shown).maximum
+    with wide.capture() as captured:
+        wide.print(shown)
+    print("\n".join(line.rstrip() for line in captured.get().splitlines()))
 
 
 def _cell(value: object) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from metanet.cli.compose import required
-from metanet.cli.terminal import print_leaderboard, print_run, step_bar
+from metanet.cli.terminal import print_leaderboard, print_run, print_table, step_bar
 from metanet.errors import MetanetError
 from metanet.evaluation.protocol import FitResult, Floors, fit_and_score, fit_floors
 from metanet.models import create_model
@@ -18,7 +18,7 @@ from metanet.models.registry import model_class
 from metanet.plots.predictions import confusion, predicted_against_true
 from metanet.plots.style import new_axes, save
 from metanet.runs.folder import Run, choose_folder, read_metrics
-from metanet.runs.leaderboard import leaderboard
+from metanet.runs.leaderboard import leaderboard, spread
 from metanet.runs.tracking import track
 from metanet.zoo.split import Split, split_networks
 from metanet.zoo.store import Zoo, open_zoo
@@ -41,6 +41,10 @@ def run(configs: list[dict[str, Any]], varied: list[str]) -> None:
     table = leaderboard(rows)
     table.to_csv(root / "leaderboard.csv", index=False)
     print_leaderboard(table)
+    if {"seed", "split.seed"} & set(varied):
+        means = spread(table)
+        means.to_csv(root / "spread.csv", index=False)
+        print_table(means, f"mean and standard deviation over {' and '.join(k for k in varied if k.endswith('seed'))}")
     print_floors(rows)
     print_run(root)
 
@@ -162,10 +166,11 @@ def model_of(config: dict[str, Any]) -> MetaModel:
 
 
 def draw_predictions(test: pd.DataFrame, run: Run, result: FitResult) -> None:
-    """The run's figure: predicted against true, or the confusion matrix."""
+    """The run's figure: predicted against true, or the confusion matrix (also as CSV, in networks)."""
     figure, (ax,) = new_axes()
     title = f"{result.metrics['model']} on {result.metrics['features']}:"
     if result.model.target.task == "classification":
+        pd.crosstab(test["true"], test["predicted"]).to_csv(run.folder / "confusion.csv")
         confusion(test, ax, f"{title} accuracy {result.metrics['accuracy']:.3f}")
     else:
         predicted_against_true(test, ax, title)

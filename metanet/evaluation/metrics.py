@@ -70,21 +70,36 @@ def trained(accuracy: np.ndarray, chance: float, n_images: int) -> np.ndarray:
 
 
 def bootstrap_interval(
-    statistic: Callable[[np.ndarray], float], n: int, rounds: int = BOOTSTRAP_ROUNDS, seed: int = 0
+    statistic: Callable[[np.ndarray], float], networks: np.ndarray, rounds: int = BOOTSTRAP_ROUNDS, seed: int = 0
 ) -> tuple[float, float]:
-    """95 % percentile interval of a statistic of row indices, rows resampled with replacement."""
+    """95 % percentile interval of a statistic of row indices; networks are resampled with replacement.
+
+    Args:
+        statistic: of an array of row indices.
+        networks: the network of each row, shape (N,); all rows of a drawn network come with it.
+        rounds: number of resamples.
+    """
     rng = np.random.default_rng(seed)
-    values = np.array([statistic(rng.integers(0, n, n)) for _ in range(rounds)])
-    values = values[np.isfinite(values)]
-    if not len(values):
+    names, of_row = np.unique(networks.astype(str), return_inverse=True)
+    order = np.argsort(of_row, kind="stable")
+    rows = np.split(order, np.cumsum(np.bincount(of_row))[:-1])
+    values = []
+    for _ in range(rounds):
+        drawn = rng.integers(0, len(names), len(names))
+        one_row_each = len(names) == len(networks)
+        values.append(statistic(order[drawn] if one_row_each else np.concatenate([rows[i] for i in drawn])))
+    finite = np.array(values)[np.isfinite(values)]
+    if not len(finite):
         return float("nan"), float("nan")
-    low, high = np.percentile(values, [2.5, 97.5])
+    low, high = np.percentile(finite, [2.5, 97.5])
     return float(low), float(high)
 
 
-def r2_difference_interval(true: np.ndarray, predicted: np.ndarray, other: np.ndarray, seed: int = 0) -> tuple[float, float]:
+def r2_difference_interval(
+    true: np.ndarray, predicted: np.ndarray, other: np.ndarray, networks: np.ndarray, seed: int = 0
+) -> tuple[float, float]:
     """95 % interval of R2(predicted) - R2(other), both on the same resampled networks; above 0 is "better"."""
-    return bootstrap_interval(lambda rows: r2(true[rows], predicted[rows]) - r2(true[rows], other[rows]), len(true), seed=seed)
+    return bootstrap_interval(lambda rows: r2(true[rows], predicted[rows]) - r2(true[rows], other[rows]), networks, seed=seed)
 
 
 def r2_beyond(true: np.ndarray, predicted: np.ndarray, floor: np.ndarray) -> float:

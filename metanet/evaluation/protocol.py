@@ -107,12 +107,14 @@ def fit_and_score(model: MetaModel, view: View, split: Split, target: str, floor
 def score(model: MetaModel, view: View, predicted: np.ndarray, floors: Floors | None = None) -> dict[str, float]:
     """All metrics of predictions on a view, with intervals and ceilings; floors where given."""
     true = model.target.true(view)
+    networks = view.network_ids
     if model.target.task == "classification":
-        return _score_classes(true, predicted, floors)
+        return _score_classes(true, predicted, networks, floors)
     metrics = regression_metrics(true, predicted)
-    n = len(true)
-    metrics["r2_low"], metrics["r2_high"] = bootstrap_interval(lambda i: r2(true[i], predicted[i]), n)
-    metrics["tau_low"], metrics["tau_high"] = bootstrap_interval(lambda i: tau(true[i], predicted[i]), n, BOOTSTRAP_TAU_ROUNDS)
+    metrics["r2_low"], metrics["r2_high"] = bootstrap_interval(lambda i: r2(true[i], predicted[i]), networks)
+    metrics["tau_low"], metrics["tau_high"] = bootstrap_interval(
+        lambda i: tau(true[i], predicted[i]), networks, BOOTSTRAP_TAU_ROUNDS
+    )
     metrics["tau_ties"] = tau_ties(true)
     data = view.zoo.data
     if model.target.name == "test_accuracy" and "n_test" in data:
@@ -127,21 +129,21 @@ def score(model: MetaModel, view: View, predicted: np.ndarray, floors: Floors | 
         if floors.hyper is not None:
             metrics["r2_hyper"], metrics["tau_hyper"] = r2(true, floors.hyper), tau(true, floors.hyper)
             metrics["r2_beyond_hyper"] = r2_beyond(true, predicted, floors.hyper)
-            low, high = r2_difference_interval(true, predicted, floors.hyper)
+            low, high = r2_difference_interval(true, predicted, floors.hyper, networks)
             metrics["r2_minus_hyper_low"], metrics["r2_minus_hyper_high"] = low, high
     return metrics
 
 
-def _score_classes(true: np.ndarray, predicted: np.ndarray, floors: Floors | None) -> dict[str, float]:
+def _score_classes(true: np.ndarray, predicted: np.ndarray, networks: np.ndarray, floors: Floors | None) -> dict[str, float]:
     metrics = classification_metrics(true, predicted)
     right = (true == predicted).astype(float)
-    metrics["accuracy_low"], metrics["accuracy_high"] = bootstrap_interval(lambda i: float(right[i].mean()), len(true))
+    metrics["accuracy_low"], metrics["accuracy_high"] = bootstrap_interval(lambda i: float(right[i].mean()), networks)
     if floors is not None:
         metrics["accuracy_constant"] = float(np.mean(true == floors.constant))
         if floors.hyper is not None:
             other = (true == floors.hyper).astype(float)
             metrics["accuracy_hyper"] = float(other.mean())
-            low, high = bootstrap_interval(lambda i: float(right[i].mean() - other[i].mean()), len(true))
+            low, high = bootstrap_interval(lambda i: float(right[i].mean() - other[i].mean()), networks)
             metrics["accuracy_minus_hyper_low"], metrics["accuracy_minus_hyper_high"] = low, high
     return metrics
 

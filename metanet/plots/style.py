@@ -14,16 +14,15 @@ STYLE: dict[Any, Any] = {
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.titlesize": "medium",
-    "legend.frameon": False,
     "font.size": 9,
 }
 
 
-def new_axes(columns: int = 1, width: float = 4.2, height: float = 3.6) -> tuple[Figure, list[Axes]]:
-    """A figure with a row of axes; it belongs to no window system."""
+def new_axes(columns: int = 1, share: bool = False, width: float = 4.2, height: float = 3.6) -> tuple[Figure, list[Axes]]:
+    """A figure with a row of axes, their scales shared where asked; it belongs to no window system."""
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(width * columns, height), layout="constrained")
-        return figure, list(figure.subplots(1, columns, squeeze=False)[0])
+        return figure, list(figure.subplots(1, columns, squeeze=False, sharex=share, sharey=share)[0])
 
 
 def save(figure: Figure, path: Path) -> Path:

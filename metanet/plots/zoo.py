@@ -14,7 +14,7 @@ def accuracy_histogram(frame: pd.DataFrame, ax: Axes, chance: float | None = Non
     ax.hist(frame["test_accuracy"], bins=np.linspace(0, 1, 51).tolist(), color="tab:blue")
     if chance is not None:
         ax.axvline(chance, color="black", linestyle=":", linewidth=1, label=f"chance {chance:.2f}")
-        ax.legend()
+        ax.legend(frameon=False)
     ax.set(xlabel="test accuracy", ylabel="networks", title=f"{len(frame)} networks", xlim=(0, 1))
     return ax
 

@@ -55,6 +55,17 @@ def leaderboard(rows: Iterable[dict[str, Any]]) -> pd.DataFrame:
     return table.sort_values(["target", *measures], ascending=[True, *[False] * len(measures)], ignore_index=True)
 
 
+def spread(table: pd.DataFrame) -> pd.DataFrame:
+    """Mean and standard deviation over seeds and splits: one row a model, features and target."""
+    measures = [m for m in ("r2", "tau", "r2_beyond_hyper", "accuracy", "balanced_accuracy") if m in table]
+    groups = table.groupby(["target", "model", "features", "access"], sort=False)
+    columns = {"runs": groups.size()}
+    for measure in measures:
+        columns |= {measure: groups[measure].mean(), f"{measure}_sd": groups[measure].std()}
+    by = measures[0]
+    return pd.DataFrame(columns).reset_index().sort_values(["target", by], ascending=[True, False], ignore_index=True)
+
+
 def compare_runs(folders: Iterable[str | Path]) -> pd.DataFrame:
     """The leaderboard of run folders; a folder of runs stands for the runs below it."""
     rows = []

@@ -138,6 +138,10 @@ def test_a_grid_is_one_leaderboard_and_resumes(grown_folder: Path, capsys: pytes
     table = pd.read_csv("grid/leaderboard.csv")
     assert len(table) == 4
     assert table["r2"].is_monotonic_decreasing
+    means = pd.read_csv("grid/spread.csv").set_index("model")
+    scores = table.loc[table["model"] == "random_forest", "r2"]
+    assert means.loc["random_forest", "r2"] == pytest.approx(scores.mean())
+    assert means.loc["random_forest", "r2_sd"] == pytest.approx(scores.std())
     before = {p: p.stat().st_mtime_ns for p in Path("grid").rglob("model.json")}
     assert len(before) == 4
     assert run(*words) == 0

@@ -71,7 +71,7 @@ def test_the_bootstrap_interval_covers_the_truth_as_often_as_it_says() -> None:
     hits = 0
     for round_ in range(200):
         sample = rng.normal(1.0, 1.0, 60)
-        low, high = bootstrap_interval(lambda rows, s=sample: s[rows].mean(), 60, rounds=300, seed=round_)
+        low, high = bootstrap_interval(lambda rows, s=sample: s[rows].mean(), np.arange(60), rounds=300, seed=round_)
         hits += low <= 1.0 <= high
     assert 0.89 <= hits / 200 <= 0.99
 
@@ -80,8 +80,8 @@ def test_the_paired_difference_is_zero_for_equals_and_positive_for_better() -> N
     rng = np.random.default_rng(0)
     true = rng.random(300)
     good, bad = true + rng.normal(0, 0.05, 300), true + rng.normal(0, 0.2, 300)
-    assert r2_difference_interval(true, good, good) == (0, 0)
-    low, high = r2_difference_interval(true, good, bad)
+    assert r2_difference_interval(true, good, good, np.arange(300)) == (0, 0)
+    low, high = r2_difference_interval(true, good, bad, np.arange(300))
     assert 0 < low < r2(true, good) - r2(true, bad) < high
 
 
@@ -92,3 +92,15 @@ def test_r2_beyond_is_r2_of_the_residuals() -> None:
     residual, explained = true - floor, better - floor
     assert r2_beyond(true, better, floor) == pytest.approx(1 - ((residual - explained) ** 2).sum() / (residual**2).sum())
     assert r2_beyond(true, floor, floor) == 0
+
+
+def test_networks_are_resampled_not_their_snapshots() -> None:
+    """Ten equal snapshots of each network tell nothing new: the interval is that of the networks alone."""
+    values = np.random.default_rng(0).normal(size=40)
+    once = bootstrap_interval(lambda rows: values[rows].mean(), np.arange(40), rounds=2000)
+    repeated = np.repeat(values, 10)
+    networks = np.repeat([f"n{i:02d}" for i in range(40)], 10)
+    again = bootstrap_interval(lambda rows: repeated[rows].mean(), networks, rounds=2000)
+    np.testing.assert_allclose(again, once, atol=0.02)
+    as_rows = bootstrap_interval(lambda rows: repeated[rows].mean(), np.arange(400), rounds=2000)
+    assert as_rows[1] - as_rows[0] < (once[1] - once[0]) / 2

@@ -1,0 +1,65 @@
+"""What the README shows runs as it stands there."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from metanet.cli.main import VERBS, main
+
+README = Path(__file__).resolve().parents[1] / "README.md"
+BLOCKS = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
+
+
+@pytest.fixture
+def _with_a_zoo(tmp_path: Path, grown_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "quickstart").mkdir()
+    (tmp_path / "quickstart" / "zoo").symlink_to(grown_folder)
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.mark.usefixtures("_with_a_zoo")
+@pytest.mark.parametrize("block", [b for b in BLOCKS if "import metanet" in b or ", metanet" in b])
+def test_scripts_run(block: str) -> None:
+    answer = subprocess.run([sys.executable, "-c", block], capture_output=True, text=True)
+    assert answer.returncode == 0, answer.stderr
+    assert answer.stdout
+
+
+@pytest.mark.usefixtures("_with_a_zoo")
+def test_plug_ins_run(capsys: pytest.CaptureFixture[str]) -> None:
+    (features,) = (b for b in BLOCKS if "def spread" in b)
+    (model,) = (b for b in BLOCKS if "class Nearest" in b)
+    Path("mine.py").write_text(f"import numpy as np\n{features}\n{model}")
+    words = ["zoo=quickstart/zoo", "features=./mine.py:spread", "model=./mine.py:Nearest", "model.neighbours=3"]
+    assert main(["train", *words, "out=run"]) == 0
+    assert main(["evaluate", "run=run", "zoo=quickstart/zoo"]) == 0
+    assert "Nearest" in Path("run/model/model.json").read_text()
+    assert main(["train", *words[:-1], "model.neighbors=3", "out=other"]) == 2
+    assert "did you mean 'neighbours'" in capsys.readouterr().err
+
+
+def test_every_block_is_tested() -> None:
+    assert len(BLOCKS) == 4
+
+
+COMMANDS = [
+    line
+    for block in re.findall(r"```\n(.*?)```", README.read_text(), re.DOTALL)
+    for line in block.splitlines()
+    if line.startswith("metanet ")
+]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_commands_compose(command: str) -> None:
+    assert main([*shlex.split(command, comments=True)[1:], "--cfg"]) == 0
+
+
+def test_no_verb_is_left_out() -> None:
+    assert {command.split()[1] for command in COMMANDS} == set(VERBS) - {"quickstart"}
