@@ -11,6 +11,7 @@ from __future__ import annotations
 import gzip
 import os
 import struct
+import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,6 +59,14 @@ class ImageSet:
         """Test accuracy of the best constant answer: the share of the commonest class."""
         return float(self.test_labels.bincount().max()) / len(self.test_labels)
 
+    @property
+    def checksum(self) -> int:
+        """CRC-32 of all images and labels."""
+        crc = 0
+        for part in (self.train_images, self.train_labels, self.test_images, self.test_labels):
+            crc = zlib.crc32(part.contiguous().numpy().data, crc)
+        return crc
+
     def facts(self) -> dict[str, Any]:
         """What a zoo records of its image set."""
         return {
@@ -67,6 +76,7 @@ class ImageSet:
             "n_train": len(self.train_labels),
             "n_test": len(self.test_labels),
             "chance": self.chance,
+            "crc32": self.checksum,
         }
 
 

@@ -21,3 +21,9 @@ def did_you_mean(given: str, options: Iterable[str]) -> str:
     if near:
         return f"; did you mean '{near[0]}'?"
     return f"; choose from: {', '.join(names)}" if names else ""
+
+
+def check_seed(name: str, value: object) -> None:
+    """Refuse what is no seed for every library: a whole number of 32 bits."""
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 2**32:
+        raise MetanetError(f"{name}={value}: give a whole number from 0 up to 2^32 - 1")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import logging
+import signal
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -13,6 +14,27 @@ import pytorch_lightning as pl
 import torch
 
 from metanet.errors import MetanetError, did_you_mean
+
+# What metanet decides itself, so that a run is quiet and leaves no files of Lightning's behind.
+OWN_SETTINGS: dict[str, Any] = {
+    "callbacks": [],
+    "logger": False,
+    "enable_checkpointing": False,
+    "enable_progress_bar": False,
+    "enable_model_summary": False,
+    "num_sanity_val_steps": 0,
+}
+
+
+def check_trainer(settings: dict[str, Any]) -> None:
+    """Refuse a key of the ``trainer`` group that pl.Trainer does not take or that metanet sets itself."""
+    known = set(inspect.signature(pl.Trainer.__init__).parameters) - {"self", "max_steps", "max_time", *OWN_SETTINGS}
+    for key in settings:
+        if key not in known:
+            raise MetanetError(f"trainer has no setting '{key}' that can be given{did_you_mean(key, known)}")
+    bound = settings.get("max_epochs")
+    if bound is not None and (not isinstance(bound, int) or bound < 1):
+        raise MetanetError(f"trainer.max_epochs={bound}: give a whole number from 1 up, or null for no bound")
 
 
 @contextmanager
@@ -26,21 +48,10 @@ def quiet_trainer(
         callbacks: seen by the training.
         threads: of torch.
     """
-    known = inspect.signature(pl.Trainer.__init__).parameters
-    for key in settings:
-        if key not in known:
-            raise MetanetError(f"pl.Trainer has no argument '{key}'{did_you_mean(key, known)}")
+    own: dict[str, Any] = OWN_SETTINGS | {"callbacks": list(callbacks)}
+    check_trainer(settings)
     bound = settings.get("max_epochs")
-    arguments: dict[str, Any] = {"accelerator": "auto", "devices": 1} | settings
-    arguments |= {
-        "max_epochs": epochs if bound is None else min(epochs, bound),
-        "callbacks": list(callbacks),
-        "logger": False,
-        "enable_checkpointing": False,
-        "enable_progress_bar": False,
-        "enable_model_summary": False,
-        "num_sanity_val_steps": 0,
-    }
+    own["max_epochs"] = epochs if bound is None else min(epochs, bound)
     before = torch.get_num_threads()
     for name in ("lightning.pytorch", "pytorch_lightning"):
         logging.getLogger(name).setLevel(logging.ERROR)
@@ -49,8 +60,18 @@ def quiet_trainer(
         if threads is not None:
             torch.set_num_threads(threads)
         try:
-            yield pl.Trainer(**arguments)
-        except pl.utilities.exceptions.MisconfigurationException as error:
-            raise MetanetError(f"trainer: {str(error).splitlines()[0]}") from None
+            try:
+                arguments: dict[str, Any] = {"accelerator": "auto", "devices": 1} | settings | own
+                trainer = pl.Trainer(**arguments)
+            except (ValueError, TypeError, pl.utilities.exceptions.MisconfigurationException) as error:
+                raise MetanetError(f"trainer: {str(error).splitlines()[0]}") from None
+            try:
+                yield trainer
+            except SystemExit:
+                if not trainer.interrupted:
+                    raise
+                # Lightning answers Ctrl-C by leaving the process; what was asked for is an interruption.
+                signal.signal(signal.SIGINT, signal.default_int_handler)
+                raise KeyboardInterrupt from None
         finally:
             torch.set_num_threads(before)

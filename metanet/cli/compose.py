@@ -26,6 +26,8 @@ Config = dict[str, Any]
 
 # Keys that are free text: neither split at commas nor parsed as YAML.
 TEXT_KEYS = frozenset({"where"})
+# Keys that hold names and paths: `out=2024` is a folder, not a number.
+NAME_KEYS = frozenset({"out", "path", "run", "runs", "zoo", "file", "root", "target", "features", "models", "project"})
 # Groups whose further keys are checked by the class that takes them, not by the YAML.
 CHECKED_BY_CLASS = frozenset({"trainer"})
 
@@ -84,8 +86,7 @@ def compose(verb: str, overrides: dict[str, str]) -> Config:
         _set(config, key, value)
     given = dict(_leaves(experiment)) | {key: text if key in TEXT_KEYS else _parse(key, text) for key, text in overrides.items()}
     for key, value in given.items():
-        _check_key(config, verb, key, value)
-        _set(config, key, value)
+        _set(config, key, _check_key(config, verb, key, value))
     try:
         return OmegaConf.to_container(OmegaConf.create(config), resolve=True)  # type: ignore[return-value]
     except OmegaConfBaseException as error:
@@ -149,29 +150,38 @@ def _set(config: Config, key: str, value: Any) -> None:
     config[leaf] = value
 
 
-def _check_key(config: Config, verb: str, key: str, value: Any) -> None:
-    """Refuse a key that is not there, and a value of another type than it has."""
+def _check_key(config: Config, verb: str, key: str, value: Any) -> Any:
+    """The value in the key's type; a key that is not there is refused."""
     parts = key.split(".")
     group = config.get(parts[0])
     by_class = parts[0] in CHECKED_BY_CLASS or (isinstance(group, dict) and is_path(str(group.get("name", ""))))
     node: Any = config
     for depth, part in enumerate(parts):
         if not isinstance(node, dict) or "hyperparameters" in parts[:depth]:
-            return  # within a distribution; the recipe checks it
+            return value  # within a distribution; the recipe checks it
         if part not in node:
             if by_class and depth == 1:
-                return
+                return value
             where = ".".join(parts[:depth])
             known = [f"{where}.{k}" if where else str(k) for k in node] + ([] if where else ["experiment"])
             raise MetanetError(f"{verb} has no key '{key}'{did_you_mean(key, known)}")
         node = node[part]
-    _check_type(key, node, value)
+    return _fit_type(key, node, value)
 
 
-def _check_type(key: str, old: Any, new: Any) -> None:
-    words = {bool: "true or false", int: "a whole number", float: "a number"}
-    if type(old) not in words or new is None or (isinstance(new, str) and new.startswith("${")):
-        return
-    fits = isinstance(new, int | float) if isinstance(old, float) else isinstance(new, type(old))
+def _fit_type(key: str, old: Any, new: Any) -> Any:
+    """The value as the key wants it: names and paths are text, numbers are numbers; an error where neither fits."""
+    if key.split(".")[-1] in NAME_KEYS:
+        return [str(item) for item in new] if isinstance(new, list) else None if new is None else str(new)
+    words = {bool: "true or false", int: "a whole number", float: "a number", str: "a name"}
+    if type(old) not in words or old == "???" or (isinstance(new, str) and new.startswith("${")):
+        return new
+    if isinstance(old, float):
+        fits = isinstance(new, int | float)
+    elif isinstance(old, str):
+        fits = isinstance(new, str | list)  # a list where one of several is meant
+    else:
+        fits = isinstance(new, type(old))
     if not fits or isinstance(new, bool) != isinstance(old, bool):
-        raise MetanetError(f"{key}={new} is not {words[type(old)]}; the default is {old}")
+        raise MetanetError(f"{key}={'null' if new is None else new} is not {words[type(old)]}; the default is {old}")
+    return new

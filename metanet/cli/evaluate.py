@@ -10,7 +10,7 @@ import pandas as pd
 
 from metanet.cli.compose import required
 from metanet.cli.terminal import print_leaderboard, print_run
-from metanet.cli.train import draw_predictions, stored_split, view_of
+from metanet.cli.train import draw_predictions, origin, stored_split, view_of
 from metanet.errors import MetanetError
 from metanet.evaluation.protocol import evaluate_on
 from metanet.models import load_model
@@ -29,15 +29,21 @@ def run(config: dict[str, Any]) -> None:
         raise MetanetError(f"part={config['part']}: give auto, all or test")
     read_metrics(source)  # a folder that is no run is refused by name
     model = load_model(source / "model", config["threads"])
-    trained_on = json.loads((source / "split.json").read_text()).get("plan_hash")
+    trained_on = json.loads((source / "split.json").read_text()).get("origin")
     record = Run(choose_folder(config["out"], "evaluate", source.name))
     record.write_config(config)
     rows, predictions = [], []
     for zoo in zoos:
         view = view_of(zoo, config)
-        own = trained_on is not None and zoo.header.get("plan_hash") == trained_on  # also where it was moved or copied
-        if config["part"] == "test" or (config["part"] == "auto" and own):
-            view = view.part(stored_split(source / "split.json"), "test")
+        own = bool(trained_on) and origin(zoo) == trained_on  # also where it was moved, copied or grown larger
+        if config["part"] == "test" and not own:
+            raise MetanetError(f"part=test: the run was trained on another zoo than {zoo.name}; give part=auto or all")
+        if config["part"] != "all" and own:
+            split = stored_split(source / "split.json")
+            view = view.of_networks(set(view.network_ids) - {*split.train, *split.validation})
+            if len(view) == 0:
+                raise MetanetError(f"the run was trained on all networks of {zoo.name}, so none is left to test on")
+            print(f"{zoo.name}: the run was trained there; scored on the {len(set(view.network_ids))} networks it never saw")
         result = evaluate_on(model, view)
         rows.append(result.metrics)
         predictions.append(result.predictions.assign(zoo=zoo.name))

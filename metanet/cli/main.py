@@ -92,11 +92,15 @@ def _dispatch(words: list[str]) -> int:
     if loose:
         if verb.positional is None:
             raise MetanetError(f"'{loose[0]}' is not understood; give key=value, and {name} --help shows the keys")
+        if len(loose) > 1 and verb.positional != "runs":
+            raise MetanetError(f"{name} takes one {verb.positional}, not {len(loose)}: {' '.join(loose)}")
         overrides[verb.positional] = ["[" + ",".join(f"'{w}'" for w in loose) + "]" if verb.positional == "runs" else loose[0]]
     combinations = grid(overrides)
     if len(combinations) > 1 and not verb.grid:
         key = next(k for k, v in overrides.items() if len(v) > 1)
         raise MetanetError(f"{name} takes one value of {key}, not {','.join(overrides[key])}; [a,b] is one value with members")
+    if len(overrides.get("threads", [])) > 1:
+        raise MetanetError("threads= takes one value; all runs of a grid share a process")
     configs = [compose(name, combination) for combination in combinations]
     if show:
         from omegaconf import OmegaConf

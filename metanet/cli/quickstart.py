@@ -28,8 +28,8 @@ def run(config: dict[str, Any]) -> None:
     print(f"1/3  growing a zoo of {config['n']} networks on {config['data']['name']} -> {zoo_folder}")
     zoo = grow(config, zoo_folder)
     print_zoo(zoo)
-    print(f"2/3  training {len(config['models'])} estimators on {len(config['features'])} inputs")
     rows, configs = [], _fits(config, zoo_folder, record.folder)
+    print(f"2/3  training {len(configs)} meta-models")
     fitter = Fitter()
     with step_bar("fitting", len(configs)) as begin:
         for fit in configs:
@@ -58,9 +58,10 @@ What to try next
 
 def _fits(config: dict[str, Any], zoo: Path, out: Path) -> list[dict[str, Any]]:
     fits = []
-    for model in config["models"]:
+    inputs = config["features"] if isinstance(config["features"], list) else [config["features"]]
+    for model in config["models"] if isinstance(config["models"], list) else [config["models"]]:
         # the constant reads nothing, so it is the same on every input
-        for features in config["features"][:1] if model == "constant" else config["features"]:
+        for features in inputs[:1] if model == "constant" else inputs:
             fit = compose("train", {"model": model, "zoo": str(zoo), "features": features, "target": config["target"]})
             fit["split"] |= config["split"]
             fit |= {

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from lightgbm.basic import LightGBMError
 
 from metanet.cli.compose import required
 from metanet.cli.terminal import print_leaderboard, print_run, print_table, step_bar
@@ -21,12 +22,15 @@ from metanet.runs.folder import Run, choose_folder, read_metrics
 from metanet.runs.leaderboard import leaderboard, spread
 from metanet.runs.tracking import track
 from metanet.zoo.split import Split, split_networks
-from metanet.zoo.store import Zoo, open_zoo
+from metanet.zoo.store import Zoo, open_zoo, read_header
 from metanet.zoo.view import View
 
 
 def run(configs: list[dict[str, Any]], varied: list[str]) -> None:
     """One run folder a config; a grid's runs lie below one folder, and those already there are kept."""
+    for config in configs:
+        required(config, "zoo", "zoo=zoos/digits")
+        required(config, "features", "features=stats")
     name = "grid-" + "-".join(varied) if varied else run_name(configs[0], [])
     root = choose_folder(configs[0]["out"], "train", name)
     rows = []
@@ -69,8 +73,10 @@ def _finished(folder: Path, config: dict[str, Any]) -> dict[str, Any] | None:
         return None
     from omegaconf import OmegaConf
 
-    if OmegaConf.to_container(OmegaConf.load(path)) != config:
-        raise MetanetError(f"run folder '{folder}' holds a run of another config; choose another out=")
+    facts, zoo = json.loads((folder / "split.json").read_text()), Path(config["zoo"]).expanduser()
+    same_zoo = read_header(zoo)["plan_hash"] == facts.get("plan_hash")
+    if OmegaConf.to_container(OmegaConf.load(path)) != config or not same_zoo:
+        raise MetanetError(f"run folder '{folder}' holds a run of another config or zoo; choose another out=")
     return read_metrics(folder)
 
 
@@ -83,16 +89,20 @@ class Fitter:
 
     def fit(self, config: dict[str, Any], folder: Path) -> dict[str, Any]:
         """Fit, score and write one run; returns its metrics. A mistake in the config leaves no folder behind."""
-        path = str(required(config, "zoo", "zoo=zoos/digits"))
+        path = str(config["zoo"])
         if path not in self._zoos:
             self._zoos[path] = open_zoo(path)
         view = view_of(self._zoos[path], config)
         split = split_of(view, config["split"])
-        model = model_of(config)
         key = json.dumps([path, config["view"], config["where"], split.hash, config["target"], config["seed"]])
         if key not in self._floors:
             self._floors[key] = fit_floors(view, split, config["target"], config["seed"], config["threads"])
-        result = fit_and_score(model, view, split, config["target"], self._floors[key])
+        name = config["model"]["name"]
+        try:
+            result = fit_and_score(model_of(config), view, split, config["target"], self._floors[key])
+        except (ValueError, TypeError, ArithmeticError, LightGBMError) as error:
+            # each library has its own words for a setting out of range; the cause stays attached
+            raise MetanetError(f"model {name} cannot be fitted with these settings: {str(error).splitlines()[0]}") from error
         metrics = result.metrics | {"zoo": path, "seed": config["seed"], "split": split.hash}
         self._write(Run(folder), config, view, split, result, metrics)
         return metrics
@@ -102,7 +112,12 @@ class Fitter:
     ) -> None:
         run.write_config(config)
         stored = store_split(view.zoo, split, run.folder)
-        facts = config["split"] | {"hash": split.hash, "stored": str(stored), "plan_hash": view.zoo.header.get("plan_hash")}
+        facts = config["split"] | {
+            "hash": split.hash,
+            "stored": str(stored),
+            "plan_hash": view.zoo.header.get("plan_hash"),
+            "origin": origin(view.zoo),
+        }
         counts = {f"networks_{part}": len(getattr(split, part)) for part in ("train", "validation", "test")}
         (run.folder / "split.json").write_text(json.dumps(facts | counts, indent=1))
         run.write_predictions(result.predictions)
@@ -128,9 +143,15 @@ def split_of(view: View, config: dict[str, Any]) -> Split:
     if not config["file"]:
         return split_networks(view.network_ids.tolist(), config["test"], config["validation"], config["seed"])
     path = Path(config["file"]).expanduser()
-    if path.name == "split.json" and path.exists():
-        return stored_split(path)
-    return Split.load(path)
+    split = stored_split(path) if path.name == "split.json" and path.exists() else Split.load(path)
+    known, drawn = set(view.zoo.networks["network_id"]), {*split.train, *split.validation, *split.test}
+    if drawn - known or (homeless := set(view.network_ids) - drawn):
+        count = len(drawn - known or homeless)
+        raise MetanetError(
+            f"split.file={path} was drawn for other networks than those of {view.zoo.name}: {count} do not match; "
+            "give the split of a run on this zoo and view"
+        )
+    return split
 
 
 def stored_split(path: Path) -> Split:
@@ -141,6 +162,12 @@ def stored_split(path: Path) -> Split:
         raise MetanetError(f"'{path}' is no split.json of a run ({error})") from None
     beside = path.parent / stored.name
     return Split.load(stored if stored.exists() else beside)
+
+
+def origin(zoo: Zoo) -> list[Any]:
+    """What decides a network of a given number: zoos that agree in it share networks, whatever their sizes."""
+    header = zoo.header
+    return [header["recipe"], header["data"], header["seed"], header.get("trainer")] if "recipe" in header else []
 
 
 def store_split(zoo: Zoo, split: Split, folder: Path) -> Path:

@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from metanet.errors import MetanetError
 from metanet.evaluation.metrics import (
     BOOTSTRAP_TAU_ROUNDS,
     bootstrap_interval,
@@ -50,7 +49,6 @@ class FitResult:
     Attributes:
         metrics: flat name -> number.
         predictions: network_id, epoch, part (validation or test), true, predicted, and the floors' columns.
-        truth: the target of the test part, for figures.
     """
 
     model: MetaModel
@@ -61,14 +59,15 @@ class FitResult:
 def fit_floors(view: View, split: Split, target: str, seed: int = 0, threads: int = 1) -> Floors:
     """Fit both floors on the training and validation part and predict the test part."""
     parts = [view.part(split, name) for name in ("train", "validation", "test")]
-    features = "hyper"
-    if target.startswith("hp.") and "test_accuracy" in view.frame and view.frame["test_accuracy"].notna().all():
-        features = "hyper+metrics:test_accuracy"
+    frame = parts[0].frame
+    varying = [c for c in frame if c.startswith("hp.") and c != target and frame[c].nunique() > 1]
+    features = ["hyper"] if varying else []
+    if target.startswith("hp.") and "test_accuracy" in frame and view.frame["test_accuracy"].notna().all():
+        features.append("metrics:test_accuracy")
     constant = create_model("constant", features="stats_global", seed=seed).fit(parts[0], target, parts[1])
-    try:
-        hyper = create_model("gbm", features=features, seed=seed, threads=threads).fit(parts[0], target, parts[1])
-    except MetanetError:
-        return Floors(constant.predict(parts[2]), None)  # no hyperparameter varies: arrays of one's own
+    if not features:
+        return Floors(constant.predict(parts[2]), None)  # nothing varies: arrays of one's own
+    hyper = create_model("gbm", features=features, seed=seed, threads=threads).fit(parts[0], target, parts[1])
     return Floors(constant.predict(parts[2]), hyper.predict(parts[2]))
 
 

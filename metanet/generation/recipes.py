@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import zlib
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -24,13 +25,13 @@ Distribution = Any  # a value, a list of choices, {"uniform": [a, b]} or {"log_u
 _KNOWN_CHOICES: dict[str, dict[str, Any]] = {"optimizer": RULES, "activation": ACTIVATIONS, "w_init": INITIALIZERS}
 
 
-def draw_column(name: str, distribution: Distribution, n: int, seed: int) -> np.ndarray:
+def draw_column(name: str, distribution: Distribution, n: int, seed: int, dataset: str = "") -> np.ndarray:
     """n draws of one hyperparameter, shape (n,).
 
-    Each column has a stream of its own, so the first m draws do not depend on n and no column
-    depends on another.
+    Each column of each data set has a stream of its own, so the first m draws do not depend on n, no
+    column depends on another, and zoos of two data sets share no network.
     """
-    uniform = np.random.default_rng([seed, zlib.crc32(name.encode())]).random(n)
+    uniform = np.random.default_rng([seed, zlib.crc32(f"{dataset}/{name}".encode())]).random(n)
     if isinstance(distribution, dict):
         if len(distribution) == 1:
             ((kind, ends),) = distribution.items()
@@ -67,7 +68,7 @@ class SmallCNNRecipe:
 
     epochs: int
     batch_size: int
-    snapshots: tuple[int, ...]
+    snapshots: Sequence[int]  # those beyond the last epoch are dropped; the last epoch is always kept
     hyperparameters: dict[str, Distribution]
     num_units: int = 16
     num_layers: int = 3
@@ -87,9 +88,11 @@ class SmallCNNRecipe:
                 raise MetanetError(f"recipe.{key}={getattr(self, key)}: give a whole number from {low} up")
         if self.init_scale not in ("std", "variance"):
             raise MetanetError(f"recipe.init_scale={self.init_scale}: give std or variance")
-        if bad := [e for e in self.snapshots if not 0 <= e <= self.epochs]:
-            raise MetanetError(f"recipe.snapshots holds {bad[0]}, which is not an epoch from 0 to {self.epochs}")
-        object.__setattr__(self, "snapshots", tuple(sorted({*self.snapshots, self.epochs})))
+        epochs = self.snapshots if isinstance(self.snapshots, list | tuple) else (None,)
+        if bad := [e for e in epochs if not isinstance(e, int) or isinstance(e, bool) or e < 0]:
+            raise MetanetError(f"recipe.snapshots={self.snapshots}: give a list of epochs from 0 up, not {bad[0]}")
+        kept = {e for e in epochs if e is not None and e < self.epochs}
+        object.__setattr__(self, "snapshots", (*sorted(kept), self.epochs))
 
     def to_json(self) -> dict[str, Any]:
         """Plain values: what a zoo records of its recipe."""
@@ -99,14 +102,16 @@ class SmallCNNRecipe:
         """n rows of ``hp.*`` columns, the constant ones included."""
         columns: dict[str, Any] = {"hp.dataset": np.full(n, dataset)}
         for name, distribution in self.hyperparameters.items():
-            columns[f"hp.{name}"] = draw_column(name, distribution, n, seed)
+            columns[f"hp.{name}"] = draw_column(name, distribution, n, seed, dataset)
         if self.init_scale == "variance":
             columns["hp.init_std"] = np.sqrt(columns["hp.init_std"].astype(float))
         columns["hp.batch_size"] = np.full(n, self.batch_size)
         columns["hp.num_units"] = np.full(n, self.num_units)
         columns["hp.conv_depth"] = np.full(n, self.num_layers)
         frame = pd.DataFrame(columns)
-        for name, low, high in (("dropout", 0.0, 1.0), ("train_fraction", 0.0, 1.0 + 1e-12), ("learning_rate", 0.0, np.inf)):
+        ranges = {"dropout": (0.0, 1.0), "train_fraction": (0.0, 1.0 + 1e-12)}
+        ranges |= dict.fromkeys(("learning_rate", "l2reg", "init_std"), (0.0, np.inf))
+        for name, (low, high) in ranges.items():
             values = frame[f"hp.{name}"]
             if not (pd.api.types.is_numeric_dtype(values) and values.between(low, high, inclusive="left").all()):
                 raise MetanetError(f"recipe.hyperparameters.{name} draws values outside [{low:g}, {high:g})")
@@ -129,8 +134,7 @@ def create_recipe(name: str, **settings: Any) -> SmallCNNRecipe:
     """A recipe from the values of its config."""
     if name not in RECIPES:
         raise MetanetError(f"no recipe '{name}'{did_you_mean(name, RECIPES)}")
-    arguments: dict[str, Any] = {k: tuple(v) if k == "snapshots" else v for k, v in settings.items()}
     try:
-        return RECIPES[name](**arguments)
+        return RECIPES[name](**settings)
     except TypeError as error:
         raise MetanetError(f"recipe {name}: {error}") from None

@@ -10,11 +10,13 @@ import functools
 import multiprocessing
 import os
 import platform
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -30,7 +32,7 @@ from metanet.generation.memory import keep_freed_memory
 from metanet.generation.module import GroupModule
 from metanet.generation.plan import Plan, make_plan
 from metanet.generation.recipes import SmallCNNRecipe
-from metanet.lightning import quiet_trainer
+from metanet.lightning import check_trainer, quiet_trainer
 from metanet.zoo.store import Zoo, ZooWriter, open_zoo
 
 METRICS = ("train_accuracy", "train_loss", "validation_accuracy", "validation_loss", "test_accuracy", "test_loss")
@@ -103,9 +105,10 @@ def generate(
     Raises:
         MetanetError: for a folder that is no zoo, has another plan or another writer, a full disk, bad values.
     """
+    check_trainer(trainer or {})
     images = load_images(data, root, train_limit)
     facts = images.facts() | ({} if converged is None else {"converged": converged})
-    plan = make_plan(recipe, facts, n, seed, group_size)
+    plan = make_plan(recipe, facts, n, seed, group_size, trainer)
     job = Job(plan, root, train_limit, dict(trainer or {}), tuple(callbacks))
     on_gpu = job.trainer.get("accelerator", "auto") != "cpu" and torch.cuda.is_available()
     header = plan.header() | {
@@ -118,7 +121,7 @@ def generate(
     with ZooWriter(out, header, {layout.id: layout}, plan.table, plan.groups) as writer:
         if not writer.complete:
             todo = [g for g in range(plan.groups) if g not in writer.done]
-            report = _Reporter(plan, writer.done, on_progress)
+            report = _Reporter(plan, set(writer.done), on_progress)
             results = _train_here if workers <= 1 or on_gpu or len(todo) < 2 else _train_in_workers
             for result in results(job, images, todo, min(workers, len(todo)), report):
                 writer.commit(result.group, result.weights, result.networks, result.snapshots, result.history)
@@ -145,6 +148,7 @@ class _Reporter:
     committed: set[int]
     on_progress: Callable[[Progress], None] | None
     partial: dict[int, int] = field(default_factory=dict)
+    failure: Exception | None = None
 
     def __post_init__(self) -> None:
         self.total = self.plan.network_images(self.plan.table)
@@ -155,11 +159,14 @@ class _Reporter:
         return self.plan.network_images(self.plan.group(group))
 
     def advance(self, group: int, images: int) -> None:
+        if group in self.committed:
+            return  # a message that its result overtook
         self.partial[group] = self.partial.get(group, 0) + images
         self._report()
 
     def group_done(self, group: int) -> None:
         self.partial.pop(group, None)
+        self.committed.add(group)
         self.done += self._images(group)
         self._report()
 
@@ -177,7 +184,8 @@ def _train_here(job: Job, images: ImageSet, todo: list[int], _workers: int, repo
 def _train_in_workers(job: Job, _images: ImageSet, todo: list[int], workers: int, report: _Reporter) -> Iterator[GroupResult]:
     context = multiprocessing.get_context("spawn")
     messages = context.SimpleQueue()
-    listener = threading.Thread(target=_listen, args=(messages, report), daemon=True)
+    ended = threading.Event()
+    listener = threading.Thread(target=_listen, args=(messages, report, ended), daemon=True)
     listener.start()
     pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_begin_worker, initargs=(job, messages))
     waiting: dict[Future[GroupResult], int] = {}
@@ -186,8 +194,11 @@ def _train_in_workers(job: Job, _images: ImageSet, todo: list[int], workers: int
         while queue or waiting:
             while queue and len(waiting) < workers + 1:
                 group = queue.pop(0)
-                waiting[pool.submit(_train_in_worker, group)] = group
+                with _workers_ignore_interrupts():  # submitting starts the workers
+                    waiting[pool.submit(_train_in_worker, group)] = group
             finished, _ = wait(waiting, return_when=FIRST_COMPLETED)
+            if report.failure is not None:
+                raise report.failure
             for future in finished:
                 waiting.pop(future)
                 yield future.result()
@@ -201,22 +212,37 @@ def _train_in_workers(job: Job, _images: ImageSet, todo: list[int], workers: int
             if waiting:
                 process.kill()
         pool.shutdown(wait=True, cancel_futures=True)
-        messages.put(None)
+        ended.set()
         listener.join(timeout=5)
 
 
-def _listen(messages: Any, report: _Reporter) -> None:
-    while (message := messages.get()) is not None:
-        report.advance(*message)
+def _listen(messages: Any, report: _Reporter, ended: threading.Event) -> None:
+    """Pass progress on. It polls, for a worker that was killed may hold the queue's lock for ever."""
+    while not ended.wait(0.05):
+        while not messages.empty():
+            try:
+                report.advance(*messages.get())
+            except Exception as error:  # of the caller's on_progress; the workers' messages are drained all the same
+                report.failure = error
+
+
+@contextmanager
+def _workers_ignore_interrupts() -> Iterator[None]:
+    """Processes started within never see Ctrl-C, not even while they import: the parent decides when to stop."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 _worker: dict[str, Any] = {}
 
 
 def _begin_worker(job: Job, messages: Any) -> None:
-    import signal
-
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides when to stop
     threading.Thread(target=_end_with_parent, daemon=True).start()
     torch.set_num_threads(1)
     _worker.update(job=job, images=job.images(), messages=messages)

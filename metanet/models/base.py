@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from metanet.errors import MetanetError, did_you_mean
+from metanet.errors import MetanetError, check_seed, did_you_mean
 from metanet.models.target import Target
 from metanet.representations.features import FeatureMap
 from metanet.zoo.split import split_networks
@@ -34,6 +34,7 @@ class MetaModel(ABC):
     target: Target
 
     def __init__(self, features: str | list[str] = "stats", seed: int = 0, threads: int = 1) -> None:
+        check_seed("seed", seed)
         self.features, self.seed, self.threads = features, seed, threads
 
     @property

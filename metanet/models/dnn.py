@@ -59,6 +59,9 @@ class DNN(MatrixModel):
         for key, value, choices in (("loss", loss, ("mse", "cross_entropy")), ("optimizer", optimizer, ("adam", "sgd"))):
             if value not in choices:
                 raise MetanetError(f"model.{key}={value}: give {' or '.join(choices)}")
+        for key, whole in (("batch_size", batch_size), ("max_epochs", max_epochs), ("patience", patience), ("units", units)):
+            if whole < 1:
+                raise MetanetError(f"model.{key}={whole}: give a whole number from 1 up")
         self.layers, self.units, self.dropout, self.loss, self.optimizer = layers, units, dropout, loss, optimizer
         self.learning_rate, self.l2, self.batch_size = learning_rate, l2, batch_size
         self.max_epochs, self.patience, self.trainer = max_epochs, patience, trainer

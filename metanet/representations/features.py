@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from metanet.errors import MetanetError, did_you_mean
-from metanet.plugins import is_path, load_object
+from metanet.plugins import absolute, is_path, load_object
 from metanet.representations.flat import flat
 from metanet.representations.hyper import HYPER_PAPER, HyperEncoder
 from metanet.representations.norms import norms_l1, norms_l2
@@ -64,7 +64,7 @@ def parse(spec: str | list[str]) -> list[_Part]:
     parts: list[_Part] = []
     for word in text.split("+"):
         if is_path(word):
-            parts.append(_Part(word, ()))
+            parts.append(_Part(absolute(word), ()))
             continue
         name, _, argument = word.strip().partition(":")
         if name in WEIGHT_FEATURES or name in FRAME_FEATURES:
@@ -167,7 +167,11 @@ class FeatureMap:
             function = WEIGHT_FEATURES[part.name]
             extra = {"threads": self.threads} if "threads" in inspect.signature(function).parameters else {}
             return function(weights, layout, part.arguments, **extra)
-        answer = load_object(part.name)(weights, layout)
+        function = load_object(part.name)
+        try:
+            answer = function(weights, layout)
+        except Exception as error:  # whatever the user's code raises, its name and message help most
+            raise MetanetError(f"features={part.name} failed: {type(error).__name__}: {error}") from error
         try:
             matrix, own = answer
             matrix, own = np.asarray(matrix), [str(name) for name in own]
@@ -183,7 +187,9 @@ class FeatureMap:
     def to_json(self) -> dict[str, Any]:
         """Plain values for :meth:`from_json`."""
         fitted = [p.encoder.columns if p.encoder else None for p in self.parts]
-        return {"spec": self.spec, "names": self.names, "fitted": fitted}
+        # by absolute path, so that a model of one's own features is found from any folder
+        spec = "+".join(":".join([p.name, "+".join(p.arguments)]) if p.arguments else p.name for p in self.parts)
+        return {"spec": spec, "names": self.names, "fitted": fitted}
 
     @classmethod
     def from_json(cls, values: dict[str, Any], threads: int = 1) -> FeatureMap:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from metanet.errors import MetanetError
+from metanet.errors import MetanetError, check_seed
 
 PARTS = ("train", "validation", "test")
 
@@ -67,6 +67,7 @@ def split_networks(network_ids: Sequence[str], test: float = 0.5, validation: fl
         validation: share of the *training part* that chooses trees, epochs and configurations.
         seed: of the permutation.
     """
+    check_seed("split.seed", seed)
     for name, share in (("split.test", test), ("split.validation", validation)):
         if not 0 <= share < 1:
             raise MetanetError(f"{name}={share} is not a share; give a number from 0 up to, not including, 1")

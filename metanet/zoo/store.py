@@ -1,6 +1,6 @@
 """The zoo on disk: a folder that is readable without metanet.
 
-    zoo.json            format version, status, recipe, data, seeds, versions, layouts by id, shards
+    zoo.json            format version, status, recipe, data, seeds, versions, layouts by id, shards, tables' CRC-32
     networks.parquet    one row a network: network_id, layout_id, hp.*, status, stopped_by, epochs_run, seconds
     snapshots.parquet   one row a snapshot: network_id, epoch, step, progress, metrics, shard, offset, length, crc32
     history.parquet     metrics of every epoch that the recipe evaluates
@@ -17,6 +17,7 @@ checked against its CRC-32 when it is read.
 from __future__ import annotations
 
 import errno
+import io
 import json
 import os
 import shutil
@@ -36,6 +37,7 @@ from metanet.zoo.view import View
 
 FORMAT_VERSION = 1
 TABLES = ("networks", "snapshots", "history")
+HEADER_KEYS = {"status", "groups", "layouts", "shards", "tables", "plan_hash"}
 
 
 class Zoo:
@@ -68,7 +70,7 @@ class Zoo:
         """Metrics of every epoch that was evaluated, weights kept or not."""
         if self.folder is None:
             return self.snapshots.drop(columns=["shard", "offset", "length", "crc32"], errors="ignore")
-        return _read_table(self.folder / "history.parquet")
+        return _read_table(self.folder / "history.parquet", self.header["tables"]["history"])
 
     @property
     def data(self) -> dict[str, Any]:
@@ -101,13 +103,13 @@ class Zoo:
         if status is not None:
             known = self.networks.loc[self.networks["status"] == status, "network_id"]
             keep &= self.snapshots["network_id"].isin(set(known)).to_numpy()
-        if isinstance(epoch, str) and epoch not in ("last", "all"):
-            raise MetanetError(f"epoch='{epoch}' is not known; give last, all, a number or a list of numbers")
         if epoch == "last":
             last = self.snapshots.groupby("network_id")["epoch"].transform("max").to_numpy()
             keep &= epochs == last
         elif epoch != "all":
-            wanted = [int(e) for e in ([epoch] if isinstance(epoch, int) else epoch)]
+            wanted: list[Any] = list(epoch) if isinstance(epoch, list | tuple) else [epoch]
+            if not all(isinstance(e, int) and not isinstance(e, bool) for e in wanted):
+                raise MetanetError(f"epoch={epoch} is not known; give last, all, a number or a list of numbers")
             if missing := sorted(set(wanted) - set(epochs.tolist())):
                 raise MetanetError(f"no snapshot at epoch {missing[0]}; this zoo has {sorted(set(epochs.tolist()))}")
             keep &= np.isin(epochs, wanted)
@@ -147,9 +149,15 @@ class Zoo:
             assert self.folder is not None
             path = _shard_path(self.folder, index)
             try:
-                self._shards[index] = np.load(path, mmap_mode="r", allow_pickle=False)
-            except (OSError, ValueError) as error:
+                values = np.load(path, mmap_mode="r", allow_pickle=False)
+            except (OSError, ValueError, EOFError, SyntaxError) as error:  # numpy's, for a damaged header
                 raise MetanetError(f"shard '{path}' cannot be read: {error}; restore it from a copy") from None
+            if values.dtype != np.dtype("<f4") or values.shape != (self.header["shards"][index],):
+                raise MetanetError(
+                    f"shard '{path}' holds {values.dtype} of shape {values.shape}, float32 of shape "
+                    f"({self.header['shards'][index]},) was written; restore it from a copy"
+                )
+            self._shards[index] = values
         return self._shards[index]
 
     def _check(self, rows: np.ndarray, vectors: np.ndarray) -> None:
@@ -184,7 +192,7 @@ def open_zoo(path: str | Path) -> Zoo:
             raise MetanetError(
                 f"shard '{path}' is truncated: {size:,} bytes, at least {expected:,} expected; restore it from a copy"
             )
-    networks, snapshots = (_read_table(folder / f"{t}.parquet") for t in TABLES[:2])
+    networks, snapshots = (_read_table(folder / f"{t}.parquet", header["tables"][t]) for t in TABLES[:2])
     layouts = {k: Layout.from_json(v) for k, v in header["layouts"].items()}
     return Zoo(str(folder), header, layouts, networks, snapshots, folder=folder)
 
@@ -239,6 +247,10 @@ def read_header(folder: Path) -> dict[str, Any]:
     try:
         header = json.loads(path.read_text())
         version = header["format_version"]
+        if not isinstance(version, int):
+            raise TypeError(f"format version {version!r}")
+        if version <= FORMAT_VERSION and (missing := HEADER_KEYS - set(header)):
+            raise KeyError(f"no {min(missing)}")
     except (ValueError, KeyError, TypeError) as error:
         raise MetanetError(f"'{path}' is damaged ({error}); restore it from a copy") from None
     if version > FORMAT_VERSION:
@@ -271,6 +283,7 @@ class ZooWriter:
             "groups": groups,
             "layouts": {k: v.to_json() for k, v in layouts.items()},
             "shards": [],
+            "tables": {},
         }
         self.plan = plan
         self.done: set[int] = set()
@@ -324,6 +337,8 @@ class ZooWriter:
             )
         self.header = existing
         self.done = set(range(existing["groups"])) if self.complete else _committed(self.folder)
+        if self.complete:  # a kill may have come after the header was written
+            shutil.rmtree(growing, ignore_errors=True)
         for leftover in [*self.folder.glob("*.tmp"), *growing.glob("*.tmp")]:
             shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
 
@@ -379,6 +394,7 @@ class ZooWriter:
                 )
                 by = ["network_id"] if name == "networks" else ["network_id", "epoch"]
                 _write_table(tables[name].sort_values(by, ignore_index=True), self.folder / f"{name}.parquet")
+            self.header["tables"] = {t: zlib.crc32((self.folder / f"{t}.parquet").read_bytes()) for t in TABLES}
             ends = tables["snapshots"].assign(end=lambda t: t["offset"] + t["length"]).groupby("shard")["end"].max()
             self.header["shards"] = [int(ends.get(g, 0)) for g in groups]
             _write_text(zoo_card(self.header, tables["networks"], tables["snapshots"]), self.folder / "README.md")
@@ -398,7 +414,7 @@ def describe_difference(old: dict[str, Any], new: dict[str, Any]) -> str:
             return {prefix: value}
         return {k: v for key, child in value.items() for k, v in flat(child, f"{prefix}.{key}" if prefix else key).items()}
 
-    keys = ("n", "seed", "recipe", "data", "group_size")
+    keys = ("n", "seed", "recipe", "data", "group_size", "trainer")
     a, b = (flat({k: h.get(k) for k in keys}) for h in (old, new))
     for key in [*a, *b]:
         if a.get(key) != b.get(key):
@@ -440,9 +456,12 @@ def _committed(folder: Path) -> set[int]:
     return {int(p.name) for p in rows if p.suffix != ".tmp" and _shard_path(folder, int(p.name)).exists()}
 
 
-def _read_table(path: Path) -> pd.DataFrame:
+def _read_table(path: Path, crc32: int | None = None) -> pd.DataFrame:
     try:
-        return pd.read_parquet(path, page_checksum_verification=True)
+        raw = path.read_bytes()
+        if crc32 is not None and zlib.crc32(raw) != crc32:
+            raise ValueError("it differs from its checksum")
+        return pd.read_parquet(io.BytesIO(raw))
     except (OSError, ValueError) as error:
         raise MetanetError(f"table '{path}' cannot be read ({error}); restore it from a copy") from None
 
@@ -466,7 +485,7 @@ def _write_array(array: np.ndarray, path: Path) -> None:
 
 
 def _write_table(table: pd.DataFrame, path: Path) -> None:
-    _write_atomically(path, lambda file: table.to_parquet(file, index=False, write_page_checksum=True))
+    _write_atomically(path, lambda file: table.to_parquet(file, index=False))
 
 
 def _write_text(text: str, path: Path) -> None:

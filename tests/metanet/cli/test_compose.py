@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -88,6 +89,8 @@ def test_grids_are_all_combinations() -> None:
             {"uniform": [0, 0.1]},
         ),
         ("quickstart", {}, "recipe.epochs", 20),
+        ("train", {"out": "2024"}, "out", "2024"),
+        ("evaluate", {"zoo": "[1,b]"}, "zoo", ["1", "b"]),
         ("quickstart", {"recipe.epochs": "3"}, "recipe.epochs", 3),
     ],
 )
@@ -117,6 +120,10 @@ def test_an_option_may_be_a_file_of_ones_own(tmp_path: Path) -> None:
         ("train", {"seed": "1.5"}, "not a whole number"),
         ("train", {"split.test": "half"}, "is not a number"),
         ("train", {"view.converged": "1"}, "true or false"),
+        ("train", {"split.seed": "null"}, "split.seed=null is not a whole number"),
+        ("train", {"split.test": "null"}, "is not a number"),
+        ("generate", {"n": "null"}, "n=null is not a whole number"),
+        ("train", {"model.name": "3"}, "model.name=3 is not a name"),
         ("train", {"features": "[a"}, "no YAML value"),
         ("train", {"seed": "${nowhere}"}, "cannot be resolved"),
         ("train", {"experiment": "nope"}, "no experiment 'nope'"),
@@ -142,3 +149,22 @@ def test_words_without_a_value_are_named() -> None:
     with pytest.raises(MetanetError, match="give key=value"):
         parse_overrides(["stats"])
     assert "gbm" in options("model")
+
+
+EXAMPLES = [
+    line.removeprefix("# example: ")
+    for verb in VERBS
+    for line in (config_root() / f"{verb}.yaml").read_text().splitlines()
+    if line.startswith("# example: ")
+]
+
+
+@pytest.mark.parametrize("example", EXAMPLES)
+def test_every_example_of_the_help_is_understood(example: str) -> None:
+    words = shlex.split(example.split("   (")[0])
+    verb, *given = words[words.index("metanet") + 1 :]
+    overrides = parse_overrides(word for word in given if "=" in word)
+    for combination in grid(overrides):
+        config = compose(verb, combination)
+        if "recipe" in config:
+            create_recipe(**config["recipe"]).draw(3, 0, "digits")

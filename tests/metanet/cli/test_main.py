@@ -78,6 +78,14 @@ def test_cfg_prints_the_composed_config(capsys: pytest.CaptureFixture[str]) -> N
         (["inspect", "nowhere"], "no file or folder"),
         (["inspect", "."], "is no zoo (zoo.json) and no run"),
         (["evaluate", "zoo=z"], "run= is needed"),
+        (["inspect", "a", "b"], "takes one path"),
+        (["train", "zoo=z", "threads=1,2"], "threads= takes one value"),
+        (["generate", "out=z", "seed=-1"], "seed=-1"),
+        (["generate", "out=z", "seed=100000000000000000000"], "seed=1"),
+        (["generate", "out=z", "trainer.max_epochs=0"], "max_epochs=0"),
+        (["generate", "out=z", "recipe.snapshots=5"], "list of epochs"),
+        (["inspect", "2024"], "no file or folder '2024'"),
+        (["evaluate", "run=5", "zoo=5"], "no folder '5'"),
     ],
 )
 def test_a_mistake_is_one_line_with_exit_code_2(words: list[str], says: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -103,6 +111,20 @@ def test_a_mistake_is_one_line_with_exit_code_2(words: list[str], says: str, cap
         (["model=dnn", "trainer.acelerator=cpu"], "did you mean 'accelerator'"),
         (["split.file=nowhere.json"], "not a stored split"),
         (["tracking.name=wanb"], "no tracking 'wanb'"),
+        (["split.seed=-1"], "split.seed=-1"),
+        (["split.file=7"], "not a stored split"),
+        (["target=5"], "no target '5'"),
+        (["features="], "features= is needed"),
+        (["view.epoch=1.5"], "epoch=1.5"),
+        (["view.epoch=[0,x]"], "epoch="),
+        (["model=random_forest", "model.trees=0"], "cannot be fitted"),
+        (["model=random_forest", "seed=-1"], "seed=-1"),
+        (["model=gbm", "model.num_leaves=1"], "cannot be fitted"),
+        (["model=gbm", "model.subsample=2.0"], "cannot be fitted"),
+        (["model=dnn", "model.batch_size=0"], "batch_size=0"),
+        (["model=dnn", "model.dropout=2.0"], "cannot be fitted"),
+        (["model=dnn", "model.max_epochs=0"], "max_epochs=0"),
+        (["model=dnn", "trainer.precision=foo"], "trainer: "),
     ],
 )
 def test_mistakes_over_a_real_zoo(grown_folder: Path, words: list[str], says: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -160,6 +182,9 @@ def test_evaluate_scores_other_zoos_and_its_own_test_part(
     assert run("evaluate", f"run={trained_run}", f"zoo=[other,{grown_folder}]", "out=transfer") == 0
     table = pd.read_csv("transfer/leaderboard.csv").set_index("zoo")
     assert table.loc["other", "n_test"] == 6
+    assert run("evaluate", f"run={trained_run}", "zoo=other", "part=test") == 2
+    assert run("train", "zoo=other", f"split.file={trained_run}/split.json", "model=constant") == 2
+    assert "drawn for other networks" in capsys.readouterr().err
     own = json.loads((trained_run / "metrics.json").read_text())
     assert table.loc[str(grown_folder), "r2"] == pytest.approx(own["r2"])
     assert table.loc[str(grown_folder), "n_test"] == own["n_test"]
@@ -227,3 +252,13 @@ def test_output_to_a_closed_pipe_is_no_traceback(grown_folder: Path) -> None:
     command = f"{sys.executable} -m metanet inspect {grown_folder} | head -1"
     answer = subprocess.run(command, shell=True, capture_output=True, text=True)
     assert "Traceback" not in answer.stderr
+
+
+def test_a_larger_zoo_of_the_same_seed_is_scored_on_networks_the_fit_never_saw(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["recipe.epochs=1", "recipe.batch_size=32", "recipe.hyperparameters.train_fraction=0.1", "threads=1"]
+    for n in (20, 26):
+        assert run("generate", f"n={n}", f"out=z{n}", *words) == 0
+    assert run("train", "zoo=z20", "model=constant", "out=r") == 0
+    assert run("evaluate", "run=r", "zoo=z26", "out=e") == 0
+    assert "scored on the 16 networks it never saw" in capsys.readouterr().out
+    assert int(pd.read_csv("e/leaderboard.csv")["n_test"][0]) == 10 + 6

@@ -42,9 +42,17 @@ def test_the_constant_floor_is_the_mean_of_training_and_validation_part(known: Z
 
 def test_the_floor_of_a_hyperparameter_reads_the_others_and_the_accuracy(grown: Zoo) -> None:
     split = split_networks(grown.view().network_ids.tolist(), seed=0)
-    result = fit_and_score(metanet.create_model("gbm", max_trees=20), grown.view(), split, "hp.optimizer")
-    assert 0 <= result.metrics["accuracy_hyper"] <= 1
-    assert result.metrics["accuracy_low"] <= result.metrics["accuracy"] <= result.metrics["accuracy_high"]
+    view = grown.view()
+    floor = metanet.create_model("gbm", features="hyper+metrics:test_accuracy")
+    floor.fit(view.part(split, "train"), "hp.optimizer", view.part(split, "validation"))
+    names = {name.split("=")[0] for name in floor.map.names}
+    assert "test_accuracy" in names
+    assert "hp.learning_rate" in names
+    assert "hp.optimizer" not in names
+    assert np.array_equal(fit_floors(view, split, "hp.optimizer").hyper, floor.predict(view.part(split, "test")))
+    result = fit_and_score(metanet.create_model("gbm", max_trees=20), view, split, "hp.optimizer")
+    true = view.part(split, "test").target("hp.optimizer")
+    assert result.metrics["accuracy_hyper"] == np.mean(true == floor.predict(view.part(split, "test")))
 
 
 def test_where_nothing_varies_there_is_no_hyperparameter_floor(known: Zoo, split: Split) -> None:

@@ -47,8 +47,17 @@ def test_the_hash_tells_plans_apart() -> None:
         make_plan(small_recipe(), DATA, n=10, seed=1),
         make_plan(small_recipe(epochs=3), DATA, n=10),
         make_plan(small_recipe(), DATA | {"n_train": 1000}, n=10),
+        make_plan(small_recipe(), DATA | {"crc32": 1}, n=10),
+        make_plan(small_recipe(), DATA, n=10, trainer={"limit_train_batches": 2}),
     ]
-    assert len({base, *(p.header()["plan_hash"] for p in others)}) == 5
+    assert len({base, *(p.header()["plan_hash"] for p in others)}) == 7
+    elsewhere = make_plan(small_recipe(), DATA, n=10, trainer={"accelerator": "gpu", "devices": 1, "max_epochs": None})
+    assert elsewhere.header()["plan_hash"] == base
+
+
+def test_two_data_sets_share_no_initialisation() -> None:
+    digits, mnist = (make_plan(small_recipe(), DATA | {"name": name}, n=500).table["seed"] for name in ("digits", "mnist"))
+    assert not set(digits) & set(mnist)
 
 
 @pytest.mark.parametrize("arguments", [{"n": 0}, {"n": -1}, {"n": 5, "group_size": 0}, {"n": 5, "seed": -1}])

@@ -40,6 +40,12 @@ def test_init_scale_variance_draws_squares() -> None:
 
 def test_the_last_epoch_is_always_kept() -> None:
     assert small_recipe(epochs=5, snapshots=[0]).snapshots == (0, 5)
+    assert small_recipe(epochs=5, snapshots=[7, 2, 0, 2]).snapshots == (0, 2, 5)  # later ones are dropped
+
+
+def test_two_data_sets_draw_different_networks_from_one_seed() -> None:
+    digits, mnist = (small_recipe().draw(20, 0, name)["hp.learning_rate"] for name in ("digits", "mnist"))
+    assert not set(digits) & set(mnist)
 
 
 def test_list_recipes_names_what_create_recipe_takes() -> None:
@@ -61,7 +67,12 @@ def test_list_recipes_names_what_create_recipe_takes() -> None:
         ({"learning_rate": -0.1}, "outside"),
         ({"epochs": 0}, "epochs=0"),
         ({"batch_size": 0}, "batch_size=0"),
-        ({"snapshots": [3]}, "not an epoch from 0 to 2"),
+        ({"snapshots": [-1]}, "list of epochs"),
+        ({"snapshots": 5}, "list of epochs"),
+        ({"snapshots": ["a"]}, "list of epochs"),
+        ({"l2reg": -1.0}, "outside"),
+        ({"l2reg": "foo"}, "outside"),
+        ({"init_std": -1.0}, "outside"),
         ({"init_scale": "sd"}, "std or variance"),
         ({"hyperparameters": {}}, "needs recipe.hyperparameters"),
         ({"hyperparameters": {"learningrate": 1}}, "did you mean 'learning_rate'"),

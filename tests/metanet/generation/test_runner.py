@@ -107,10 +107,12 @@ def test_a_full_disk_in_the_middle_loses_nothing(grown: Zoo, tmp_path: Path, mon
     assert 0 not in trained  # the groups that were committed are not trained again
 
 
-@pytest.mark.parametrize("sign", [signal.SIGKILL, signal.SIGINT])
-def test_killed_in_the_middle_it_ends_the_same(grown: Zoo, tmp_path: Path, sign: signal.Signals) -> None:
+@pytest.mark.parametrize(
+    ("sign", "threads"), [(signal.SIGKILL, 2), (signal.SIGINT, 2), (signal.SIGINT, 1)], ids=["kill", "ctrl-c", "ctrl-c alone"]
+)
+def test_stopped_in_the_middle_it_ends_the_same(grown: Zoo, tmp_path: Path, sign: signal.Signals, threads: int) -> None:
     words = [
-        *(sys.executable, "-m", "metanet", "generate", "data=digits", "n=30", "seed=3", "group_size=8", "threads=2"),
+        *(sys.executable, "-m", "metanet", "generate", "data=digits", "n=30", "seed=3", "group_size=8", f"threads={threads}"),
         *("recipe.epochs=2", "recipe.batch_size=32", "recipe.snapshots=[0,1,2]", f"out={tmp_path / 'zoo'}"),
         "recipe.hyperparameters.train_fraction=[0.1,0.25]",
     ]
@@ -122,10 +124,12 @@ def test_killed_in_the_middle_it_ends_the_same(grown: Zoo, tmp_path: Path, sign:
             break
         time.sleep(0.01)
     _, errors = child.communicate(timeout=60)
-    if sign == signal.SIGINT and child.returncode == 130:
+    assert child.returncode == (-signal.SIGKILL if sign == signal.SIGKILL else 130)
+    if sign == signal.SIGINT:
         assert "groups of" in errors
         assert "same command again" in errors
         assert "Traceback" not in errors
+        assert errors.count("\n") == 1
     again = subprocess.run(words, capture_output=True, text=True, timeout=120)
     assert again.returncode == 0, again.stderr
     assert_same_zoo(grown, open_zoo(tmp_path / "zoo"))
@@ -147,3 +151,36 @@ def test_nan_networks_stay_in_the_table_and_leave_the_views(tmp_path: Path) -> N
     assert (zoo.networks["stopped_by"] == np.where(wild, "nan", "epochs")).all()
     assert set(zoo.view().network_ids) == set(zoo.networks.loc[~wild, "network_id"])
     assert np.isfinite(zoo.view(epoch="all", status=None).weights()).all()
+
+
+def test_another_trainer_or_other_images_are_another_plan(grown_folder: Path) -> None:
+    arguments = {"n": 30, "out": grown_folder, "seed": 3, "group_size": 8, "converged": 0.5}
+    with pytest.raises(MetanetError, match=r"there trainer=\{\}, here None|trainer\.limit_train_batches"):
+        generate(small_recipe(), **arguments, trainer={"limit_train_batches": 1})
+    with pytest.raises(MetanetError, match=r"data\.n_train=1437, here 1400"):
+        generate(small_recipe(), **arguments, train_limit=1400)
+
+
+def test_an_error_in_the_callers_progress_comes_out_and_nothing_hangs(tmp_path: Path) -> None:
+    def broken(progress: Progress) -> None:
+        if progress.done:
+            raise RuntimeError("no bar")
+
+    with pytest.raises(RuntimeError, match="no bar"):
+        generate(small_recipe(), n=20, out=tmp_path / "zoo", group_size=4, workers=2, on_progress=broken)
+
+
+@pytest.mark.parametrize(
+    ("trainer", "says"),
+    [
+        ({"max_epochs": 0}, "max_epochs=0"),
+        ({"max_epochs": "abc"}, "max_epochs=abc"),
+        ({"max_steps": 3}, "no setting 'max_steps'"),
+        ({"logger": True}, "no setting 'logger'"),
+        ({"precision": "foo"}, "trainer: "),
+        ({"acelerator": "cpu"}, "did you mean 'accelerator'"),
+    ],
+)
+def test_trainer_settings_that_cannot_be_are_named(tmp_path: Path, trainer: dict, says: str) -> None:
+    with pytest.raises(MetanetError, match=says):
+        generate(small_recipe(), n=2, out=tmp_path / "zoo", trainer=trainer)

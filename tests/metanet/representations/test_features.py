@@ -127,17 +127,28 @@ def wrong(weights, layout):
     return weights.std(axis=1), ["spread"]
 def worse(weights, layout):
     return 3
+def failing(weights, layout):
+    return weights.nothing
 """
 
 
-def test_a_function_of_ones_own_by_path(known: Zoo, tmp_path: Path) -> None:
+def test_a_function_of_ones_own_by_path(known: Zoo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "mine.py").write_text(FUNCTION)
     view = known.view()
     spec = f"{tmp_path}/mine.py:spread+stats_global"
     features = FeatureMap(spec).fit(view)
     np.testing.assert_allclose(features.transform(view)[:, 0], view.weights().std(1), rtol=1e-6)
     assert features.names[0] == "spread"
-    for name, says in (("wrong", "returned an array of shape"), ("worse", "must return"), ("missing", "has no 'missing'")):
+    monkeypatch.chdir(tmp_path)
+    relative = FeatureMap("./mine.py:spread").fit(view)
+    monkeypatch.chdir("/")
+    assert FeatureMap.from_json(relative.to_json()).transform(view).shape == (200, 1)
+    for name, says in (
+        ("wrong", "returned an array of shape"),
+        ("worse", "must return"),
+        ("failing", "AttributeError"),
+        ("missing", "has no 'missing'"),
+    ):
         with pytest.raises(MetanetError, match=says):
             FeatureMap(f"{tmp_path}/mine.py:{name}").fit(view)
     with pytest.raises(MetanetError, match="no file"):

@@ -38,6 +38,7 @@ def test_a_stored_split_reads_back(tmp_path: Path) -> None:
         ({"test": 0.999}, "validation part empty|train part empty"),
         ({"test": 1.0}, "not a share"),
         ({"test": 0.001}, "test part empty"),
+        ({"seed": -1}, "split.seed=-1"),
     ],
 )
 def test_a_split_with_an_empty_part_is_refused(arguments: dict[str, float], says: str) -> None:

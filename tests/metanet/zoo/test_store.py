@@ -106,6 +106,14 @@ def test_a_finished_zoo_is_left_alone(tmp_path: Path) -> None:
     assert before == {p: p.stat().st_mtime_ns for p in before}
 
 
+def test_scaffolding_that_a_kill_left_behind_a_finished_zoo_goes(tmp_path: Path) -> None:
+    grow(tmp_path / "zoo")
+    (tmp_path / "zoo" / "growing" / "00000").mkdir(parents=True)
+    with writer(tmp_path / "zoo") as zoo:
+        assert zoo.complete
+    assert not (tmp_path / "zoo" / "growing").exists()
+
+
 def test_another_plan_is_refused(tmp_path: Path) -> None:
     grow(tmp_path / "zoo")
     with pytest.raises(MetanetError, match="another plan"), writer(tmp_path / "zoo", plan_hash="q"):
@@ -153,9 +161,11 @@ def test_a_newer_format_is_refused(grown_folder: Path, tmp_path: Path) -> None:
     (folder / "zoo.json").write_text(json.dumps(header | {"format_version": 99}))
     with pytest.raises(MetanetError, match="format version 99"):
         open_zoo(folder)
-    (folder / "zoo.json").write_text("{")
-    with pytest.raises(MetanetError, match="damaged"):
-        open_zoo(folder)
+    broken = [header | {"format_version": "1"}, {k: v for k, v in header.items() if k != "shards"}, []]
+    for text in ("{", *(json.dumps(b) for b in broken)):
+        (folder / "zoo.json").write_text(text)
+        with pytest.raises(MetanetError, match="damaged"):
+            open_zoo(folder)
 
 
 def test_damage_to_a_shard_is_found(grown_folder: Path, tmp_path: Path) -> None:
@@ -168,6 +178,9 @@ def test_damage_to_a_shard_is_found(grown_folder: Path, tmp_path: Path) -> None:
     zoo = open_zoo(folder)
     with pytest.raises(MetanetError, match="differ from their checksum"):
         zoo.view(epoch="all").weights()
+    shard.write_bytes(raw.replace(b"<f4", b">f4", 1))
+    with pytest.raises(MetanetError, match="float32 of shape"):
+        open_zoo(folder).view(epoch="all").weights()
     shard.write_bytes(raw[:-400])
     with pytest.raises(MetanetError, match="truncated"):
         open_zoo(folder)
