@@ -63,3 +63,16 @@ def test_commands_compose(command: str) -> None:
 
 def test_no_verb_is_left_out() -> None:
     assert {command.split()[1] for command in COMMANDS} == set(VERBS) - {"quickstart"}
+
+
+def test_its_numbers_are_those_of_the_tables_in_results() -> None:
+    text, results = README.read_text(), README.parent / "results"
+    board = (results / "quickstart.txt").read_text()
+    rows = [line for line in board.splitlines() if line.startswith((" gbm ", " constant ", " dnn ", "floors of", "gbm on stats"))]
+    spread = (results / "quickstart_splits.txt").read_text().split("mean and standard deviation")[1]
+    rows += [line for line in spread.splitlines() if line.startswith(" test_accuracy")]
+    assert len(rows) > 15
+    assert not [row for row in rows if row not in text]
+    for name in ("bench_generate", "bench_statistics"):
+        ratio = re.findall(r"^ratio: ([\d.]+)$", (results / f"{name}.txt").read_text(), re.MULTILINE)[-1]
+        assert f"**{ratio}**" in text

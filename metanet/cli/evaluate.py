@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,7 @@ import pandas as pd
 
 from metanet.cli.compose import required
 from metanet.cli.terminal import print_leaderboard, print_run
-from metanet.cli.train import draw_predictions, origin, stored_split, view_of
+from metanet.cli.train import draw_predictions, origin, split_facts, stored_split, view_of
 from metanet.errors import MetanetError
 from metanet.evaluation.protocol import evaluate_on
 from metanet.models import load_model
@@ -29,7 +28,7 @@ def run(config: dict[str, Any]) -> None:
         raise MetanetError(f"part={config['part']}: give auto, all or test")
     read_metrics(source)  # a folder that is no run is refused by name
     model = load_model(source / "model", config["threads"])
-    trained_on = json.loads((source / "split.json").read_text()).get("origin")
+    trained_on = split_facts(source / "split.json").get("origin")
     record = Run(choose_folder(config["out"], "evaluate", source.name))
     record.write_config(config)
     rows, predictions = [], []

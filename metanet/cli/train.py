@@ -73,8 +73,8 @@ def _finished(folder: Path, config: dict[str, Any]) -> dict[str, Any] | None:
         return None
     from omegaconf import OmegaConf
 
-    facts, zoo = json.loads((folder / "split.json").read_text()), Path(config["zoo"]).expanduser()
-    same_zoo = read_header(zoo)["plan_hash"] == facts.get("plan_hash")
+    zoo = Path(config["zoo"]).expanduser()
+    same_zoo = read_header(zoo)["plan_hash"] == split_facts(folder / "split.json").get("plan_hash")
     if OmegaConf.to_container(OmegaConf.load(path)) != config or not same_zoo:
         raise MetanetError(f"run folder '{folder}' holds a run of another config or zoo; choose another out=")
     return read_metrics(folder)
@@ -154,12 +154,19 @@ def split_of(view: View, config: dict[str, Any]) -> Split:
     return split
 
 
+def split_facts(path: Path) -> dict[str, Any]:
+    """A run's ``split.json``: how its split was drawn, where it is stored, and of which zoo."""
+    try:
+        facts = json.loads(path.read_text())
+        Path(facts["stored"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise MetanetError(f"'{path}' is no split.json of a run ({error})") from None
+    return facts
+
+
 def stored_split(path: Path) -> Split:
     """The split that a run's ``split.json`` points to."""
-    try:
-        stored = Path(json.loads(path.read_text())["stored"])
-    except (OSError, ValueError, KeyError) as error:
-        raise MetanetError(f"'{path}' is no split.json of a run ({error})") from None
+    stored = Path(split_facts(path)["stored"])
     beside = path.parent / stored.name
     return Split.load(stored if stored.exists() else beside)
 

@@ -191,6 +191,9 @@ def test_evaluate_scores_other_zoos_and_its_own_test_part(
     assert run("evaluate", f"run={trained_run}", "zoo=nowhere") == 2
     assert run("evaluate", "run=other", "zoo=other") == 2
     assert run("evaluate", f"run={trained_run}", "zoo=other", "part=tset") == 2
+    Path("half").mkdir()
+    Path("half/metrics.json").write_text("{}")
+    assert run("evaluate", "run=half", "zoo=other") == 2
 
 
 def test_a_split_is_shared_by_file(trained_run: Path, grown_folder: Path) -> None:
