@@ -24,6 +24,6 @@ def did_you_mean(given: str, options: Iterable[str]) -> str:
 
 
 def check_seed(name: str, value: object) -> None:
-    """Refuse what is no seed for every library: a whole number of 32 bits."""
-    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 2**32:
-        raise MetanetError(f"{name}={value}: give a whole number from 0 up to 2^32 - 1")
+    """Refuse what is no seed for every library: LightGBM's is a signed number of 32 bits."""
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 2**31:
+        raise MetanetError(f"{name}={value}: give a whole number from 0 up to 2^31 - 1")

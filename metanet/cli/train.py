@@ -94,15 +94,15 @@ class Fitter:
             self._zoos[path] = open_zoo(path)
         view = view_of(self._zoos[path], config)
         split = split_of(view, config["split"])
+        model = model_of(config)
         key = json.dumps([path, config["view"], config["where"], split.hash, config["target"], config["seed"]])
         if key not in self._floors:
             self._floors[key] = fit_floors(view, split, config["target"], config["seed"], config["threads"])
-        name = config["model"]["name"]
         try:
-            result = fit_and_score(model_of(config), view, split, config["target"], self._floors[key])
+            result = fit_and_score(model, view, split, config["target"], self._floors[key])
         except (ValueError, TypeError, ArithmeticError, LightGBMError) as error:
             # each library has its own words for a setting out of range; the cause stays attached
-            raise MetanetError(f"model {name} cannot be fitted with these settings: {str(error).splitlines()[0]}") from error
+            raise MetanetError(f"model {model.name} cannot be fitted so: {str(error).splitlines()[0]}") from error
         metrics = result.metrics | {"zoo": path, "seed": config["seed"], "split": split.hash}
         self._write(Run(folder), config, view, split, result, metrics)
         return metrics

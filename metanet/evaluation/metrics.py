@@ -83,10 +83,10 @@ def bootstrap_interval(
     names, of_row = np.unique(networks.astype(str), return_inverse=True)
     order = np.argsort(of_row, kind="stable")
     rows = np.split(order, np.cumsum(np.bincount(of_row))[:-1])
+    one_row_each = len(names) == len(networks)
     values = []
     for _ in range(rounds):
         drawn = rng.integers(0, len(names), len(names))
-        one_row_each = len(names) == len(networks)
         values.append(statistic(order[drawn] if one_row_each else np.concatenate([rows[i] for i in drawn])))
     finite = np.array(values)[np.isfinite(values)]
     if not len(finite):

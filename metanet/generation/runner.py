@@ -243,6 +243,7 @@ _worker: dict[str, Any] = {}
 
 
 def _begin_worker(job: Job, messages: Any) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # also where the parent started this worker from another thread
     threading.Thread(target=_end_with_parent, daemon=True).start()
     torch.set_num_threads(1)
     _worker.update(job=job, images=job.images(), messages=messages)

@@ -119,6 +119,7 @@ def test_a_mistake_is_one_line_with_exit_code_2(words: list[str], says: str, cap
         (["view.epoch=[0,x]"], "epoch="),
         (["model=random_forest", "model.trees=0"], "cannot be fitted"),
         (["model=random_forest", "seed=-1"], "seed=-1"),
+        (["model=gbm", "seed=3000000000"], "seed=3000000000"),
         (["model=gbm", "model.num_leaves=1"], "cannot be fitted"),
         (["model=gbm", "model.subsample=2.0"], "cannot be fitted"),
         (["model=dnn", "model.batch_size=0"], "batch_size=0"),
