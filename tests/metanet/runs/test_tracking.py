@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
@@ -44,9 +45,11 @@ def test_without_a_login_a_run_is_written_offline(tmp_path: Path) -> None:
     save(figure, run.figures / "predictions.png")
     track({"name": "wandb", "project": "metanet-test"}, run, {"model": {"num_leaves": 15}}, METRICS, "train")
     (record,) = (run.folder / "wandb").glob("offline-run-*/run-*.wandb")
-    raw = payload(record.read_bytes())
-    for word in (b"num_leaves", b"r2", b"gbm", b"metanet-test", b"figures/predictions"):
-        assert word in raw
+    words = {b"num_leaves", b"r2", b"gbm", b"metanet-test", b"figures/predictions"}
+    deadline = time.monotonic() + 10  # W&B's own process may still be writing
+    while (missing := {w for w in words if w not in payload(record.read_bytes())}) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not missing
     assert list((run.folder / "wandb").glob("offline-run-*/files/media/images/figures/*.png"))
 
 
