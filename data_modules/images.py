@@ -187,20 +187,31 @@ class ImageBatches:
 
     The order of epoch e is a permutation seeded by (seed, e), whatever the device; the last
     incomplete batch is dropped.
+
+    Args:
+        limit: at most so many batches an epoch, or that share of them where it is a float.
     """
 
-    def __init__(self, images: Tensor, labels: Tensor, batch_size: int, seed: int) -> None:
+    def __init__(self, images: Tensor, labels: Tensor, batch_size: int, seed: int, limit: float | None = None) -> None:
         self.images, self.labels, self.batch_size, self.seed = images, labels, batch_size, seed
+        self.limit = limit
         self.epoch = 0
 
     def __len__(self) -> int:
-        return len(self.labels) // self.batch_size
+        batches = len(self.labels) // self.batch_size
+        if self.limit is None:
+            return batches
+        return max(1, int(batches * self.limit)) if isinstance(self.limit, float) else min(batches, self.limit)
+
+    def next_order(self) -> Tensor:
+        """Which images the next epoch takes, batch after batch: int64 (len(self) * batch_size,)."""
+        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
+        order = torch.randperm(len(self.labels), generator=generator)
+        self.epoch += 1
+        return order[: len(self) * self.batch_size].to(self.labels.device)
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
-        order = torch.randperm(len(self.labels), generator=generator).to(self.labels.device)
-        self.epoch += 1
-        for batch in order[: len(self) * self.batch_size].view(len(self), self.batch_size):
+        for batch in self.next_order().view(len(self), self.batch_size):
             yield scale_pixels(self.images[batch]), self.labels[batch]
 
 
@@ -212,6 +223,8 @@ class ImageDataModule(pl.LightningDataModule):
 
     Args:
         batch_size: at most the number of images.
+        train_images: n, at most those of the set; default: all.
+        limit_batches: of each epoch, see :class:`ImageBatches`.
     """
 
     def __init__(
@@ -221,17 +234,20 @@ class ImageDataModule(pl.LightningDataModule):
         train_fraction: float = 1.0,
         seed: int = 0,
         device: torch.device | str = "cpu",
+        train_images: int | None = None,
+        limit_batches: float | None = None,
     ) -> None:
         super().__init__()
-        count = int(train_fraction * len(images.train_labels))
+        available = min(len(images.train_labels), train_images or len(images.train_labels))
+        count = int(train_fraction * available)
         if count < 1:
-            raise MetanetError(f"train_fraction={train_fraction} of {len(images.train_labels)} training images leaves none")
+            raise MetanetError(f"train_fraction={train_fraction} of {available} training images leaves none")
         order = torch.randperm(len(images.train_labels), generator=torch.Generator().manual_seed(seed))[:count]
         self.train_images = images.train_images[order].to(device)
         self.train_labels = images.train_labels[order].to(device)
         self.test_images = images.test_images.to(device)
         self.test_labels = images.test_labels.to(device)
-        self.batches = ImageBatches(self.train_images, self.train_labels, min(batch_size, count), seed)
+        self.batches = ImageBatches(self.train_images, self.train_labels, min(batch_size, count), seed, limit_batches)
 
     def train_dataloader(self) -> ImageBatches:
         """Batches without a DataLoader: the set is on the device already."""

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from metanet.generation.recipes import SmallCNNRecipe, create_recipe
+from metanet.generation.recipes import Recipe, create_recipe
 from metanet.generation.runner import generate
 from metanet.zoo import Layout, Zoo, open_zoo, zoo_from_arrays
 
@@ -25,7 +25,24 @@ HYPERPARAMETERS: dict[str, Any] = {
 }
 
 
-def small_recipe(epochs: int = 2, **changes: Any) -> SmallCNNRecipe:
+# The recipe of one's own that the README shows.
+MINE = """
+from math import prod
+from torch import nn
+from metanet.generation.recipes import ModuleRecipe
+
+class MyRecipe(ModuleRecipe):
+    space = {"optimizer": ["sgd", "adam"], "learning_rate": {"log_uniform": [1e-3, 1e-1]}, "num_units": [4, 8]}
+    epochs = 3
+
+    def module(self, hp, shape, classes):
+        units = hp["num_units"]
+        hidden = [nn.Linear(prod(shape), units), nn.BatchNorm1d(units), nn.ReLU()]
+        return nn.Sequential(nn.Flatten(), *hidden, nn.Linear(units, classes))
+"""
+
+
+def small_recipe(epochs: int = 2, **changes: Any) -> Recipe:
     """The Small CNN recipe cut to seconds; keyword arguments fix hyperparameters or settings."""
     settings: dict[str, Any] = {"epochs": epochs, "batch_size": 32, "snapshots": [0, 1, epochs]}
     hyperparameters = dict(HYPERPARAMETERS)
@@ -38,7 +55,7 @@ def small_recipe(epochs: int = 2, **changes: Any) -> SmallCNNRecipe:
 def grown_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished zoo of 30 digits networks; tests must not write into it."""
     folder = tmp_path_factory.mktemp("grown") / "zoo"
-    generate(small_recipe(), n=30, out=folder, seed=3, group_size=8, converged=0.5)
+    generate(small_recipe(), n=30, out=folder, seed=3, group_size=8, converged=0.5, engine="torch")
     return folder
 
 

@@ -28,6 +28,8 @@ Config = dict[str, Any]
 TEXT_KEYS = frozenset({"where"})
 # Keys that hold names and paths: `out=2024` is a folder, not a number.
 NAME_KEYS = frozenset({"out", "path", "run", "runs", "zoo", "file", "root", "target", "features", "models", "project"})
+# Numbers that may be null although their default is not.
+NULLABLE_KEYS = frozenset({"n"})
 # Groups whose further keys are checked by the class that takes them, not by the YAML.
 CHECKED_BY_CLASS = frozenset({"trainer"})
 
@@ -174,6 +176,8 @@ def _fit_type(key: str, old: Any, new: Any) -> Any:
     if key.split(".")[-1] in NAME_KEYS:
         return [str(item) for item in new] if isinstance(new, list) else None if new is None else str(new)
     words = {bool: "true or false", int: "a whole number", float: "a number", str: "a name"}
+    if new is None and key in NULLABLE_KEYS:
+        return None
     if type(old) not in words or old == "???" or (isinstance(new, str) and new.startswith("${")):
         return new
     if isinstance(old, float):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import time
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 from metanet.cli.compose import required
 from metanet.cli.terminal import generation_bar
+from metanet.errors import MetanetError
 from metanet.generation.recipes import create_recipe
 from metanet.generation.runner import generate
 from metanet.runs.folder import Run
@@ -20,6 +22,10 @@ def run(config: dict[str, Any]) -> None:
     """Grow or complete the zoo, and say what is there."""
     out = Path(required(config, "out", "out=zoos/digits")).expanduser()
     zoo = grow(config, out)
+    if zoo is None:
+        done, total = progress(out, read_header(out))
+        print(f"this share of '{out}' is done; {total - done} of {total} groups are still missing")
+        return
     print_zoo(zoo)
     tracking = config["tracking"]
     if tracking.get("name") != "none":
@@ -36,9 +42,9 @@ def run(config: dict[str, Any]) -> None:
     print(f"zoo: {out}")
 
 
-def grow(config: dict[str, Any], out: Path) -> Zoo:
+def grow(config: dict[str, Any], out: Path) -> Zoo | None:
     """Call the runner with a composed config; Ctrl-C keeps the groups that are done and says how to go on."""
-    data, trainer = config["data"], config["trainer"]
+    data, trainer, launcher = config["data"], config["trainer"], config["launcher"]
     recipe = create_recipe(**config["recipe"])
     finished = (out / "zoo.json").exists() and read_header(out)["status"] == "complete"
     began = time.perf_counter()
@@ -54,7 +60,11 @@ def grow(config: dict[str, Any], out: Path) -> Zoo:
                 train_limit=data["train_limit"],
                 converged=data["converged"],
                 group_size=config["group_size"],
-                workers=config["threads"],
+                engine=config["engine"],
+                launcher=launcher["name"],
+                workers=launcher.get("workers") or config["threads"],
+                address=launcher.get("address"),
+                shard=parse_shard(config.get("shard")),
                 trainer=trainer,
                 on_progress=report,
             )
@@ -69,9 +79,20 @@ def grow(config: dict[str, Any], out: Path) -> Zoo:
         sys.exit(130)
     if finished:
         print(f"{out} was finished before and is used as it is")
-    else:
-        print(f"grew {len(zoo.networks)} networks in {time.perf_counter() - began:.0f} s")
+    elif zoo is not None:
+        engine = zoo.header["engine"]
+        print(f"grew {len(zoo.networks)} networks in {time.perf_counter() - began:.0f} s (engine {engine})")
     return zoo
+
+
+def parse_shard(text: str | None) -> tuple[int, int] | None:
+    """``i/n`` -> (i, n)."""
+    if text is None:
+        return None
+    match = re.fullmatch(r"([1-9]\d*)/([1-9]\d*)", str(text))
+    if match is None or int(match[1]) > int(match[2]):
+        raise MetanetError(f"shard={text}: give i/n with i from 1 to n, for example shard=1/8")
+    return int(match[1]), int(match[2])
 
 
 def print_zoo(zoo: Zoo) -> None:

@@ -27,6 +27,7 @@ def run(config: dict[str, Any]) -> None:
     zoo_folder = record.folder / "zoo"
     print(f"1/3  growing a zoo of {config['n']} networks on {config['data']['name']} -> {zoo_folder}")
     zoo = grow(config, zoo_folder)
+    assert zoo is not None  # a quickstart has no shares
     print_zoo(zoo)
     rows, configs = [], _fits(config, zoo_folder, record.folder)
     print(f"2/3  training {len(configs)} meta-models")

@@ -8,16 +8,19 @@ number a network and is folded into the next kernel; masks are applied as bits.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from math import prod
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from metanet.errors import MetanetError, did_you_mean
 from metanet.generation.dropout import DropoutNoise
+from metanet.generation.initializers import initial_weights
 from metanet.zoo.layout import Layout
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "tanh": nn.Tanh}
@@ -42,8 +45,66 @@ class StepNoise:
         return self.noise.scale[self.networks]
 
 
+class StackedNetwork:
+    """What every base network in stacks offers; the last layer is ``dense``.
+
+    Attributes:
+        input_shape: (H, W, C) of the images.
+        classes: number of logits.
+    """
+
+    input_shape: tuple[int, int, int]
+    num_layers: int
+    num_units: int
+    classes: int
+
+    @property
+    def layout(self) -> Layout:
+        """What the positions of a weight vector are; kernels are as in PyTorch."""
+        raise NotImplementedError
+
+    @property
+    def units(self) -> list[int]:
+        """Activations of each layer with dropout, for one image."""
+        raise NotImplementedError
+
+    @property
+    def multiply_adds(self) -> int:
+        """Multiply-adds of one image's forward pass."""
+        raise NotImplementedError
+
+    def module(self, activation: str, dropout: float = 0.0) -> nn.Sequential:
+        """One such network as an ordinary PyTorch module with images (B, C, H, W); its state_dict fits ``layout``."""
+        raise NotImplementedError
+
+    def prepare(self, images: Tensor) -> Tensor:
+        """What the first layer reads of the images (B, H, W, C), shared by all networks."""
+        raise NotImplementedError
+
+    def hidden(self, tensors: dict[str, Tensor], prepared: Tensor, activation: str, noise: StepNoise | None) -> Tensor:
+        """What the dense layer sees, (K, B, C)."""
+        raise NotImplementedError
+
+    def initial(self, row: Mapping[str, Any]) -> np.ndarray:
+        """The weights of one row of a plan before training, float32 (D,)."""
+        return initial_weights(self.layout, row["hp.w_init"], float(row["hp.init_std"]), int(row["seed"]))
+
+    def logits(self, weights: Tensor, prepared: Tensor, activation: str, noise: StepNoise | None = None) -> Tensor:
+        """(K, D) weights and prepared images -> logits (K, B, classes); dropout only where noise is given."""
+        if activation not in ACTIVATIONS:
+            raise MetanetError(f"no activation '{activation}'{did_you_mean(activation, ACTIVATIONS)}")
+        # One split, whose backward pass is one concatenation; slices would each add a (K, D) tensor of zeros.
+        parts = weights.split([t.stop - t.start for t in self.layout.tensors], dim=1)
+        tensors = {t.name: part.reshape(-1, *t.shape) for t, part in zip(self.layout.tensors, parts, strict=True)}
+        hidden = self.hidden(tensors, prepared, activation, noise)
+        kernel = tensors["dense.weight"].transpose(1, 2)  # (K, C, classes)
+        if noise is not None:
+            kernel = kernel * noise.scale
+        return torch.baddbmm(tensors["dense.bias"].unsqueeze(1), hidden, kernel)
+
+
 @dataclass(frozen=True)
-class SmallCNN:
+class SmallCNN(StackedNetwork):
     """The base network of the Small CNN Zoo (Unterthiner et al. 2020, section 4.1).
 
     ``num_layers`` convolutions ``kernel`` x ``kernel`` with stride 2 and no padding, ``num_units`` filters each, activation
@@ -123,33 +184,45 @@ class SmallCNN:
         """Patches of the images (B, H, W, C) for the first layer, shared by all networks: (1, B * positions, patch)."""
         return _patches(images.unsqueeze(0), self.kernel, self.stride)
 
-    def logits(self, weights: Tensor, prepared: Tensor, activation: str, noise: StepNoise | None = None) -> Tensor:
-        """(K, D) weights and prepared images -> logits (K, B, classes); dropout only where noise is given."""
-        if activation not in ACTIVATIONS:
-            raise MetanetError(f"no activation '{activation}'{did_you_mean(activation, ACTIVATIONS)}")
-        count = weights.shape[0]
-        # One split, whose backward pass is one concatenation; slices would each add a (K, D) tensor of zeros.
-        parts = weights.split([t.stop - t.start for t in self.layout.tensors], dim=1)
-        tensors = {t.name: part.reshape(count, *t.shape) for t, part in zip(self.layout.tensors, parts, strict=True)}
-        batch = prepared.shape[1] // prod(self.sizes[1])
+    def hidden(self, tensors: dict[str, Tensor], prepared: Tensor, activation: str, noise: StepNoise | None) -> Tensor:
+        """Convolutions and global average pooling: (K, B, C)."""
         hidden = prepared
+        batch = prepared.shape[1] // prod(self.sizes[1])
         for i in range(self.num_layers):
-            kernel = tensors[f"conv{i + 1}.weight"].permute(0, 3, 4, 2, 1).reshape(count, -1, self.num_units)
-            if noise is not None and i > 0:
-                kernel = kernel * noise.scale
-            hidden = _StackedConv.apply(
-                hidden,
-                kernel,
-                tensors[f"conv{i + 1}.bias"],
-                activation,
-                None if noise is None else noise.mask(i),
-                None if i == 0 else (self.kernel, self.stride),
-            ).view(count, batch, *self.sizes[i + 1], self.num_units)  # (K, B, H, W, C)
-        pooled = hidden.flatten(2, 3).mean(2)  # (K, B, C)
-        kernel = tensors["dense.weight"].transpose(1, 2)  # (K, C, classes)
-        if noise is not None:
-            kernel = kernel * noise.scale
-        return torch.baddbmm(tensors["dense.bias"].unsqueeze(1), pooled, kernel)
+            weight = tensors[f"conv{i + 1}.weight"]
+            kernel = weight.permute(0, 3, 4, 2, 1).reshape(len(weight), -1, self.num_units)
+            window = None if i == 0 else (self.kernel, self.stride)
+            hidden = stacked_conv(hidden, kernel, tensors[f"conv{i + 1}.bias"], activation, noise, i, window)
+            hidden = hidden.view(len(weight), batch, *self.sizes[i + 1], self.num_units)  # (K, B, H, W, C)
+        return hidden.flatten(2, 3).mean(2)
+
+
+def stacked_conv(
+    inputs: Tensor,
+    kernel: Tensor,
+    bias: Tensor,
+    activation: str,
+    noise: StepNoise | None,
+    layer: int,
+    window: tuple[int, int] | None,
+) -> Tensor:
+    """Convolution, activation and dropout of K networks.
+
+    Args:
+        inputs: (K, B, H, W, C), or patches (1, N, P) of the shared images where ``window`` is None.
+        kernel: (K, P, out), taps outermost.
+        bias: (K, out).
+        noise: dropout of this step; the factor 1 / (1 - rate) of the layer before is folded into ``kernel``.
+        layer: which layer, from 0.
+        window: size and stride.
+
+    Returns:
+        (K, N, out), N positions of all images.
+    """
+    if noise is not None and layer > 0:
+        kernel = kernel * noise.scale
+    mask = None if noise is None else noise.mask(layer)
+    return _StackedConv.apply(inputs, kernel, bias, activation, mask, window)
 
 
 def _patches(images: Tensor, kernel: int, stride: int) -> Tensor:

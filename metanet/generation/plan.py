@@ -16,11 +16,18 @@ import numpy as np
 import pandas as pd
 
 from metanet.errors import MetanetError, check_seed
-from metanet.generation.networks import SmallCNN
-from metanet.generation.recipes import SmallCNNRecipe
+from metanet.generation.networks import StackedNetwork
+from metanet.generation.recipes import ModuleNetwork, Recipe
+from metanet.zoo.layout import Layout
 
 # Networks of a group share batches and one activation function, so these must agree.
 GROUP_KEYS = ["layout_id", "hp.dataset", "hp.batch_size", "hp.train_fraction", "hp.activation"]
+
+# Without a group_size: networks of the torch engine share a pass, and more of them do not fit a cache; the fused engine
+# trains one after another, so a group is what a kill may cost, about so many multiply-adds of training.
+TORCH_GROUP = 32
+FUSED_GROUP_WORK = 1.2e13
+FUSED_GROUP_BOUNDS = (4, 256)
 
 
 @dataclass(frozen=True)
@@ -29,19 +36,23 @@ class Plan:
 
     Attributes:
         table: one row a network: network_id, layout_id, group, seed, ``hp.*``; sorted by network_id.
-        network: the base network (one architecture).
+        networks: the base network of each layout; for a recipe of modules, of each network.
+        layouts: by id.
         recipe: the protocol.
         seed: of the draw and of the data order.
         data: facts of the image set, its checksum among them.
+        engine: name of what trains it, see :mod:`metanet.generation.engines`.
         trainer: arguments of pl.Trainer that change what a network becomes.
     """
 
     table: pd.DataFrame
-    network: SmallCNN
-    recipe: SmallCNNRecipe
+    networks: dict[str, StackedNetwork | ModuleNetwork]
+    layouts: dict[str, Layout]
+    recipe: Recipe
     seed: int
     data: dict[str, Any]
-    group_size: int
+    group_size: int | None
+    engine: str
     trainer: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -54,12 +65,24 @@ class Plan:
         rows = self.table[self.table["group"] == index]
         return rows.sort_values(["hp.optimizer", "network_id"], ignore_index=True)
 
+    def network(self, rows: pd.DataFrame) -> StackedNetwork:
+        """The base network that the rows of one group share."""
+        network = self.networks[rows["layout_id"].iloc[0]]
+        assert isinstance(network, StackedNetwork)
+        return network
+
+    def modules(self, rows: pd.DataFrame) -> list[ModuleNetwork]:
+        """The base networks of a group of a recipe of modules, one a row."""
+        networks = [self.networks[i] for i in rows["network_id"]]
+        return [network for network in networks if isinstance(network, ModuleNetwork)]
+
     def header(self) -> dict[str, Any]:
         """What ``zoo.json`` says of the plan; ``plan_hash`` decides if two plans are one."""
         facts = {
             "n": len(self.table),
             "seed": self.seed,
             "group_size": self.group_size,
+            "engine": self.engine,
             "recipe": self.recipe.to_json(),
             "data": self.data,
             "trainer": self.trainer,
@@ -70,55 +93,101 @@ class Plan:
 
     def network_images(self, rows: pd.DataFrame) -> int:
         """Training images times networks times epochs of some rows, the unit of the progress bar."""
-        counts = (rows["hp.train_fraction"] * self.data["n_train"]).astype(int)
-        batch = np.minimum(rows["hp.batch_size"], counts)
-        return int((counts // batch * batch).sum()) * self.recipe.epochs
+        return int(images_per_epoch(rows, self.recipe, self.data).sum()) * self.recipe.epochs
+
+
+def images_per_epoch(rows: pd.DataFrame, recipe: Recipe, data: dict[str, Any]) -> np.ndarray:
+    """Training images that each row's network sees in an epoch, shape (n,)."""
+    available = min(data["n_train"], recipe.train_images or data["n_train"])
+    fraction = rows["hp.train_fraction"].to_numpy(float) if "hp.train_fraction" in rows else np.ones(len(rows))
+    counts = np.maximum((fraction * available).astype(int), 1)
+    batch = np.minimum(rows["hp.batch_size"].to_numpy(), counts)
+    return counts // batch * batch
 
 
 def make_plan(
-    recipe: SmallCNNRecipe,
+    recipe: Recipe,
     data: dict[str, Any],
-    n: int,
+    n: int | None,
     seed: int = 0,
-    group_size: int = 32,
+    group_size: int | None = None,
     trainer: dict[str, Any] | None = None,
+    engine: str = "torch",
 ) -> Plan:
     """Draw the plan of a zoo.
 
     Args:
         recipe: what to draw.
         data: facts of the image set (:meth:`data_modules.images.ImageSet.facts`).
-        n: number of networks; the first m networks do not depend on n.
+        n: number of networks; the first m networks do not depend on n. None: all of a recipe whose design lists them.
         seed: of the draw, of the networks' seeds and of the data order.
-        group_size: most networks that train in one pass.
+        group_size: most networks of a group; default: what suits the engine.
         trainer: arguments of pl.Trainer.
+        engine: what trains it.
     """
     check_seed("seed", seed)
+    if n is None:
+        n = recipe.network_count()
+        if n is None:
+            raise MetanetError("n=null is for recipe.design=grid or a CSV; a random design needs a number of networks")
     for name, value in (("n", n), ("group_size", group_size)):
-        if value < 1:
+        if value is not None and value < 1:
             raise MetanetError(f"{name}={value}: give a whole number from 1 up")
-    network = recipe.network(tuple(data["shape"]), data["classes"])
     table = recipe.draw(n, seed, data["name"])
     table.insert(0, "network_id", [f"{i:06d}" for i in range(n)])
-    table.insert(1, "layout_id", network.layout.id)
+    networks, layouts, layout_ids = _networks(recipe, table, tuple(data["shape"]), data["classes"])
+    table.insert(1, "layout_id", layout_ids)
     # Weyl sequence over 32 bits: distinct for all networks of a zoo, cheap, and free of n. Its start holds the
     # image set's name, so that two zoos of one seed share no initialisation.
     start = zlib.crc32(f"{data['name']}/{seed}".encode())
     seeds = (np.arange(n, dtype=np.uint64) * np.uint64(0x9E3779B9) + np.uint64(start)) % np.uint64(2**32)
     table.insert(2, "seed", seeds.astype(np.int64))
-    table.insert(3, "group", _assign_groups(table, group_size))
+    cost = images_per_epoch(table, recipe, data) * float(recipe.epochs)
+    if engine == "fused":
+        cost = cost * np.array([3 * getattr(networks[i], "multiply_adds", 0) for i in layout_ids])
+    table.insert(3, "group", _assign_groups(table, cost, engine, group_size))
     decisive = {k: v for k, v in (trainer or {}).items() if k not in ("accelerator", "devices") and v is not None}
-    return Plan(table, network, recipe, seed, data, group_size, decisive)
+    return Plan(table, networks, layouts, recipe, seed, data, group_size, engine, decisive)
 
 
-def _assign_groups(table: pd.DataFrame, group_size: int) -> np.ndarray:
+def _networks(
+    recipe: Recipe, table: pd.DataFrame, shape: tuple[int, int, int], classes: int
+) -> tuple[dict[str, StackedNetwork | ModuleNetwork], dict[str, Layout], list[str]]:
+    """Base networks by layout (modules: by network), layouts by id, and the layout of each row."""
+    networks: dict[str, StackedNetwork | ModuleNetwork] = {}
+    layouts: dict[str, Layout] = {}
+    ids: list[str] = []
+    made: dict[StackedNetwork, str] = {}
+    for row in table.to_dict("records"):
+        network = recipe.network(row, shape, classes)
+        if isinstance(network, ModuleNetwork):
+            networks[row["network_id"]] = network
+            layout = Layout.from_module(network.module())
+        elif network in made:
+            ids.append(made[network])
+            continue
+        else:
+            layout = network.layout
+            networks[layout.id] = network
+            made[network] = layout.id
+        layouts[layout.id] = layout
+        ids.append(layout.id)
+    return networks, layouts, ids
+
+
+def _assign_groups(table: pd.DataFrame, cost: np.ndarray, engine: str, group_size: int | None) -> np.ndarray:
     """Number the groups from the costliest on, so that parallel workers finish together."""
-    ordered = table.sort_values([*GROUP_KEYS, "hp.optimizer", "network_id"])
+    keys = [key for key in GROUP_KEYS if key in table]
+    ordered = table.sort_values([*keys, "hp.optimizer", "network_id"])
     members: list[np.ndarray] = []
-    for _, bucket in ordered.groupby(GROUP_KEYS, sort=True):
-        members += np.array_split(bucket.index.to_numpy(), -(-len(bucket) // group_size))
-    cost = [float(table.loc[m, "hp.train_fraction"].sum()) for m in members]
+    for _, bucket in ordered.groupby(keys, sort=True):
+        rows = bucket.index.to_numpy()
+        size = group_size or TORCH_GROUP
+        if engine == "fused" and group_size is None:
+            size = int(np.clip(FUSED_GROUP_WORK / cost[rows[0]], *FUSED_GROUP_BOUNDS))
+        members += np.array_split(rows, -(-len(rows) // size))
+    costs = [float(cost[m].sum()) for m in members]
     groups = np.empty(len(table), np.int64)
-    for number, i in enumerate(np.argsort(cost, kind="stable")[::-1]):
+    for number, i in enumerate(np.argsort(costs, kind="stable")[::-1]):
         groups[members[i]] = number
     return groups

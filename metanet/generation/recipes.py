@@ -1,28 +1,34 @@
 """Recipes: which networks a zoo holds and how each is trained.
 
 A recipe draws hyperparameters and names the base network; everything it uses comes from its config
-(``configs/recipe``), so a variant of a recipe is a config, not code.
+(``configs/recipe``), so a variant of a recipe is a config, not code. A recipe of your own, for any
+``nn.Module``, is a subclass of :class:`ModuleRecipe` given by path: ``recipe=./mine.py:MyRecipe``.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
 import zlib
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
+from torch import nn
 
 from metanet.errors import MetanetError, did_you_mean
 from metanet.generation.initializers import INITIALIZERS
-from metanet.generation.networks import ACTIVATIONS, SmallCNN
+from metanet.generation.mlp import MLP
+from metanet.generation.networks import ACTIVATIONS, SmallCNN, StackedNetwork
 from metanet.generation.optimizers import RULES
+from metanet.plugins import absolute, is_path, load_object
 
 Distribution = Any  # a value, a list of choices, {"uniform": [a, b]} or {"log_uniform": [a, b]}
 
-_KNOWN_CHOICES: dict[str, dict[str, Any]] = {"optimizer": RULES, "activation": ACTIVATIONS, "w_init": INITIALIZERS}
+_KNOWN_CHOICES: dict[str, Mapping[str, Any]] = {"optimizer": RULES, "activation": ACTIVATIONS, "w_init": INITIALIZERS}
 
 
 def draw_column(name: str, distribution: Distribution, n: int, seed: int, dataset: str = "") -> np.ndarray:
@@ -46,11 +52,6 @@ def draw_column(name: str, distribution: Distribution, n: int, seed: int, datase
     else:
         choices = distribution if isinstance(distribution, list) else [distribution]
         if choices and not any(isinstance(c, dict | list) or c is None for c in choices):
-            for choice in choices if name in _KNOWN_CHOICES else ():
-                if choice not in _KNOWN_CHOICES[name]:
-                    raise MetanetError(
-                        f"recipe.hyperparameters.{name}={choice} is not known{did_you_mean(choice, _KNOWN_CHOICES[name])}"
-                    )
             return np.array(choices)[(uniform * len(choices)).astype(int)]
     raise MetanetError(
         f"recipe.hyperparameters.{name}={distribution} is no distribution; give a value, a list of choices, "
@@ -59,82 +60,293 @@ def draw_column(name: str, distribution: Distribution, n: int, seed: int, datase
 
 
 @dataclass(frozen=True)
-class SmallCNNRecipe:
-    """The Small CNN Zoo (Unterthiner et al. 2020, section 4.1 and Supplement A.2).
+class Recipe:
+    """What all recipes share: the protocol, and how hyperparameters are chosen.
 
     Losses are plain cross-entropy in what is stored; training adds ``l2reg * sum(kernel ** 2)`` over
     the kernels, as Keras does.
+
+    Attributes:
+        snapshots: epochs whose weights are kept; those beyond the last are dropped, the last always is kept.
+        hyperparameters: a distribution each, see :func:`draw_column`.
+        design: ``random`` draws; ``grid`` takes all combinations of the lists; else a CSV file with one configuration
+            a row, whose columns take the place of the distributions.
+        seeds: networks of each configuration, alike but for their seed.
+        train_images: use only so many training images, the first ones of the recipe's permutation.
+        evaluate_every: measure accuracies also every so many epochs.
+        init_scale: whether ``init_std`` is drawn as a standard deviation or a variance.
     """
 
     epochs: int
     batch_size: int
-    snapshots: Sequence[int]  # those beyond the last epoch are dropped; the last epoch is always kept
+    snapshots: Sequence[int]
     hyperparameters: dict[str, Distribution]
-    num_units: int = 16
-    num_layers: int = 3
-    init_scale: str = "std"
+    design: str = "random"
+    seeds: int = 1
+    train_images: int | None = None
     evaluate_every: int | None = None
-    name: str = field(default="small_cnn", init=False)
+    init_scale: str = "std"
+
+    name: ClassVar[str] = ""
+    required: ClassVar[frozenset[str]] = frozenset()
 
     def __post_init__(self) -> None:
-        required = {"optimizer", "learning_rate", "l2reg", "dropout", "init_std", "w_init", "activation", "train_fraction"}
-        for key in self.hyperparameters:
-            if key not in required:
-                raise MetanetError(f"recipe {self.name} has no hyperparameter '{key}'{did_you_mean(key, required)}")
-        if missing := required - set(self.hyperparameters):
+        for key, distribution in self.hyperparameters.items():
+            self._check_choices(key, distribution if isinstance(distribution, list) else [distribution])
+            if self.required and key not in self.required:
+                raise MetanetError(f"recipe {self.name} has no hyperparameter '{key}'{did_you_mean(key, self.required)}")
+        if missing := self.required - set(self.hyperparameters):
             raise MetanetError(f"recipe {self.name} needs recipe.hyperparameters.{min(missing)}")
-        for key, low in (("epochs", 1), ("batch_size", 1), ("num_units", 1), ("num_layers", 1)):
-            if getattr(self, key) < low:
-                raise MetanetError(f"recipe.{key}={getattr(self, key)}: give a whole number from {low} up")
+        for key in ("epochs", "batch_size", "seeds", "train_images", "evaluate_every"):
+            value = getattr(self, key)
+            if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
+                raise MetanetError(f"recipe.{key}={value}: give a whole number from 1 up")
         if self.init_scale not in ("std", "variance"):
             raise MetanetError(f"recipe.init_scale={self.init_scale}: give std or variance")
+        if self.design not in ("random", "grid") and not str(self.design).endswith(".csv"):
+            raise MetanetError(f"recipe.design={self.design}: give random, grid or the path of a .csv file")
         epochs = self.snapshots if isinstance(self.snapshots, list | tuple) else (None,)
         if bad := [e for e in epochs if not isinstance(e, int) or isinstance(e, bool) or e < 0]:
             raise MetanetError(f"recipe.snapshots={self.snapshots}: give a list of epochs from 0 up, not {bad[0]}")
         kept = {e for e in epochs if e is not None and e < self.epochs}
         object.__setattr__(self, "snapshots", (*sorted(kept), self.epochs))
 
+    @staticmethod
+    def _check_choices(name: str, choices: Sequence[Any]) -> None:
+        for choice in choices if name in _KNOWN_CHOICES else ():
+            if choice not in _KNOWN_CHOICES[name]:
+                raise MetanetError(
+                    f"recipe.hyperparameters.{name}={choice} is not known{did_you_mean(str(choice), _KNOWN_CHOICES[name])}"
+                )
+
     def to_json(self) -> dict[str, Any]:
         """Plain values: what a zoo records of its recipe."""
-        return asdict(self) | {"snapshots": list(self.snapshots)}
+        return asdict(self) | {"name": self.name, "snapshots": list(self.snapshots)}
+
+    def distributions(self) -> dict[str, Distribution]:
+        """The distribution of every ``hp.*`` column that is drawn."""
+        return dict(self.hyperparameters)
+
+    def network_count(self) -> int | None:
+        """How many networks the design holds; None where it is random."""
+        configurations = self._configurations()
+        return None if configurations is None else len(configurations) * self.seeds
 
     def draw(self, n: int, seed: int, dataset: str) -> pd.DataFrame:
-        """n rows of ``hp.*`` columns, the constant ones included."""
-        columns: dict[str, Any] = {"hp.dataset": np.full(n, dataset)}
-        for name, distribution in self.hyperparameters.items():
-            columns[f"hp.{name}"] = draw_column(name, distribution, n, seed, dataset)
-        if self.init_scale == "variance":
-            columns["hp.init_std"] = np.sqrt(columns["hp.init_std"].astype(float))
-        columns["hp.batch_size"] = np.full(n, self.batch_size)
-        columns["hp.num_units"] = np.full(n, self.num_units)
-        columns["hp.conv_depth"] = np.full(n, self.num_layers)
-        frame = pd.DataFrame(columns)
-        ranges = {"dropout": (0.0, 1.0), "train_fraction": (0.0, 1.0 + 1e-12)}
+        """n rows of ``hp.*`` columns, the constant ones included; with several seeds also ``configuration``."""
+        frame = pd.DataFrame({"hp.dataset": np.full(n, dataset)})
+        configuration = np.arange(n) // self.seeds
+        fixed = self._configurations()
+        if fixed is not None and configuration[-1] >= len(fixed):
+            raise MetanetError(
+                f"recipe.design={self.design} has {len(fixed)} configurations, with recipe.seeds={self.seeds} for "
+                f"{len(fixed) * self.seeds} networks; give n=null for all of them, or n up to that, not n={n}"
+            )
+        for name, distribution in self.distributions().items():
+            if fixed is not None and name in fixed:
+                values = fixed[name].to_numpy()[configuration]
+            else:
+                values = draw_column(name, distribution, int(configuration[-1]) + 1, seed, dataset)[configuration]
+            frame[f"hp.{name}"] = values
+        if self.init_scale == "variance" and "hp.init_std" in frame:
+            frame["hp.init_std"] = np.sqrt(frame["hp.init_std"].astype(float))
+        frame["hp.batch_size"] = self.batch_size
+        if self.seeds > 1:
+            frame["configuration"] = configuration
+        self._check_ranges(frame)
+        return frame
+
+    def _configurations(self) -> pd.DataFrame | None:
+        distributions = self.distributions()
+        if self.design == "random":
+            return None
+        if self.design == "grid":
+            for name, distribution in distributions.items():
+                if isinstance(distribution, dict):
+                    raise MetanetError(
+                        f"recipe.design=grid needs a value or a list for each hyperparameter; "
+                        f"give recipe.hyperparameters.{name}=[...], not {distribution}"
+                    )
+            lists = [d if isinstance(d, list) else [d] for d in distributions.values()]
+            return pd.DataFrame(list(itertools.product(*lists)), columns=list(distributions))
+        path = Path(self.design).expanduser()
+        try:
+            table = pd.read_csv(path)
+        except (OSError, ValueError) as error:
+            raise MetanetError(f"recipe.design='{path}' cannot be read: {error}") from None
+        table.columns = [str(c).removeprefix("hp.") for c in table.columns]
+        for name in table.columns:
+            if name not in distributions:
+                raise MetanetError(f"'{path}' has a column '{name}' that is no hyperparameter{did_you_mean(name, distributions)}")
+            self._check_choices(name, table[name].tolist())
+        if table.empty or table.isna().any(axis=None):
+            raise MetanetError(f"'{path}' needs at least one row and a value in every field")
+        return table
+
+    def _check_ranges(self, frame: pd.DataFrame) -> None:
+        ranges = {"dropout": (0.0, 1.0), "train_fraction": (1e-12, 1.0 + 1e-12)}
         ranges |= dict.fromkeys(("learning_rate", "l2reg", "init_std"), (0.0, np.inf))
         for name, (low, high) in ranges.items():
+            if f"hp.{name}" not in frame:
+                continue
             values = frame[f"hp.{name}"]
             if not (pd.api.types.is_numeric_dtype(values) and values.between(low, high, inclusive="left").all()):
                 raise MetanetError(f"recipe.hyperparameters.{name} draws values outside [{low:g}, {high:g})")
-        return frame
+        for name in ("num_units", "conv_depth", "fc_depth"):
+            if f"hp.{name}" in frame and not (
+                pd.api.types.is_integer_dtype(frame[f"hp.{name}"]) and (frame[f"hp.{name}"] >= 1).all()
+            ):
+                raise MetanetError(f"recipe.{name} must be whole numbers from 1 up")
 
-    def network(self, shape: tuple[int, int, int], classes: int) -> SmallCNN:
-        """The base network for images of a shape (H, W, C)."""
-        return SmallCNN(shape, num_layers=self.num_layers, num_units=self.num_units, classes=classes)
+    def network(self, hp: Mapping[str, Any], shape: tuple[int, int, int], classes: int) -> StackedNetwork | ModuleNetwork:
+        """The base network of one row of :meth:`draw`, for images of a shape (H, W, C)."""
+        raise NotImplementedError
 
 
-RECIPES = {"small_cnn": SmallCNNRecipe}
+_UNTERTHINER = frozenset({"optimizer", "learning_rate", "l2reg", "dropout", "init_std", "w_init", "activation", "train_fraction"})
+
+
+@dataclass(frozen=True)
+class SmallCNNRecipe(Recipe):
+    """The Small CNN Zoo (Unterthiner et al. 2020, section 4.1 and Supplement A.2).
+
+    ``num_units`` and ``num_layers`` are a number or a list that each network's is drawn from.
+    """
+
+    num_units: int | list[int] = 16
+    num_layers: int | list[int] = 3
+    name: ClassVar[str] = "small_cnn"
+    required: ClassVar[frozenset[str]] = _UNTERTHINER
+
+    def distributions(self) -> dict[str, Distribution]:
+        return self.hyperparameters | {"num_units": self.num_units, "conv_depth": self.num_layers}
+
+    def network(self, hp: Mapping[str, Any], shape: tuple[int, int, int], classes: int) -> SmallCNN:
+        """The convolutional network of Supplement A.2."""
+        return SmallCNN(shape, num_layers=int(hp["hp.conv_depth"]), num_units=int(hp["hp.num_units"]), classes=classes)
+
+
+@dataclass(frozen=True)
+class MLPRecipe(Recipe):
+    """The MLP zoo (Unterthiner et al. 2020, Supplement E): one width per network, the same for all hidden layers."""
+
+    num_units: int | list[int] = 16
+    num_layers: int | list[int] = 3
+    name: ClassVar[str] = "mlp"
+    required: ClassVar[frozenset[str]] = _UNTERTHINER
+
+    def distributions(self) -> dict[str, Distribution]:
+        return self.hyperparameters | {"num_units": self.num_units, "fc_depth": self.num_layers}
+
+    def network(self, hp: Mapping[str, Any], shape: tuple[int, int, int], classes: int) -> MLP:
+        """The multilayer perceptron of Supplement E."""
+        return MLP(shape, num_layers=int(hp["hp.fc_depth"]), num_units=int(hp["hp.num_units"]), classes=classes)
+
+
+@dataclass(frozen=True)
+class ModuleNetwork:
+    """Any ``nn.Module`` as a base network: what one row of hyperparameters makes.
+
+    Attributes:
+        recipe: whose ``module`` builds it.
+        hp: the row, names without ``hp.``.
+    """
+
+    recipe: ModuleRecipe
+    hp: dict[str, Any]
+    input_shape: tuple[int, int, int]
+    classes: int
+
+    def module(self) -> nn.Module:
+        """A new module; its initial weights follow torch's global generator."""
+        module = self.recipe.module(self.hp, self.input_shape, self.classes)
+        if not isinstance(module, nn.Module):
+            raise MetanetError(f"{type(self.recipe).__name__}.module returned {type(module).__name__}; return an nn.Module")
+        return module
+
+
+@dataclass(frozen=True)
+class ModuleRecipe(Recipe):
+    """Base class of recipes of your own: give :meth:`module`, and the hyperparameters as you like.
+
+    ``optimizer`` and ``learning_rate`` are needed; ``l2reg`` (on kernels) and ``train_fraction`` are honoured where
+    they are drawn; everything else is handed to :meth:`module`. Trained by the torch engine, network by network.
+    """
+
+    epochs: int = 10
+    batch_size: int = 64
+    snapshots: Sequence[int] = (0,)
+    hyperparameters: dict[str, Distribution] = None  # type: ignore[assignment]  # the class's `space`
+
+    space: ClassVar[dict[str, Distribution]] = {}
+    source: ClassVar[str] = ""  # FILE.py:CLASS with its absolute path
+
+    def __post_init__(self) -> None:
+        least = {"optimizer": "adam", "learning_rate": 1e-3}
+        object.__setattr__(self, "hyperparameters", least | self.space | (self.hyperparameters or {}))
+        super().__post_init__()
+
+    def __reduce__(self) -> Any:
+        """Pickled as path and settings, for worker processes cannot import the class by name."""
+        if not self.source:
+            return object.__reduce_ex__(self, 2)
+        return _rebuild, (self.source, {f.name: getattr(self, f.name) for f in fields(self)})
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values, with a checksum of the file, so that an edited recipe is another plan."""
+        facts = super().to_json()
+        if self.source:
+            facts["crc32"] = zlib.crc32(Path(self.source.rpartition(":")[0]).read_bytes())
+        return facts
+
+    def network(self, hp: Mapping[str, Any], shape: tuple[int, int, int], classes: int) -> ModuleNetwork:
+        """This row's module."""
+        plain = {k.removeprefix("hp."): v for k, v in hp.items() if k.startswith("hp.")}
+        return ModuleNetwork(self, plain, shape, classes)
+
+    def module(self, hp: dict[str, Any], shape: tuple[int, int, int], classes: int) -> nn.Module:
+        """A network for images (B, C, H, W) in [-1, 1] that returns logits (B, classes).
+
+        Args:
+            hp: this network's hyperparameters.
+            shape: (H, W, C) of the images.
+            classes: number of classes.
+        """
+        raise NotImplementedError
+
+
+def _rebuild(source: str, settings: dict[str, Any]) -> Recipe:
+    return create_recipe(source, **settings)
+
+
+RECIPES: dict[str, type[Recipe]] = {"small_cnn": SmallCNNRecipe, "mlp": MLPRecipe}
 
 
 def list_recipes() -> list[str]:
-    """Names that ``recipe=`` takes."""
+    """Names that ``recipe=`` takes, besides configs built on them."""
     return sorted(RECIPES)
 
 
-def create_recipe(name: str, **settings: Any) -> SmallCNNRecipe:
-    """A recipe from the values of its config."""
-    if name not in RECIPES:
+def create_recipe(name: str, **settings: Any) -> Recipe:
+    """A recipe from the values of its config; ``name`` is one of :data:`RECIPES` or ``FILE.py:CLASS``."""
+    if is_path(name):
+        kind = load_object(name)
+        if not (isinstance(kind, type) and issubclass(kind, ModuleRecipe)):
+            raise MetanetError(f"recipe={name} is no subclass of metanet.generation.recipes.ModuleRecipe")
+        kind.source = absolute(name)
+        kind.name = f"{Path(kind.source).name}"
+        inherited = (c for c in reversed(kind.__mro__) if issubclass(c, ModuleRecipe) and c is not ModuleRecipe)
+        own = {key: value for c in inherited for key, value in vars(c).items()}
+        settings = {f.name: own[f.name] for f in fields(kind) if f.name in own} | settings
+    elif name in RECIPES:
+        kind = RECIPES[name]
+    else:
         raise MetanetError(f"no recipe '{name}'{did_you_mean(name, RECIPES)}")
+    known = [f.name for f in fields(kind)]
+    for key in settings:
+        if key not in known:
+            raise MetanetError(f"recipe {name} has no setting '{key}'{did_you_mean(key, known)}")
     try:
-        return RECIPES[name](**settings)
+        return kind(**settings)
     except TypeError as error:
         raise MetanetError(f"recipe {name}: {error}") from None

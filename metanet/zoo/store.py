@@ -20,6 +20,7 @@ import errno
 import io
 import json
 import os
+import re
 import shutil
 import zlib
 from collections.abc import Sequence
@@ -37,6 +38,7 @@ from metanet.zoo.view import View
 
 FORMAT_VERSION = 1
 TABLES = ("networks", "snapshots", "history")
+BRIEF_LOCK_SECONDS = 600  # how long the writer of a share waits for the others to begin or join the tables
 HEADER_KEYS = {"status", "groups", "layouts", "shards", "tables", "plan_hash"}
 
 
@@ -267,14 +269,23 @@ def progress(folder: Path, header: dict[str, Any]) -> tuple[int, int]:
 
 
 class ZooWriter:
-    """Writes one zoo; one writer at a time, resumable after any interruption.
+    """Writes one zoo; one writer at a time, or one for each share of it, resumable after any interruption.
 
     Use as a context manager: entering takes the lock and creates the folder or picks up what is
-    there; :attr:`done` holds the groups that need not be trained again.
+    there; :attr:`done` holds the groups that need not be trained again, :attr:`share` those that are this writer's.
+
+    Args:
+        part: (i, n) for the i-th of n shares of the groups, i from 1; None for all of them.
     """
 
     def __init__(
-        self, folder: str | Path, header: dict[str, Any], layouts: dict[str, Layout], plan: pd.DataFrame, groups: int
+        self,
+        folder: str | Path,
+        header: dict[str, Any],
+        layouts: dict[str, Layout],
+        plan: pd.DataFrame,
+        groups: int,
+        part: tuple[int, int] | None = None,
     ) -> None:
         self.folder = Path(folder).expanduser()
         self.header = header | {
@@ -287,7 +298,11 @@ class ZooWriter:
         }
         self.plan = plan
         self.done: set[int] = set()
-        self._lock = FileLock(self.folder / ".lock", timeout=0)
+        first, step = (0, 1) if part is None else (part[0] - 1, part[1])
+        self.share = range(first, groups, step)
+        # A share holds a lock of its own, and the zoo's only while it begins and ends.
+        self._zoo_lock = FileLock(self.folder / ".lock", timeout=0 if part is None else BRIEF_LOCK_SECONDS)
+        self._own_lock = self._zoo_lock if part is None else FileLock(self.folder / f".lock-{part[0]}-of-{part[1]}", timeout=0)
 
     @property
     def complete(self) -> bool:
@@ -299,27 +314,36 @@ class ZooWriter:
             self._refuse_foreign_folder()
             self.folder.mkdir(parents=True, exist_ok=True)
             try:
-                self._lock.acquire()
+                self._own_lock.acquire()
+                with self._zoo_lock:
+                    if self._own_lock is self._zoo_lock:
+                        self._refuse_other_shares()
+                    self._begin_or_resume()
             except Timeout:
+                self._own_lock.release()
                 raise MetanetError(
                     f"zoo '{self.folder}' is being written by another process; wait for it, or choose another out="
                 ) from None
-            try:
-                self._begin_or_resume()
             except BaseException:
-                self._lock.release()
+                self._own_lock.release()
                 raise
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._lock.release()
+        self._own_lock.release()
+
+    def _refuse_other_shares(self) -> None:
+        for path in self.folder.glob(".lock-*"):
+            with FileLock(path, timeout=0):
+                pass
 
     def _refuse_foreign_folder(self) -> None:
         if self.folder.exists() and not self.folder.is_dir():
             raise MetanetError(f"out='{self.folder}' is a file; give a folder for the zoo")
         if self.folder.is_dir() and not (self.folder / "zoo.json").exists():
             ours = {".lock", "plan.parquet", "growing"}
-            if foreign := sorted(p.name for p in self.folder.iterdir() if p.name not in ours and p.suffix != ".tmp"):
+            names = (p.name for p in self.folder.iterdir() if p.suffix != ".tmp")
+            if foreign := sorted(name for name in names if name not in ours and not name.startswith(".lock-")):
                 raise MetanetError(f"out='{self.folder}' holds '{foreign[0]}' and is no zoo; give a new or empty folder")
 
     def _begin_or_resume(self) -> None:
@@ -340,6 +364,8 @@ class ZooWriter:
         if self.complete:  # a kill may have come after the header was written
             shutil.rmtree(growing, ignore_errors=True)
         for leftover in [*self.folder.glob("*.tmp"), *growing.glob("*.tmp")]:
+            if (number := re.search(r"\d{5}", leftover.name)) and int(number[0]) not in self.share:
+                continue  # another share may be writing it
             shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
 
     def commit(
@@ -374,17 +400,32 @@ class ZooWriter:
             temporary.mkdir(parents=True)
             for name, table in zip(TABLES, (networks, snapshots, history), strict=True):
                 _write_table(table, temporary / f"{name}.parquet")
+            shutil.rmtree(rows, ignore_errors=True)  # of the same group, where shares of two divisions overlap
             os.replace(temporary, rows)
             _sync_folder(rows.parent)
         self.done.add(group)
 
     def finish(self) -> None:
-        """Join the groups' rows into the tables, mark the zoo complete, remove the scaffolding."""
+        """Join the groups' rows into the tables, mark the zoo complete, remove the scaffolding.
+
+        The writer of a share does so only where it is the last; else the zoo stays as it is.
+        """
         if self.complete:
             return
         groups = range(self.header["groups"])
-        if missing := sorted(set(groups) - self.done):
+        if missing := sorted(set(self.share) - self.done):
             raise MetanetError(f"zoo '{self.folder}' cannot be finished: {len(missing)} groups are missing")
+        try:
+            with self._zoo_lock:
+                self.header = read_header(self.folder)
+                if not self.complete and _committed(self.folder) >= set(groups):
+                    self._join(groups)
+        except Timeout:
+            raise MetanetError(
+                f"zoo '{self.folder}' is held by another process; its groups are all there: give the same command again"
+            ) from None
+
+    def _join(self, groups: range) -> None:
         growing = self.folder / "growing"
         with _ExplainOSErrors(self.folder):
             tables = {}
@@ -414,7 +455,7 @@ def describe_difference(old: dict[str, Any], new: dict[str, Any]) -> str:
             return {prefix: value}
         return {k: v for key, child in value.items() for k, v in flat(child, f"{prefix}.{key}" if prefix else key).items()}
 
-    keys = ("n", "seed", "recipe", "data", "group_size", "trainer")
+    keys = ("n", "seed", "recipe", "data", "engine", "group_size", "trainer")
     a, b = (flat({k: h.get(k) for k in keys}) for h in (old, new))
     for key in [*a, *b]:
         if a.get(key) != b.get(key):

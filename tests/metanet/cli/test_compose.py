@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import MINE
 
 from metanet.cli.compose import compose, grid, parse_overrides, split_values
 from metanet.cli.config_files import config_root, options
@@ -19,14 +20,22 @@ FILES = sorted(p.relative_to(config_root()).with_suffix("").as_posix() for p in 
 
 def test_there_is_a_yaml_for_every_verb_and_no_group_is_strange() -> None:
     assert {f for f in FILES if "/" not in f} == set(VERBS)
-    assert {f.split("/")[0] for f in FILES if "/" in f} == {"data", "recipe", "model", "trainer", "tracking", "experiment"}
+    assert {f.split("/")[0] for f in FILES if "/" in f} == {
+        "data",
+        "recipe",
+        "model",
+        "trainer",
+        "launcher",
+        "tracking",
+        "experiment",
+    }
 
 
 @pytest.mark.parametrize("file", FILES)
 def test_every_file_composes_and_its_values_are_taken(file: str, tmp_path: Path) -> None:
     """Compose the file in a verb that uses it, and build what it describes without running it."""
     group, _, option = file.rpartition("/")
-    verb = {"": option, "data": "generate", "recipe": "generate"}.get(group, "train")
+    verb = {"": option, "data": "generate", "recipe": "generate", "launcher": "generate"}.get(group, "train")
     config = compose(verb, {group: option} if group else {})
     if group == "recipe":
         create_recipe(**config["recipe"]).draw(5, 0, "digits")
@@ -122,7 +131,7 @@ def test_an_option_may_be_a_file_of_ones_own(tmp_path: Path) -> None:
         ("train", {"view.converged": "1"}, "true or false"),
         ("train", {"split.seed": "null"}, "split.seed=null is not a whole number"),
         ("train", {"split.test": "null"}, "is not a number"),
-        ("generate", {"n": "null"}, "n=null is not a whole number"),
+        ("generate", {"seed": "null"}, "seed=null is not a whole number"),
         ("train", {"model.name": "3"}, "model.name=3 is not a name"),
         ("train", {"features": "[a"}, "no YAML value"),
         ("train", {"seed": "${nowhere}"}, "cannot be resolved"),
@@ -160,7 +169,9 @@ EXAMPLES = [
 
 
 @pytest.mark.parametrize("example", EXAMPLES)
-def test_every_example_of_the_help_is_understood(example: str) -> None:
+def test_every_example_of_the_help_is_understood(example: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "mine.py").write_text(MINE)
+    monkeypatch.chdir(tmp_path)
     words = shlex.split(example.split("   (")[0])
     verb, *given = words[words.index("metanet") + 1 :]
     overrides = parse_overrides(word for word in given if "=" in word)

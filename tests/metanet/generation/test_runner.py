@@ -15,7 +15,7 @@ import pytorch_lightning as pl
 from conftest import small_recipe
 
 from metanet.errors import MetanetError
-from metanet.generation import runner
+from metanet.generation import launchers
 from metanet.generation.runner import Progress, generate
 from metanet.zoo import Zoo, open_zoo, store
 
@@ -46,7 +46,7 @@ def test_a_grown_zoo_holds_what_was_planned(grown: Zoo) -> None:
 
 
 def test_workers_give_the_same_zoo_bit_by_bit(grown: Zoo, tmp_path: Path) -> None:
-    other = generate(small_recipe(), n=30, out=tmp_path / "zoo", seed=3, group_size=8, converged=0.5, workers=2)
+    other = generate(small_recipe(), n=30, out=tmp_path / "zoo", seed=3, group_size=8, converged=0.5, workers=2, engine="torch")
     assert_same_zoo(grown, other)
 
 
@@ -79,7 +79,7 @@ class Counter(pl.Callback):
 def test_user_callbacks_see_every_group_and_step(tmp_path: Path) -> None:
     counter = Counter()
     recipe = small_recipe(train_fraction=0.1, activation="relu")
-    generate(recipe, n=4, out=tmp_path / "zoo", group_size=2, callbacks=[counter])
+    generate(recipe, n=4, out=tmp_path / "zoo", group_size=2, callbacks=[counter], engine="torch")
     assert counter.calls.count("fit") == 2
     assert counter.calls.count("batch") == 2 * 2 * (143 // 32)
 
@@ -93,7 +93,7 @@ def test_a_full_disk_in_the_middle_loses_nothing(grown: Zoo, tmp_path: Path, mon
         saved.append(1)
         save(*args, **kwargs)
 
-    arguments = {"n": 30, "out": tmp_path / "zoo", "seed": 3, "group_size": 8, "converged": 0.5}
+    arguments = {"n": 30, "out": tmp_path / "zoo", "seed": 3, "group_size": 8, "converged": 0.5, "engine": "torch"}
     with monkeypatch.context() as patch:
         patch.setattr(store.np, "save", fill_up)
         with pytest.raises(MetanetError, match="full"):
@@ -101,8 +101,8 @@ def test_a_full_disk_in_the_middle_loses_nothing(grown: Zoo, tmp_path: Path, mon
     with pytest.raises(MetanetError, match="unfinished: 3 of"):
         open_zoo(tmp_path / "zoo")
     trained: list[int] = []
-    train_group = runner.train_group
-    monkeypatch.setattr(runner, "train_group", lambda *a, **k: (trained.append(a[2]), train_group(*a, **k))[1])
+    train_group = launchers.train_group
+    monkeypatch.setattr(launchers, "train_group", lambda *a, **k: (trained.append(a[2]), train_group(*a, **k))[1])
     assert_same_zoo(grown, generate(small_recipe(), **arguments))
     assert 0 not in trained  # the groups that were committed are not trained again
 
@@ -112,7 +112,18 @@ def test_a_full_disk_in_the_middle_loses_nothing(grown: Zoo, tmp_path: Path, mon
 )
 def test_stopped_in_the_middle_it_ends_the_same(grown: Zoo, tmp_path: Path, sign: signal.Signals, threads: int) -> None:
     words = [
-        *(sys.executable, "-m", "metanet", "generate", "data=digits", "n=30", "seed=3", "group_size=8", f"threads={threads}"),
+        *(
+            sys.executable,
+            "-m",
+            "metanet",
+            "generate",
+            "data=digits",
+            "n=30",
+            "seed=3",
+            "group_size=8",
+            "engine=torch",
+            f"threads={threads}",
+        ),
         *("recipe.epochs=2", "recipe.batch_size=32", "recipe.snapshots=[0,1,2]", f"out={tmp_path / 'zoo'}"),
         "recipe.hyperparameters.train_fraction=[0.1,0.25]",
     ]
@@ -137,9 +148,9 @@ def test_stopped_in_the_middle_it_ends_the_same(grown: Zoo, tmp_path: Path, sign
 
 def test_another_plan_on_an_old_folder_is_refused_with_the_difference(grown_folder: Path) -> None:
     with pytest.raises(MetanetError, match="there n=30, here 31"):
-        generate(small_recipe(), n=31, out=grown_folder, seed=3, group_size=8, converged=0.5)
+        generate(small_recipe(), n=31, out=grown_folder, seed=3, group_size=8, converged=0.5, engine="torch")
     with pytest.raises(MetanetError, match=r"there recipe\.epochs=2, here 3"):
-        generate(small_recipe(epochs=3), n=30, out=grown_folder, seed=3, group_size=8, converged=0.5)
+        generate(small_recipe(epochs=3), n=30, out=grown_folder, seed=3, group_size=8, converged=0.5, engine="torch")
 
 
 def test_nan_networks_stay_in_the_table_and_leave_the_views(tmp_path: Path) -> None:
@@ -154,7 +165,7 @@ def test_nan_networks_stay_in_the_table_and_leave_the_views(tmp_path: Path) -> N
 
 
 def test_another_trainer_or_other_images_are_another_plan(grown_folder: Path) -> None:
-    arguments = {"n": 30, "out": grown_folder, "seed": 3, "group_size": 8, "converged": 0.5}
+    arguments = {"n": 30, "out": grown_folder, "seed": 3, "group_size": 8, "converged": 0.5, "engine": "torch"}
     with pytest.raises(MetanetError, match=r"there trainer=\{\}, here None|trainer\.limit_train_batches"):
         generate(small_recipe(), **arguments, trainer={"limit_train_batches": 1})
     with pytest.raises(MetanetError, match=r"data\.n_train=1437, here 1400"):
@@ -167,7 +178,7 @@ def test_an_error_in_the_callers_progress_comes_out_and_nothing_hangs(tmp_path: 
             raise RuntimeError("no bar")
 
     with pytest.raises(RuntimeError, match="no bar"):
-        generate(small_recipe(), n=20, out=tmp_path / "zoo", group_size=4, workers=2, on_progress=broken)
+        generate(small_recipe(), n=20, out=tmp_path / "zoo", group_size=4, workers=2, on_progress=broken, engine="torch")
 
 
 @pytest.mark.parametrize(

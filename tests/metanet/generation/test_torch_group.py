@@ -8,9 +8,9 @@ from conftest import small_recipe
 from torch.nn import functional
 
 from data_modules.images import ImageDataModule, load_images, scale_pixels
-from metanet.generation.module import GroupModule
 from metanet.generation.networks import SmallCNN
 from metanet.generation.plan import make_plan
+from metanet.generation.torch_group import TorchGroup
 from metanet.lightning import quiet_trainer
 
 TORCH = {
@@ -27,11 +27,11 @@ def group_table(n: int = 6, seed: int = 0, **changes) -> pd.DataFrame:
     return plan.group(0)
 
 
-def train(table: pd.DataFrame, epochs: int = 2, snapshots: tuple[int, ...] = (0, 2), precision: str = "32-true") -> GroupModule:
+def train(table: pd.DataFrame, epochs: int = 2, snapshots: tuple[int, ...] = (0, 2), precision: str = "32-true") -> TorchGroup:
     data = ImageDataModule(load_images("digits"), 32, float(table["hp.train_fraction"].iloc[0]), seed=0)
-    module = GroupModule(SmallCNN((16, 16, 1)), table, data, epochs, snapshots)
+    module = TorchGroup(SmallCNN((16, 16, 1)), table, data, epochs, snapshots)
     with quiet_trainer({"accelerator": "cpu", "precision": precision}, epochs, threads=1) as trainer:
-        trainer.fit(module, datamodule=data)
+        trainer.fit(module)
     return module
 
 

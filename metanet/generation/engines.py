@@ -1,0 +1,148 @@
+"""Engines: what trains a group. All take the same plan and give the same networks but for rounding and dropout bits.
+
+    torch      K stacked networks in one pass; any device; the reference
+    module     any nn.Module, one after another, through torch (recipes of your own)
+    fused      one small CNN a core, the whole step out of its cache
+
+``auto`` measures those that can train the plan for a moment and takes the fastest; a zoo records the choice.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pandas as pd
+import pytorch_lightning as pl
+import torch
+
+from data_modules.images import ImageDataModule, ImageSet
+from metanet.errors import MetanetError, did_you_mean
+from metanet.generation.fused import why_not
+from metanet.generation.fused.group import FusedGroup
+from metanet.generation.group import GroupModule
+from metanet.generation.memory import keep_freed_memory
+from metanet.generation.module_group import ModuleGroup
+from metanet.generation.networks import SmallCNN
+from metanet.generation.plan import Plan, images_per_epoch
+from metanet.generation.recipes import ModuleRecipe
+from metanet.generation.torch_group import TorchGroup
+from metanet.lightning import quiet_trainer
+
+ENGINES = ("torch", "module", "fused")
+MEASURED_SECONDS = 0.3  # of each engine, when a plan is made
+MEASURED_NETWORKS = {"torch": 32, "fused": 2}
+
+
+def train_rows(
+    plan: Plan,
+    rows: pd.DataFrame,
+    images: ImageSet,
+    trainer: dict[str, Any],
+    callbacks: Any = (),
+    threads: int = 1,
+    on_progress: Callable[[int], None] | None = None,
+) -> GroupModule:
+    """Train some networks of one group through pl.Trainer.fit.
+
+    Args:
+        rows: of the plan, one group or a part of it.
+        trainer: arguments of pl.Trainer.
+        threads: networks that the fused engine trains at once.
+        on_progress: called with the training images times networks of each epoch.
+    """
+    recipe = plan.recipe
+    settings = dict(trainer)
+    limit = settings.pop("limit_train_batches", None)
+    if plan.engine == "fused":
+        settings["accelerator"] = "cpu"
+    with quiet_trainer(settings, recipe.epochs, callbacks, threads=1) as lightning:
+        device, epochs = lightning.strategy.root_device, lightning.max_epochs
+        assert epochs is not None
+        if device.type == "cpu":
+            torch.set_flush_denormal(True)
+            keep_freed_memory()
+        fraction = float(rows["hp.train_fraction"].iloc[0]) if "hp.train_fraction" in rows else 1.0
+        batch_size = int(rows["hp.batch_size"].iloc[0])
+        data = ImageDataModule(images, batch_size, fraction, plan.seed, device, recipe.train_images, limit)
+        snapshots = [e for e in recipe.snapshots if e <= epochs]
+        shared: Any = (rows, data, epochs, snapshots, recipe.evaluate_every, on_progress)
+        group: GroupModule
+        if plan.engine == "module":
+            group = ModuleGroup(plan.modules(rows), plan.layouts[rows["layout_id"].iloc[0]], *shared)
+        elif plan.engine == "fused":
+            network = plan.network(rows)
+            assert isinstance(network, SmallCNN)
+            group = FusedGroup(network, *shared, threads=threads)
+        else:
+            group = TorchGroup(plan.network(rows), *shared)
+        lightning.fit(group)
+    return group
+
+
+def refusal(plan: Plan, engine: str, trainer: dict[str, Any]) -> str | None:
+    """Why an engine cannot train a plan; None where it can."""
+    own_modules = isinstance(plan.recipe, ModuleRecipe)
+    if engine == "module":
+        return None if own_modules else "it is for recipes of your own, given by path"
+    if own_modules:
+        return "a recipe of your own has engine=module"
+    if engine == "torch":
+        return None
+    if trainer.get("accelerator", "auto") not in ("auto", "cpu"):
+        return f"it runs on the CPU, not on trainer.accelerator={trainer['accelerator']}"
+    if trainer.get("precision") not in (None, 32, "32", "32-true"):
+        return f"it has float32, not trainer.precision={trainer['precision']}"
+    return next((reason for network in plan.networks.values() if (reason := why_not(network)) is not None), None)
+
+
+def choose_engine(requested: str, plan: Plan, images: ImageSet, trainer: dict[str, Any]) -> tuple[str, dict[str, float]]:
+    """The engine of a plan, and training images times networks per second of those that were measured.
+
+    Raises:
+        MetanetError: for an unknown engine, or one that cannot train the plan.
+    """
+    if requested != "auto":
+        if requested not in ENGINES:
+            raise MetanetError(f"no engine '{requested}'{did_you_mean(requested, ('auto', *ENGINES))}")
+        if (reason := refusal(plan, requested, trainer)) is not None:
+            raise MetanetError(f"engine={requested} cannot train this zoo: {reason}; take engine=auto")
+        return requested, {}
+    able = [engine for engine in ENGINES if refusal(plan, engine, trainer) is None]
+    if len(able) == 1:
+        return able[0], {}
+    rates = {engine: measure(replace(plan, engine=engine), images, trainer) for engine in able}
+    return max(rates, key=lambda engine: rates[engine]), {engine: round(rate) for engine, rate in rates.items()}
+
+
+def measure(plan: Plan, images: ImageSet, trainer: dict[str, Any]) -> float:
+    """Training images times networks per second of one process on the plan's costliest group, evaluations left out."""
+    rows = plan.group(0).head(MEASURED_NETWORKS[plan.engine])
+    small = replace(images, test_images=images.test_images[:1], test_labels=images.test_labels[:1])
+    batch = int(min(rows["hp.batch_size"].iloc[0], images_per_epoch(rows, plan.recipe, plan.data)[0]))
+    seconds, batches, done = 0.0, 1, 0
+    while seconds < MEASURED_SECONDS:
+        bounds = {"max_epochs": 1, "limit_train_batches": batches}
+        clock = _StepClock()
+        train_rows(plan, rows, small, trainer | bounds, (clock,))
+        seconds, done = clock.seconds, batches
+        if batches * batch >= images_per_epoch(rows, plan.recipe, plan.data)[0]:
+            break
+        batches = max(2 * batches, int(batches * MEASURED_SECONDS / max(seconds, 1e-3)))
+    available = int(images_per_epoch(rows, plan.recipe, plan.data)[0])
+    return min(done * batch, available) * len(rows) / seconds
+
+
+class _StepClock(pl.Callback):
+    """Adds up the time of the training steps."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    def on_train_batch_start(self, *_: Any) -> None:
+        self._began = time.perf_counter()
+
+    def on_train_batch_end(self, *_: Any) -> None:
+        self.seconds += time.perf_counter() - self._began

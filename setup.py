@@ -1,0 +1,33 @@
+"""The fused engine: one extension module per instruction set, each absent without harm where it cannot be built."""
+
+from __future__ import annotations
+
+import platform
+import sysconfig
+
+from pybind11.setup_helpers import Pybind11Extension
+from setuptools import setup
+
+FOLDER = "metanet/generation/fused"
+X86 = platform.machine().lower() in ("x86_64", "amd64") and not sysconfig.get_platform().endswith("arm64")
+VARIANTS = {"baseline": []}
+if X86:
+    VARIANTS["avx2"] = ["-mavx2", "-mfma"]
+    VARIANTS["avx512"] = ["-mavx512f", "-mavx512dq", "-mavx512bw", "-mavx512vl", "-mfma", "-mprefer-vector-width=512"]
+
+
+def extension(variant: str, flags: list[str]) -> Pybind11Extension:
+    """One build of the kernel."""
+    module = Pybind11Extension(
+        f"metanet.generation.fused._{variant}",
+        [f"{FOLDER}/binding.cpp"],
+        depends=[f"{FOLDER}/kernel.hpp", f"{FOLDER}/tanh_coefficients.inc"],
+        define_macros=[("METANET_VARIANT", f"_{variant}")],
+        cxx_std=20,
+        extra_compile_args=["-O3", "-ffp-contract=fast", "-fno-math-errno", "-fno-trapping-math", "-g0", "-Wno-psabi", *flags],
+    )
+    module.optional = True
+    return module
+
+
+setup(ext_modules=[extension(variant, flags) for variant, flags in VARIANTS.items()])

@@ -1,0 +1,64 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from conftest import small_recipe
+
+from data_modules.images import load_images
+from metanet.errors import MetanetError
+from metanet.generation import engines
+from metanet.generation.engines import choose_engine, measure, refusal
+from metanet.generation.fused import variants
+from metanet.generation.plan import make_plan
+from metanet.generation.runner import generate
+from metanet.zoo.store import read_header
+
+needs_fused = pytest.mark.skipif(not variants(), reason="the fused engine was not built here")
+
+
+@needs_fused
+def test_auto_takes_the_faster_and_the_zoo_keeps_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    images = load_images("digits")
+    plan = make_plan(small_recipe(), images.facts(), 4)
+    for faster, slower in (("fused", "torch"), ("torch", "fused")):
+        monkeypatch.setattr(engines, "measure", lambda p, *_, faster=faster: 2.0 if p.engine == faster else 1.0)
+        assert choose_engine("auto", plan, images, {}) == (faster, {faster: 2, slower: 1})
+    generate(small_recipe(), n=4, out=tmp_path / "zoo")
+    header = read_header(tmp_path / "zoo")
+    assert header["engine"] == "torch"
+    assert header["measured_net_images_per_second"] == {"torch": 2, "fused": 1}
+    monkeypatch.setattr(engines, "measure", lambda p, *_: 2.0 if p.engine == "fused" else 1.0)
+    generate(small_recipe(), n=4, out=tmp_path / "zoo")  # a zoo begun with one engine stays with it
+    with pytest.raises(MetanetError, match="there engine=torch, here fused"):
+        generate(small_recipe(), n=4, out=tmp_path / "zoo", engine="fused")
+
+
+@needs_fused
+def test_what_is_measured_is_a_rate_of_the_plan() -> None:
+    images = load_images("digits")
+    plan = make_plan(small_recipe(train_fraction=0.25), images.facts(), 4, engine="fused")
+    rate = measure(plan, images, {})
+    assert 1e3 < rate < 1e8
+
+
+def test_engines_that_cannot_are_refused_with_the_reason() -> None:
+    images = load_images("digits")
+    plan = make_plan(small_recipe(num_units=12), images.facts(), 4)
+    assert choose_engine("auto", plan, images, {}) == ("torch", {})
+    with pytest.raises(MetanetError, match=r"engine=fused cannot train this zoo: .*(12|not built)"):
+        choose_engine("fused", plan, images, {})
+    with pytest.raises(MetanetError, match="recipes of your own"):
+        choose_engine("module", plan, images, {})
+    with pytest.raises(MetanetError, match="did you mean 'fused'"):
+        choose_engine("fuse", plan, images, {})
+
+
+@needs_fused
+@pytest.mark.parametrize(
+    ("trainer", "says"), [({"precision": "64-true"}, "float32"), ({"accelerator": "gpu"}, "runs on the CPU")]
+)
+def test_the_fused_engine_leaves_other_trainers_alone(trainer: dict, says: str) -> None:
+    plan = make_plan(small_recipe(), load_images("digits").facts(), 4)
+    assert says in str(refusal(plan, "fused", trainer))
+    assert refusal(plan, "fused", {"accelerator": "cpu", "precision": "32-true"}) is None
