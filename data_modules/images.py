@@ -1,18 +1,14 @@
 """Image sets that zoos are grown on, as bytes that lie whole on the training device.
 
-``digits`` is scikit-learn's set of real handwritten digits and needs no download. The other sets
-are read from IDX files in ``<root>/<name>/``, where root is ``data.root`` or the environment
-variable METANET_DATA. The data module yields batches by one indexed gather from tensors that are
-already on the device: no workers, no collation.
+``digits`` is scikit-learn's set of real handwritten digits and needs no download. The others are
+the official files of the papers' sets (:mod:`data_modules.sources`); a name that ends in ``_gs`` is a set in grey. The
+data module yields batches by one indexed gather from tensors that are already on the device: no workers, no collation.
 """
 
 from __future__ import annotations
 
-import gzip
-import os
-import struct
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,14 +18,11 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
+from data_modules.sources import SOURCES, OnDownload, Parts, Source, data_root, grey, read_idx_folder, read_source
 from metanet.errors import MetanetError, did_you_mean
 
-IDX_FILES = {
-    "train_images": "train-images-idx3-ubyte",
-    "train_labels": "train-labels-idx1-ubyte",
-    "test_images": "t10k-images-idx3-ubyte",
-    "test_labels": "t10k-labels-idx1-ubyte",
-}
+DIGITS_SIZE = 16
+NAMES = ("digits", "mnist", "fashion_mnist", "cifar10_gs", "svhn_gs", "stl10_gs", "cifar10", "svhn", "stl10")
 
 
 @dataclass(frozen=True)
@@ -85,101 +78,78 @@ def scale_pixels(images: Tensor) -> Tensor:
     return images.to(torch.float32).mul_(2.0 / 255.0).sub_(1.0)
 
 
-def load_images(name: str, root: str | Path | None = None, train_limit: int | None = None) -> ImageSet:
-    """Load an image set by name.
+def load_images(
+    name: str,
+    root: str | Path | None = None,
+    train_limit: int | None = None,
+    size: int | None = None,
+    on_download: OnDownload | None = None,
+) -> ImageSet:
+    """Load an image set by name, from the official files in a folder or, where they are not there, from the network.
 
     Args:
-        name: ``digits``, ``mnist``, ``fashion_mnist`` or ``cifar10_gs``.
-        root: folder that holds a folder called ``name``; default the variable METANET_DATA.
+        name: one of :data:`NAMES`.
+        root: folder that holds a folder of the set's name; default: the variable METANET_DATA, else the user's cache.
         train_limit: keep only so many training images, the first ones.
+        size: height and width to which the images are resized (bilinear, antialiased).
+        on_download: called with file name, bytes so far and bytes in all.
     """
-    if name not in LOADERS:
-        raise MetanetError(f"no image set '{name}'{did_you_mean(name, LOADERS)}")
-    images = LOADERS[name](name, root)
-    if train_limit is None:
-        return images
-    if not 0 < train_limit <= len(images.train_labels):
-        raise MetanetError(f"data.train_limit={train_limit}: {name} has {len(images.train_labels)} training images")
-    return ImageSet(
-        name,
-        images.train_images[:train_limit],
-        images.train_labels[:train_limit],
-        images.test_images,
-        images.test_labels,
-        images.classes,
-    )
+    if name not in NAMES:
+        raise MetanetError(f"no image set '{name}'{did_you_mean(name, NAMES)}")
+    parts = _digits() if name == "digits" else _official(name, data_root(root), on_download)
+    sides: list[Tensor] = []
+    for side in ("train", "test"):
+        images = torch.from_numpy(parts[f"{side}_images"])
+        if size is not None and tuple(images.shape[1:3]) != (size, size):
+            images = resize(images, size)
+        sides += [images.contiguous(), torch.from_numpy(parts[f"{side}_labels"].astype(np.int64))]
+    train_images, train_labels, test_images, test_labels = sides
+    if train_limit is not None:
+        if not 0 < train_limit <= len(train_labels):
+            raise MetanetError(f"data.train_limit={train_limit}: {name} has {len(train_labels)} training images")
+        train_images, train_labels = train_images[:train_limit], train_labels[:train_limit]
+    classes = int(parts["train_labels"].max()) + 1
+    return ImageSet(name, train_images, train_labels, test_images, test_labels, classes)
 
 
-def _load_digits(name: str, _root: object) -> ImageSet:
+def resize(images: Tensor, size: int) -> Tensor:
+    """Bytes (n, H, W, C) -> bytes (n, size, size, C), bilinear; antialiased where they shrink."""
+    if not isinstance(size, int) or size < 1:
+        raise MetanetError(f"data.size={size}: give a whole number of pixels from 1 up")
+    small = []
+    for part in images.split(4096):
+        planes = part.permute(0, 3, 1, 2).float()
+        planes = torch.nn.functional.interpolate(planes, (size, size), mode="bilinear", align_corners=False, antialias=True)
+        small.append(planes.round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1))
+    return torch.cat(small)
+
+
+def _official(name: str, root: Path, on_download: OnDownload | None) -> Parts:
+    base = name.removesuffix("_gs")
+    if name in SOURCES:
+        return read_source(name, SOURCES[name], root, on_download)
+    if (root / name).is_dir():  # files that are grey already
+        return read_source(name, Source(name, (), read_idx_folder), root)
+    parts = read_source(name, SOURCES[base], root, on_download)
+    return {key: grey(part) if key.endswith("images") else part for key, part in parts.items()}
+
+
+def _digits() -> Parts:
     from sklearn.datasets import load_digits
     from sklearn.model_selection import train_test_split
 
     bunch = load_digits()
     small = torch.from_numpy(bunch.images / 16.0 * 255.0)[:, None]
-    large = torch.nn.functional.interpolate(small, size=(16, 16), mode="bilinear", align_corners=False)
-    images = large.round().to(torch.uint8).permute(0, 2, 3, 1).contiguous()
-    labels = torch.from_numpy(bunch.target.astype(np.int64))
-    train, test = train_test_split(np.arange(len(labels)), test_size=360, stratify=bunch.target, random_state=0)
-    return ImageSet(name, images[train], labels[train], images[test], labels[test], 10)
-
-
-def _load_idx_folder(name: str, root: str | Path | None) -> ImageSet:
-    root = root or os.environ.get("METANET_DATA")
-    if not root:
-        raise MetanetError(
-            f"data={name} needs its files: put the four IDX files ({', '.join(IDX_FILES.values())}, .gz or not) into "
-            f"FOLDER/{name} and give data.root=FOLDER or set METANET_DATA=FOLDER; data=digits needs none"
-        )
-    folder = Path(root).expanduser() / name
-    parts = {part: torch.from_numpy(read_idx(_find_idx(folder, file))) for part, file in IDX_FILES.items()}
-    for side in ("train", "test"):
-        images, labels = parts[f"{side}_images"], parts[f"{side}_labels"]
-        if images.ndim != 3 or labels.ndim != 1 or len(images) != len(labels):
-            raise MetanetError(
-                f"'{folder}': {side} images {tuple(images.shape)} and labels {tuple(labels.shape)} do not belong together"
-            )
-    labels = parts["train_labels"].to(torch.int64)
-    return ImageSet(
-        name,
-        parts["train_images"][..., None],
-        labels,
-        parts["test_images"][..., None],
-        parts["test_labels"].to(torch.int64),
-        int(labels.max()) + 1,
-    )
-
-
-def _find_idx(folder: Path, file: str) -> Path:
-    for candidate in (folder / f"{file}.gz", folder / file):
-        if candidate.exists():
-            return candidate
-    raise MetanetError(f"no file '{folder / file}' or '{file}.gz' beside it; data.root must hold the folder {folder.name}")
-
-
-def read_idx(path: Path) -> np.ndarray:
-    """Decode an IDX file of bytes (magic 0x0000 08 ndim, big-endian sizes, values), gzipped or not."""
-    try:
-        raw = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-    except (OSError, EOFError, ValueError) as error:
-        raise MetanetError(f"'{path}' cannot be read: {error}") from None
-    if len(raw) < 4 or raw[:3] != b"\x00\x00\x08":
-        raise MetanetError(f"'{path}' is no IDX file of bytes (it begins with {raw[:4].hex() or 'nothing'})")
-    ndim = raw[3]
-    header = 4 + 4 * ndim
-    if len(raw) < header:
-        raise MetanetError(f"'{path}' is cut off within its header")
-    shape = struct.unpack(f">{ndim}I", raw[4:header])
-    if len(raw) - header != int(np.prod(shape)):
-        raise MetanetError(f"'{path}' has {len(raw) - header} values, its header says {shape}")
-    return np.frombuffer(raw, np.uint8, offset=header).reshape(shape).copy()
-
-
-LOADERS: dict[str, Callable[[str, Any], ImageSet]] = {
-    "digits": _load_digits,
-    "mnist": _load_idx_folder,
-    "fashion_mnist": _load_idx_folder,
-    "cifar10_gs": _load_idx_folder,
-}
+    large = torch.nn.functional.interpolate(small, size=(DIGITS_SIZE, DIGITS_SIZE), mode="bilinear", align_corners=False)
+    images = large.round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
+    train, test = train_test_split(np.arange(len(bunch.target)), test_size=360, stratify=bunch.target, random_state=0)
+    labels = bunch.target
+    return {
+        "train_images": images[train],
+        "train_labels": labels[train],
+        "test_images": images[test],
+        "test_labels": labels[test],
+    }
 
 
 class ImageBatches:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from metanet.cli.compose import required
-from metanet.cli.terminal import generation_bar
+from metanet.cli.terminal import download_bar, generation_bar
 from metanet.errors import MetanetError
 from metanet.generation.recipes import create_recipe
 from metanet.generation.runner import generate
@@ -49,7 +49,7 @@ def grow(config: dict[str, Any], out: Path) -> Zoo | None:
     finished = (out / "zoo.json").exists() and read_header(out)["status"] == "complete"
     began = time.perf_counter()
     try:
-        with generation_bar() as report:
+        with generation_bar() as report, download_bar() as on_download:
             zoo = generate(
                 recipe,
                 data["name"],
@@ -58,6 +58,7 @@ def grow(config: dict[str, Any], out: Path) -> Zoo | None:
                 seed=config["seed"],
                 root=data["root"],
                 train_limit=data["train_limit"],
+                size=data["size"],
                 converged=data["converged"],
                 group_size=config["group_size"],
                 engine=config["engine"],
@@ -67,6 +68,7 @@ def grow(config: dict[str, Any], out: Path) -> Zoo | None:
                 shard=parse_shard(config.get("shard")),
                 trainer=trainer,
                 on_progress=report,
+                on_download=on_download,
             )
     except KeyboardInterrupt:
         if not (out / "zoo.json").exists():

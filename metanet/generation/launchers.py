@@ -65,12 +65,13 @@ class Job:
     plan: Plan
     root: str | None
     train_limit: int | None
+    size: int | None
     trainer: dict[str, Any]
     callbacks: Sequence[pl.Callback] = ()
     threads: int = 1
 
     def images(self) -> ImageSet:
-        return load_images(self.plan.data["name"], self.root, self.train_limit)
+        return load_images(self.plan.data["name"], self.root, self.train_limit, self.size)
 
 
 @dataclass

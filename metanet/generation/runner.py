@@ -15,6 +15,7 @@ import pytorch_lightning as pl
 import torch
 
 from data_modules.images import ImageSet, load_images
+from data_modules.sources import OnDownload
 from metanet.errors import MetanetError, did_you_mean
 from metanet.generation.engines import choose_engine
 from metanet.generation.launchers import GroupResult, Job, Progress, Reporter, train_here, train_in_workers, train_on_ray
@@ -35,6 +36,7 @@ def generate(
     seed: int = 0,
     root: str | None = None,
     train_limit: int | None = None,
+    size: int | None = None,
     converged: float | None = None,
     group_size: int | None = None,
     engine: str = "auto",
@@ -45,12 +47,14 @@ def generate(
     trainer: dict[str, Any] | None = None,
     callbacks: Sequence[pl.Callback] = (),
     on_progress: Callable[[Progress], None] | None = None,
+    on_download: OnDownload | None = None,
 ) -> Zoo | None:
     """Grow a zoo, or go on with one that was interrupted.
 
     Args:
         recipe: the recipe, see :func:`metanet.generation.recipes.create_recipe`.
-        data: name of the image set; ``root`` and ``train_limit`` as in :func:`data_modules.images.load_images`.
+        data: name of the image set; ``root``, ``train_limit``, ``size`` and ``on_download`` as in
+            :func:`data_modules.images.load_images`.
         n: number of networks; None for all of a recipe whose design lists them.
         out: the zoo's folder.
         converged: test accuracy above which a network counts as converged.
@@ -76,7 +80,7 @@ def generate(
         raise MetanetError(f"no launcher '{launcher}'{did_you_mean(launcher, LAUNCHERS)}")
     if shard is not None and not 1 <= shard[0] <= shard[1]:
         raise MetanetError(f"shard={shard[0]}/{shard[1]}: give i/n with i from 1 to n")
-    images = load_images(data, root, train_limit)
+    images = load_images(data, root, train_limit, size, on_download)
     facts = images.facts() | ({} if converged is None else {"converged": converged})
     settings = dict(trainer or {})
     path = Path(out).expanduser()
@@ -97,7 +101,7 @@ def generate(
         if not writer.complete:
             todo = [g for g in writer.share if g not in writer.done]
             threads = workers if plan.engine == "fused" and launcher == "local" else 1
-            job = Job(plan, root, train_limit, settings, tuple(callbacks), threads)
+            job = Job(plan, root, train_limit, size, settings, tuple(callbacks), threads)
             report = Reporter(plan, writer.share, writer.done & set(writer.share), on_progress)
             for result in _results(job, images, todo, launcher, workers, address, report):
                 writer.commit(result.group, result.weights, result.networks, result.snapshots, result.history)

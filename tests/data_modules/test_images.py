@@ -10,7 +10,8 @@ import pytest
 import torch
 from sklearn.datasets import load_digits
 
-from data_modules.images import IDX_FILES, ImageBatches, ImageDataModule, load_images, scale_pixels
+from data_modules.images import ImageBatches, ImageDataModule, load_images, resize, scale_pixels
+from data_modules.sources import IDX_FILES
 from metanet.errors import MetanetError
 
 
@@ -59,14 +60,9 @@ def test_idx_folders_are_read_gzipped_or_not(tiny_mnist: Path, monkeypatch: pyte
     assert len(load_images("mnist", train_limit=7).train_labels) == 7
 
 
-def test_mistakes_are_named(tiny_mnist: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("METANET_DATA", raising=False)
+def test_mistakes_are_named(tiny_mnist: Path) -> None:
     with pytest.raises(MetanetError, match="did you mean 'mnist'"):
         load_images("mnits")
-    with pytest.raises(MetanetError, match="METANET_DATA=FOLDER"):
-        load_images("mnist")
-    with pytest.raises(MetanetError, match="no file"):
-        load_images("fashion_mnist", tiny_mnist)
     with pytest.raises(MetanetError, match="train_limit=13"):
         load_images("mnist", tiny_mnist, train_limit=13)
     path = tiny_mnist / "mnist" / "t10k-labels-idx1-ubyte"
@@ -83,6 +79,13 @@ def test_mistakes_are_named(tiny_mnist: Path, monkeypatch: pytest.MonkeyPatch) -
     write_idx(path, np.zeros(3), squeeze=False)
     with pytest.raises(MetanetError, match="do not belong together"):
         load_images("mnist", tiny_mnist)
+    write_idx(path, np.zeros(5), squeeze=False)
+    with pytest.raises(MetanetError, match="whole number of pixels"):
+        load_images("mnist", tiny_mnist, size=0)
+    (tiny_mnist / "mnist" / "train-images-idx3-ubyte.gz").rename(tiny_mnist / "moved")
+    with pytest.raises(MetanetError, match="no file"):
+        load_images("mnist", tiny_mnist)
+    (tiny_mnist / "moved").rename(tiny_mnist / "mnist" / "train-images-idx3-ubyte.gz")
     (tiny_mnist / "mnist" / "train-labels-idx1-ubyte.gz").write_bytes(b"\x1f\x8bxx")
     with pytest.raises(MetanetError, match="cannot be read"):
         load_images("mnist", tiny_mnist)
@@ -103,6 +106,15 @@ def test_the_real_sets_are_themselves(name: str, mean: float, test_counts: list[
     images = load_images(name)
     assert float(images.train_images.double().mean()) / 255 == pytest.approx(mean, abs=1e-4)
     assert images.test_labels.bincount().tolist() == test_counts
+
+
+def test_resizing_is_bilinear_and_keeps_bytes() -> None:
+    """Halving a 4x4 image by bilinear interpolation with antialiasing: weights 1/8 3/8 3/8 1/8, renormalised at the border."""
+    image = torch.arange(16, dtype=torch.uint8).mul_(16).view(1, 4, 4, 1)
+    weights = np.array([[3, 3, 1, 0], [0, 1, 3, 3]]) / 7
+    expected = weights @ image.numpy()[0, :, :, 0] @ weights.T
+    assert np.abs(resize(image, 2).numpy()[0, :, :, 0] - expected).max() <= 0.5
+    assert resize(image, 4).equal(image)
 
 
 def test_pixels_scale_to_minus_one_and_one() -> None:
