@@ -51,6 +51,16 @@ def small_recipe(epochs: int = 2, **changes: Any) -> Recipe:
     return create_recipe("small_cnn", hyperparameters=hyperparameters, **settings)
 
 
+def assert_same_zoo(a: Zoo, b: Zoo) -> None:
+    """Bit-equal weights and metrics, whatever the number of shards."""
+    keys = ["network_id", "epoch"]
+    metrics = [*keys, "test_accuracy", "train_loss", "crc32"]
+    pd.testing.assert_frame_equal(a.snapshots[metrics], b.snapshots[metrics])
+    networks = a.networks.drop(columns="seconds")
+    pd.testing.assert_frame_equal(networks, b.networks.drop(columns="seconds"))
+    assert np.array_equal(a.view(epoch="all").weights(), b.view(epoch="all").weights())
+
+
 @pytest.fixture(scope="session")
 def grown_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished zoo of 30 digits networks; tests must not write into it."""

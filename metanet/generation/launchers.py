@@ -15,12 +15,15 @@ import multiprocessing
 import os
 import signal
 import threading
+import traceback
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from typing import Any
+from multiprocessing import connection
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -83,7 +86,6 @@ class Reporter:
     committed: set[int]
     on_progress: Callable[[Progress], None] | None
     partial: dict[int, int] = field(default_factory=dict)
-    failure: Exception | None = None
 
     def __post_init__(self) -> None:
         self.total = sum(self._images(g) for g in self.groups)
@@ -95,8 +97,6 @@ class Reporter:
 
     def advance(self, group: int, images: int) -> None:
         """Some images of a group are done."""
-        if group in self.committed:
-            return  # a message that its result overtook
         self.partial[group] = self.partial.get(group, 0) + images
         self._report()
 
@@ -202,70 +202,71 @@ def train_here(job: Job, images: ImageSet, todo: Sequence[int], report: Reporter
         yield train_group(job, images, group, functools.partial(report.advance, group))
 
 
+@dataclass
+class _Worker:
+    """One process, and what it does now."""
+
+    process: BaseProcess
+    group: int | None = None
+    parts: int = 1
+
+
 def train_in_workers(job: Job, todo: Sequence[int], workers: int, report: Reporter) -> Iterator[GroupResult]:
     """In worker processes of one thread each, so that the number of workers decides nothing about the result.
 
-    A worker that dies (the system kills the largest when memory ends) takes the pool with it: the pool is made anew
-    and the groups that were under way are trained again in halves.
+    Each worker has a pipe of its own, so that one that dies can neither hold a lock nor leave half a message in
+    another's way. When one dies (the system kills the largest when memory ends), its group is trained again in halves.
     """
-    queue, parts, deaths = list(todo), 1, 0
-    while queue:
-        try:
-            for result in _one_pool(job, queue, workers, report, parts):
-                queue.remove(result.group)
-                parts, deaths = 1, 0
-                yield result
-        except BrokenProcessPool:
-            deaths += 1
-            parts *= 2
-            workers = max(1, workers // 2)
-            if deaths > MOST_DEATHS:
-                raise MetanetError(
-                    f"worker processes ended {deaths} times in a row (out of memory?); the groups committed so far are kept: "
-                    "give the same command again, perhaps with launcher.workers=1 or a smaller group_size"
-                ) from None
-            for group in queue:
-                report.restart(group)
-
-
-def _one_pool(job: Job, todo: Sequence[int], workers: int, report: Reporter, parts: int) -> Iterator[GroupResult]:
     context = multiprocessing.get_context("spawn")
-    messages = context.SimpleQueue()
-    ended = threading.Event()
-    listener = threading.Thread(target=_listen, args=(messages, report, ended), daemon=True)
-    listener.start()
-    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_begin_worker, initargs=(job, messages))
-    waiting: dict[Future[GroupResult], int] = {}
-    queue = list(todo)
+    queue = deque((group, 1) for group in todo)
+    crew: dict[Connection, _Worker] = {}
+    deaths = 0
     try:
-        while queue or waiting:
-            while queue and len(waiting) < workers + 1:
-                group = queue.pop(0)
-                with _workers_ignore_interrupts():  # submitting starts the workers
-                    waiting[pool.submit(_train_in_worker, group, parts)] = group
-            finished, _ = wait(waiting, return_when=FIRST_COMPLETED)
-            if report.failure is not None:
-                raise report.failure
-            for future in finished:
-                waiting.pop(future)
-                yield future.result()
+        while queue or any(worker.group is not None for worker in crew.values()):
+            while len(crew) < min(workers, len(queue) + sum(w.group is not None for w in crew.values())):
+                ours, theirs = context.Pipe()
+                process = context.Process(target=_work, args=(theirs, job), daemon=True)
+                with _workers_ignore_interrupts():
+                    process.start()
+                theirs.close()  # so that a dead worker's pipe ends here too
+                crew[ours] = _Worker(process)
+            for pipe, worker in crew.items():
+                if worker.group is None and queue:
+                    worker.group, worker.parts = queue.popleft()
+                    with suppress(OSError):  # a worker that is dead already shows below
+                        pipe.send((worker.group, worker.parts))
+            for pipe in cast("list[Connection]", connection.wait(list(crew))):
+                worker = crew[pipe]
+                assert worker.group is not None
+                try:
+                    kind, content = pipe.recv()
+                except (EOFError, OSError):
+                    deaths += 1
+                    if deaths > MOST_DEATHS:
+                        raise MetanetError(
+                            f"worker processes ended {deaths} times in a row (out of memory?); the groups committed so far "
+                            "are kept: give the same command again, perhaps with threads=1 or a smaller group_size"
+                        ) from None
+                    report.restart(worker.group)
+                    queue.appendleft((worker.group, 2 * worker.parts))
+                    _dismiss(pipe, crew.pop(pipe))
+                    continue
+                if kind == "error":
+                    raise content
+                if kind == "progress":
+                    report.advance(worker.group, content)
+                else:
+                    worker.group, deaths = None, 0
+                    yield content
     finally:
-        for process in list((pool._processes or {}).values()):
-            if waiting:
-                process.kill()
-        pool.shutdown(wait=True, cancel_futures=True)
-        ended.set()
-        listener.join(timeout=5)
+        for pipe, worker in crew.items():
+            _dismiss(pipe, worker)
 
 
-def _listen(messages: Any, report: Reporter, ended: threading.Event) -> None:
-    """Pass progress on. It polls, for a worker that was killed may hold the queue's lock for ever."""
-    while not ended.wait(0.05):
-        while not messages.empty():
-            try:
-                report.advance(*messages.get())
-            except Exception as error:  # of the caller's on_progress; the workers' messages are drained all the same
-                report.failure = error
+def _dismiss(pipe: Connection, worker: _Worker) -> None:
+    worker.process.kill()
+    worker.process.join()
+    pipe.close()
 
 
 @contextmanager
@@ -281,14 +282,23 @@ def _workers_ignore_interrupts() -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
 
 
-_worker: dict[str, Any] = {}
-
-
-def _begin_worker(job: Job, messages: Any) -> None:
+def _work(pipe: Connection, job: Job) -> None:
+    """A worker's life: groups come in, progress and results go out."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # also where the parent started this worker from another thread
     threading.Thread(target=_end_with_parent, daemon=True).start()
     torch.set_num_threads(1)
-    _worker.update(job=job, images=job.images(), messages=messages)
+    try:
+        images = job.images()
+        while True:
+            group, parts = pipe.recv()
+            result = train_group(job, images, group, lambda done: pipe.send(("progress", done)), parts)
+            pipe.send(("result", result))
+    except EOFError:
+        return
+    except MetanetError as error:
+        pipe.send(("error", error))
+    except Exception:
+        pipe.send(("error", RuntimeError(f"in a worker process:\n{traceback.format_exc()}")))
 
 
 def _end_with_parent() -> None:
@@ -296,11 +306,6 @@ def _end_with_parent() -> None:
     assert parent is not None
     parent.join()
     os._exit(1)
-
-
-def _train_in_worker(group: int, parts: int) -> GroupResult:
-    report = _worker["messages"].put
-    return train_group(_worker["job"], _worker["images"], group, lambda done: report((group, done)), parts)
 
 
 # ------------------------------------------------------------------------------------------------ Ray

@@ -9,25 +9,14 @@ import time
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
 import pytorch_lightning as pl
-from conftest import small_recipe
+from conftest import assert_same_zoo, small_recipe
 
 from metanet.errors import MetanetError
 from metanet.generation import launchers
 from metanet.generation.runner import Progress, generate
 from metanet.zoo import Zoo, open_zoo, store
-
-
-def assert_same_zoo(a: Zoo, b: Zoo) -> None:
-    """Bit-equal weights and metrics, whatever the number of shards."""
-    keys = ["network_id", "epoch"]
-    metrics = [*keys, "test_accuracy", "train_loss", "crc32"]
-    pd.testing.assert_frame_equal(a.snapshots[metrics], b.snapshots[metrics])
-    networks = a.networks.drop(columns="seconds")
-    pd.testing.assert_frame_equal(networks, b.networks.drop(columns="seconds"))
-    assert np.array_equal(a.view(epoch="all").weights(), b.view(epoch="all").weights())
 
 
 def test_a_grown_zoo_holds_what_was_planned(grown: Zoo) -> None:
