@@ -27,7 +27,9 @@ Config = dict[str, Any]
 # Keys that are free text: neither split at commas nor parsed as YAML.
 TEXT_KEYS = frozenset({"where"})
 # Keys that hold names and paths: `out=2024` is a folder, not a number.
-NAME_KEYS = frozenset({"out", "path", "run", "runs", "zoo", "file", "root", "target", "features", "models", "project"})
+NAME_KEYS = frozenset(
+    {"out", "path", "run", "runs", "zoo", "file", "root", "source", "design", "target", "features", "models", "project"}
+)
 # Numbers that may be null although their default is not.
 NULLABLE_KEYS = frozenset({"n"})
 # Groups whose further keys are checked by the class that takes them, not by the YAML.

@@ -40,7 +40,8 @@ def run(config: dict[str, Any]) -> None:
 def _inspect_zoo(path: Path) -> None:
     header = read_header(path)
     done, total = progress(path, header)
-    print(f"{path}: {header['recipe']['name']} on {header['data']['name']}, seed {header['seed']}, {done} of {total} groups done")
+    origin = "imported" if header["seed"] is None else f"seed {header['seed']}, {done} of {total} groups done"
+    print(f"{path}: {header['recipe']['name']} on {header['data']['name']}, {origin}")
     for layout_id, tensors in header["layouts"].items():
         layout = Layout.from_json(tensors)
         print(f"layout {layout_id}: {layout.size:,} values in {len(layout.tensors)} tensors, layers {', '.join(layout.layers)}")

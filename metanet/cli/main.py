@@ -30,6 +30,8 @@ class Verb:
 VERBS = {
     "quickstart": Verb("quickstart", "from handwritten digits to a leaderboard and figures, in minutes"),
     "generate": Verb("generate", "grow a zoo of small networks"),
+    "import": Verb("import_zoo", "make a zoo of published files"),
+    "export": Verb("export_zoo", "write a zoo as published files"),
     "inspect": Verb("inspect_path", "what a zoo, a run or a checkpoint holds", positional="path"),
     "train": Verb("train", "train meta-models on a zoo and score them", grid=True),
     "evaluate": Verb("evaluate", "apply a fitted meta-model to other zoos"),

@@ -69,6 +69,16 @@ def download_bar() -> Iterator[Callable[[str, int, int], None]]:
 
 
 @contextmanager
+def bytes_bar(title: str) -> Iterator[Callable[[int, int], None]]:
+    """A bar over the bytes of one file; call it with those done and all."""
+    console = Console(stderr=True)
+    columns = (TextColumn(title), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+        task = bar.add_task(title, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+@contextmanager
 def step_bar(title: str, total: int) -> Iterator[Callable[[str], None]]:
     """A bar over fits; call it with the name of the fit that begins."""
     console = Console(stderr=True)

@@ -21,7 +21,7 @@ from metanet.plots.style import new_axes, save
 from metanet.runs.folder import Run, choose_folder, read_metrics
 from metanet.runs.leaderboard import leaderboard, spread
 from metanet.runs.tracking import track
-from metanet.zoo.split import Split, split_networks
+from metanet.zoo.split import Split, fetch_nfn_permutation, permutation_split, read_permutation, split_networks
 from metanet.zoo.store import Zoo, open_zoo, read_header
 from metanet.zoo.view import View
 
@@ -142,7 +142,12 @@ def split_of(view: View, config: dict[str, Any]) -> Split:
     """Draw the split of a config, or read the one it names."""
     if not config["file"]:
         return split_networks(view.network_ids.tolist(), config["test"], config["validation"], config["seed"])
-    path = Path(config["file"]).expanduser()
+    if config["file"] == "nfn":
+        path = fetch_nfn_permutation(str(view.zoo.data.get("name")))
+    else:
+        path = Path(config["file"]).expanduser()
+    if path.suffix == ".csv":
+        return permutation_split(view.zoo, read_permutation(path))
     split = stored_split(path) if path.name == "split.json" and path.exists() else Split.load(path)
     known, drawn = set(view.zoo.networks["network_id"]), {*split.train, *split.validation, *split.test}
     if drawn - known or (homeless := set(view.network_ids) - drawn):

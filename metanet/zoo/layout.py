@@ -27,7 +27,11 @@ KINDS = ("kernel", "bias", "bn_scale", "bn_shift", "bn_mean", "bn_var")
 
 @dataclass(frozen=True)
 class TensorSpec:
-    """One named tensor inside a weight vector: positions ``start`` to ``stop`` (exclusive)."""
+    """One named tensor inside a weight vector: positions ``start`` to ``stop`` (exclusive).
+
+    Attributes:
+        axes: the order in which the axes of ``shape`` lie in the vector; None where it is their own.
+    """
 
     name: str
     layer: str
@@ -35,6 +39,7 @@ class TensorSpec:
     shape: tuple[int, ...]
     start: int
     stop: int
+    axes: tuple[int, ...] | None = None
 
     @property
     def label(self) -> str:
@@ -47,21 +52,25 @@ class Layout:
     """The ordered tensors of a weight vector of D values.
 
     Tensors lie end to end in the order given, each flattened in C order; convolution kernels are
-    (out, in, kh, kw) and dense kernels (out, in), as in PyTorch.
+    (out, in, kh, kw) and dense kernels (out, in), as in PyTorch. Vectors that other programs wrote may hold a tensor's
+    axes in another order, which its ``axes`` says: tensors come out as in PyTorch all the same.
     """
 
     tensors: tuple[TensorSpec, ...]
 
     @classmethod
-    def build(cls, parts: Iterable[tuple[str, str, str, Sequence[int]]]) -> Layout:
-        """From (name, layer, kind, shape) in vector order."""
+    def build(cls, parts: Iterable[tuple[str, str, str, Sequence[int]] | tuple[str, str, str, Sequence[int], Any]]) -> Layout:
+        """From (name, layer, kind, shape), and axes where they differ, in vector order."""
         specs: list[TensorSpec] = []
         start = 0
-        for name, layer, kind, shape in parts:
+        for name, layer, kind, shape, *rest in parts:
             if kind not in KINDS:
                 raise MetanetError(f"tensor '{name}' has kind '{kind}'{did_you_mean(kind, KINDS)}")
             stop = start + prod(shape)
-            specs.append(TensorSpec(name, layer, kind, tuple(int(s) for s in shape), start, stop))
+            axes = tuple(int(a) for a in rest[0]) if rest and rest[0] is not None else None
+            if axes is not None and sorted(axes) != list(range(len(shape))):
+                raise MetanetError(f"tensor '{name}' of shape {tuple(shape)} has axes {axes}; give each of its axes once")
+            specs.append(TensorSpec(name, layer, kind, tuple(int(s) for s in shape), start, stop, axes))
             start = stop
         if not specs:
             raise MetanetError("a layout needs at least one tensor; none was given")
@@ -88,12 +97,13 @@ class Layout:
     @classmethod
     def from_json(cls, rows: list[dict[str, Any]]) -> Layout:
         """The inverse of :meth:`to_json`."""
-        return cls.build((r["name"], r["layer"], r["kind"], r["shape"]) for r in rows)
+        return cls.build((r["name"], r["layer"], r["kind"], r["shape"], r.get("axes")) for r in rows)
 
     def to_json(self) -> list[dict[str, Any]]:
         """One plain dict a tensor."""
         return [
             {"name": t.name, "layer": t.layer, "kind": t.kind, "shape": list(t.shape), "start": t.start, "stop": t.stop}
+            | ({} if t.axes is None else {"axes": list(t.axes)})
             for t in self.tensors
         ]
 
@@ -122,7 +132,7 @@ class Layout:
             array = np.asarray(value.detach().cpu() if hasattr(value, "detach") else value)
             if array.shape != spec.shape:
                 raise MetanetError(f"tensor '{spec.name}' has shape {array.shape}, the layout says {spec.shape}")
-            vector[spec.start : spec.stop] = array.ravel()
+            vector[spec.start : spec.stop] = (array if spec.axes is None else array.transpose(spec.axes)).ravel()
         return vector
 
     def unflatten(self, weights: Any) -> dict[str, Any]:
@@ -133,7 +143,15 @@ class Layout:
                 "is this the layout of another architecture?"
             )
         lead = tuple(weights.shape[:-1])
-        return {t.name: weights[..., t.start : t.stop].reshape(lead + t.shape) for t in self.tensors}
+        tensors = {}
+        for t in self.tensors:
+            if t.axes is None:
+                tensors[t.name] = weights[..., t.start : t.stop].reshape(lead + t.shape)
+                continue
+            stored = weights[..., t.start : t.stop].reshape(lead + tuple(t.shape[a] for a in t.axes))
+            order = (*range(len(lead)), *(len(lead) + int(a) for a in np.argsort(t.axes)))
+            tensors[t.name] = stored.transpose(order) if isinstance(stored, np.ndarray) else stored.permute(order)
+        return tensors
 
     def select(self, layers: Iterable[str]) -> tuple[TensorSpec, ...]:
         """The tensors of some layers; ``first`` and ``last`` name the ends."""

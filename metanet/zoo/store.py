@@ -71,7 +71,7 @@ class Zoo:
     def history(self) -> pd.DataFrame:
         """Metrics of every epoch that was evaluated, weights kept or not."""
         if self.folder is None:
-            return self.snapshots.drop(columns=["shard", "offset", "length", "crc32"], errors="ignore")
+            return self.snapshots.drop(columns=["shard", "offset", "length", "crc32", "row"], errors="ignore")
         return _read_table(self.folder / "history.parquet", self.header["tables"]["history"])
 
     @property
@@ -149,9 +149,9 @@ class Zoo:
     def _shard(self, index: int) -> np.ndarray:
         if index not in self._shards:
             assert self.folder is not None
-            path = _shard_path(self.folder, index)
+            path = shard_path(self.folder, self.header, index)
             try:
-                values = np.load(path, mmap_mode="r", allow_pickle=False)
+                values = np.load(path, mmap_mode="r", allow_pickle=False).reshape(-1)
             except (OSError, ValueError, EOFError, SyntaxError) as error:  # numpy's, for a damaged header
                 raise MetanetError(f"shard '{path}' cannot be read: {error}; restore it from a copy") from None
             if values.dtype != np.dtype("<f4") or values.shape != (self.header["shards"][index],):
@@ -187,9 +187,11 @@ def open_zoo(path: str | Path) -> Zoo:
             "give the generate command that began it again to go on"
         )
     for index, length in enumerate(header["shards"]):
-        path = _shard_path(folder, index)
+        path = shard_path(folder, header, index)
         expected = 4 * length
         size = path.stat().st_size if path.exists() else 0
+        if not path.exists() and path.parent != folder:
+            raise MetanetError(f"zoo '{folder}' maps the file '{path}', which is gone; put it back or import it again")
         if size < expected:
             raise MetanetError(
                 f"shard '{path}' is truncated: {size:,} bytes, at least {expected:,} expected; restore it from a copy"
@@ -447,6 +449,35 @@ class ZooWriter:
         _write_text(json.dumps(self.header, indent=1) + "\n", self.folder / "zoo.json")
 
 
+def write_zoo(
+    folder: Path, header: dict[str, Any], layouts: dict[str, Layout], networks: pd.DataFrame, snapshots: pd.DataFrame
+) -> None:
+    """Write the tables and header of a zoo whose shards are there already, as an import does; ``zoo.json`` comes last.
+
+    Args:
+        header: with ``shards`` (values of each), ``plan_hash``, and ``files`` for shards that lie elsewhere.
+        snapshots: with their positions: shard, offset, length, crc32.
+    """
+    with _ExplainOSErrors(folder):
+        hidden = ["shard", "offset", "length", "crc32", "row"]
+        tables = {
+            "networks": networks,
+            "snapshots": snapshots,
+            "history": snapshots.drop(columns=[c for c in hidden if c in snapshots]),
+        }
+        for name, table in tables.items():
+            _write_table(table, folder / f"{name}.parquet")
+        whole = header | {
+            "format_version": FORMAT_VERSION,
+            "status": "complete",
+            "groups": len(header["shards"]),
+            "layouts": {k: v.to_json() for k, v in layouts.items()},
+            "tables": {t: zlib.crc32((folder / f"{t}.parquet").read_bytes()) for t in TABLES},
+        }
+        _write_text(zoo_card(whole, networks, snapshots), folder / "README.md")
+        _write_text(json.dumps(whole, indent=1) + "\n", folder / "zoo.json")
+
+
 def describe_difference(old: dict[str, Any], new: dict[str, Any]) -> str:
     """The first key in which two headers differ, for an error line."""
 
@@ -469,6 +500,13 @@ def zoo_card(header: dict[str, Any], networks: pd.DataFrame, snapshots: pd.DataF
     status = networks["status"].value_counts().to_dict()
     last = snapshots.loc[snapshots.groupby("network_id")["epoch"].idxmax()]
     accuracy = last["test_accuracy"].describe()
+    if recipe.get("imported"):
+        losses, origin = "Losses are as published, with the l2 penalty.", f"Imported; its files: {header.get('files') or 'here'}."
+    else:
+        losses = "Losses are plain cross-entropy, without the l2 penalty."
+        origin = (
+            f"Seed {header.get('seed')}, device {header.get('device')}, engine {header.get('engine')}, {header.get('created')}."
+        )
     drawn = "\n".join(f"- {k}: {v}" for k, v in recipe.get("hyperparameters", {}).items())
     return f"""# Zoo: {recipe.get("name", "?")} on {data.get("name", "?")}
 
@@ -476,8 +514,8 @@ def zoo_card(header: dict[str, Any], networks: pd.DataFrame, snapshots: pd.DataF
 {sorted(snapshots["epoch"].unique().tolist())}. Test accuracy of the last snapshots: mean {accuracy["mean"]:.3f},
 quartiles {accuracy["25%"]:.3f} / {accuracy["50%"]:.3f} / {accuracy["75%"]:.3f}.
 
-Trained on {data.get("n_train")} images, tested on {data.get("n_test")}, {data.get("classes")} classes. Losses are plain
-cross-entropy, without the l2 penalty. Seed {header.get("seed")}, device {header.get("device")}, {header.get("created")}.
+Trained on {data.get("n_train")} images, tested on {data.get("n_test")}, {data.get("classes")} classes. {losses}
+{origin}
 
 ## Hyperparameters drawn
 {drawn}
@@ -486,6 +524,12 @@ cross-entropy, without the l2 penalty. Seed {header.get("seed")}, device {header
 `snapshots.parquet` says for each snapshot its shard, offset and length: the weights are
 `numpy.load("weights-SSSSS.npy", mmap_mode="r")[offset:offset + length]`, laid out as `layouts` in `zoo.json` says.
 """
+
+
+def shard_path(folder: Path, header: dict[str, Any], index: int) -> Path:
+    """Where a shard lies: in the zoo's folder, or in a file elsewhere that an import maps in place."""
+    elsewhere = header.get("files", {}).get(str(index))
+    return _shard_path(folder, index) if elsewhere is None else Path(elsewhere)
 
 
 def _shard_path(folder: Path, index: int) -> Path:

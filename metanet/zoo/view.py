@@ -43,7 +43,7 @@ class View:
     def frame(self) -> pd.DataFrame:
         """One row a snapshot: network_id, epoch, step, progress, the metrics and ``hp.*``."""
         networks = self.zoo.networks.set_index("network_id")
-        hidden = ["shard", "offset", "length", "crc32"]
+        hidden = ["shard", "offset", "length", "crc32", "row"]
         frame = self.zoo.snapshots.iloc[self.rows].drop(columns=hidden, errors="ignore").reset_index(drop=True)
         of_network = [c for c in networks.columns if c.startswith("hp.") or c in ("status", "layout_id")]
         return frame.join(networks[of_network], on="network_id")

@@ -1,0 +1,369 @@
+"""The files in which the Small CNN Zoo was released (Unterthiner et al. 2020): export and import.
+
+    weights.npy      float32 (rows, D): per layer the bias, then the kernel as (kh, kw, in, out) or (in, out)
+    metrics.csv.gz   one row a snapshot: ``config.*`` hyperparameters, modeldir (the run), step (the epoch), metrics
+    layout.csv       varname, start_idx, end_idx, size, shape
+
+An import maps ``weights.npy`` where it lies; of a ``.tar.xz`` it streams the weights into the zoo's folder. The released
+losses include the l2 penalty; those of our own zoos do not, and neither file is changed.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import io
+import re
+import tarfile
+import zlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import pandas as pd
+
+from metanet.errors import MetanetError
+from metanet.zoo.layout import Layout
+from metanet.zoo.store import Zoo, open_zoo, write_zoo
+
+FILES = ("weights.npy", "metrics.csv.gz", "layout.csv")
+METRICS = ("test_accuracy", "test_loss", "train_accuracy", "train_loss")
+# Their names for our hyperparameters and values.
+HYPERPARAMETERS = {
+    "activation": "activation",
+    "dropout": "dropout",
+    "init_std": "init_std",
+    "l2reg": "l2reg",
+    "learning_rate": "learning_rate",
+    "num_layers": "conv_depth",
+    "num_units": "num_units",
+    "optimizer": "optimizer",
+    "train_fraction": "train_fraction",
+    "w_init": "w_init",
+}
+INITIALIZERS = {"normal": "RandomNormal", "truncated_normal": "TruncatedNormal"}
+DATASETS = {"cifar10_gs": "cifar10", "svhn_gs": "svhn_cropped"}
+# Of the official sets: training and test images, test accuracy of the commonest class.
+DATASET_FACTS = {
+    "mnist": (60_000, 10_000, 0.1135),
+    "fashion_mnist": (60_000, 10_000, 0.1),
+    "cifar10_gs": (50_000, 10_000, 0.1),
+    "svhn_gs": (73_257, 26_032, 5_099 / 26_032),
+}
+_CHUNK_BYTES = 1 << 24
+OnProgress = Callable[[int, int], None]  # bytes so far, bytes in all
+
+
+# ---------------------------------------------------------------------------------------------------- export
+
+
+def export_small_cnn_zoo(zoo: Zoo, out: Path, on_progress: OnProgress | None = None) -> int:
+    """Write the snapshots of a zoo of small CNNs, network by network, in the released format; returns the rows.
+
+    Raises:
+        MetanetError: for a zoo of other networks, or a folder that holds such files already.
+    """
+    view = zoo.view(epoch="all", status=None)
+    layout = view.layout
+    order = _released_order(layout)
+    if taken := [name for name in FILES if (out / name).exists()]:
+        raise MetanetError(f"out='{out}' holds '{taken[0]}' already; choose another folder")
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        (out / "layout.csv").write_text(_layout_table(layout).to_csv(index=False))
+        _metrics_table(zoo).to_csv(out / "metrics.csv.gz", index_label="")
+        matrix = np.lib.format.open_memmap(out / "weights.npy", "w+", np.float32, (len(view), layout.size))
+        rows = max(1, _CHUNK_BYTES // (4 * layout.size))
+        for start in range(0, len(view), rows):
+            part = view.take(np.arange(start, min(start + rows, len(view))))
+            matrix[start : start + rows] = part.weights()[:, order]
+            if on_progress is not None:
+                on_progress(4 * layout.size * (start + len(part)), 4 * layout.size * len(view))
+        matrix.flush()
+    except OSError as error:
+        raise MetanetError(f"out='{out}' cannot be written: {error.strerror or error}") from None
+    return len(view)
+
+
+def _released_order(layout: Layout) -> np.ndarray:
+    """For each position of a released vector, the position in ours, int64 (D,)."""
+    by_layer = {layer: {t.kind: t for t in layout.select([layer])} for layer in layout.layers}
+    parts = []
+    for layer, tensors in by_layer.items():
+        if set(tensors) != {"kernel", "bias"} or len(tensors["kernel"].shape) != (2 if layer == layout.layers[-1] else 4):
+            raise MetanetError(
+                f"layer '{layer}' is none of a small CNN (convolutions and one dense layer, each with kernel and bias); "
+                "format=small_cnn_zoo holds only those"
+            )
+        positions = layout.unflatten(np.arange(layout.size))
+        kernel = positions[tensors["kernel"].name]
+        parts += [positions[tensors["bias"].name], kernel.transpose((2, 3, 1, 0) if kernel.ndim == 4 else (1, 0)).ravel()]
+    return np.concatenate(parts)
+
+
+def _layout_table(layout: Layout) -> pd.DataFrame:
+    rows, start = [], 0
+    for i, layer in enumerate(layout.layers):
+        kernel = next(t for t in layout.select([layer]) if t.kind == "kernel")
+        convolution = len(kernel.shape) == 4
+        name = "dense" if not convolution else "conv2d" if i == 0 else f"conv2d_{i}"
+        released = tuple(kernel.shape[a] for a in ((2, 3, 1, 0) if convolution else (1, 0)))
+        for variable, shape in (("bias", kernel.shape[:1]), ("kernel", released)):
+            size = int(np.prod(shape))
+            rows.append((f"sequential/{name}/{variable}:0", start, start + size, size, str(tuple(int(s) for s in shape))))
+            start += size
+    return pd.DataFrame(rows, columns=["varname", "start_idx", "end_idx", "size", "shape"])
+
+
+def _metrics_table(zoo: Zoo) -> pd.DataFrame:
+    frame = zoo.view(epoch="all", status=None).frame
+    networks = zoo.networks.set_index("network_id")
+    recipe = zoo.header.get("recipe", {})
+    columns: dict[str, Any] = {
+        f"config.{theirs}": frame[f"hp.{ours}"] for theirs, ours in HYPERPARAMETERS.items() if f"hp.{ours}" in frame
+    }
+    columns["config.w_init"] = frame["hp.w_init"].replace(INITIALIZERS)
+    columns["config.dataset"] = frame["hp.dataset"].replace(DATASETS)
+    columns |= {"config.b_init": "zeros", "config.dnn_architecture": "cnn"}
+    columns["config.epochs"] = frame.groupby("network_id")["epoch"].transform("max")
+    columns["config.epochs_between_checkpoints"] = recipe.get("evaluate_every") or 1
+    columns["config.random_seed"] = frame["network_id"].map(networks["seed"]) if "seed" in networks else 0
+    if "modeldir" in networks:
+        columns["modeldir"] = frame["network_id"].map(networks["modeldir"])
+    else:
+        columns["modeldir"] = frame["hp.dataset"].replace(DATASETS) + "/" + frame["network_id"]
+    columns["step"] = frame["epoch"]
+    columns |= {metric: frame[metric] for metric in METRICS}
+    table = pd.DataFrame(columns)
+    configs = sorted(c for c in table if c.startswith("config."))
+    table = table[[*configs, "modeldir", "step", *METRICS]]
+    table.index = pd.Index(table["modeldir"] + "/permanent_ckpt-" + table["step"].astype(str))
+    return table
+
+
+# ---------------------------------------------------------------------------------------------------- import
+
+
+def import_small_cnn_zoo(source: Path, out: Path, on_progress: OnProgress | None = None) -> Zoo:
+    """Make a zoo of released files: a folder that holds them, or a ``.tar.xz`` of it.
+
+    Rows that are not finite stay in the networks' status and are in no view.
+
+    Raises:
+        MetanetError: for files that are missing, damaged, or do not belong together.
+    """
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise MetanetError(f"out='{out}' is not empty; give a new folder for the zoo")
+    if not source.exists():
+        raise MetanetError(f"source='{source}' is not there; give the folder of weights.npy, metrics.csv.gz and layout.csv")
+    try:
+        if source.is_dir():
+            return _import_folder(source, out, on_progress)
+        return _import_archive(source, out, on_progress)
+    except BaseException:
+        for name in ("weights-00000.npy", "weights-00000.npy.tmp"):  # what is half there is of no use
+            (out / name).unlink(missing_ok=True)
+        if out.is_dir() and not any(out.iterdir()):
+            out.rmdir()
+        raise
+
+
+def _import_folder(source: Path, out: Path, on_progress: OnProgress | None) -> Zoo:
+    folder = source if (source / FILES[0]).exists() else next((p.parent for p in sorted(source.rglob(FILES[0]))), source)
+    for name in FILES:
+        if not (folder / name).exists():
+            raise MetanetError(f"source='{source}' has no {name}; a released zoo has {', '.join(FILES)}")
+    path = (folder / FILES[0]).resolve()
+    with open(path, "rb") as file:
+        shape = _npy_shape(file, path)
+        checks = _check_rows(file, shape, on_progress)
+    out.mkdir(parents=True, exist_ok=True)
+    return _write(out, (folder / FILES[1]).read_bytes(), (folder / FILES[2]).read_bytes(), shape, checks, path)
+
+
+def _import_archive(source: Path, out: Path, on_progress: OnProgress | None) -> Zoo:
+    texts: dict[str, bytes] = {}
+    shape, checks = None, None
+    out.mkdir(parents=True, exist_ok=True)
+    try:
+        with tarfile.open(source, "r|*") as archive:
+            for member in archive:
+                name = Path(member.name).name
+                if name not in FILES or not member.isfile():
+                    continue
+                stream = archive.extractfile(member)
+                assert stream is not None
+                if name != FILES[0]:
+                    texts[name] = stream.read()
+                    continue
+                shape = _npy_shape(stream, source)
+                target = out / "weights-00000.npy"
+                temporary = target.with_name(target.name + ".tmp")
+                with open(temporary, "wb") as file:
+                    np.lib.format.write_array_header_1_0(
+                        file, {"descr": "<f4", "fortran_order": False, "shape": (shape[0] * shape[1],)}
+                    )
+                    checks = _check_rows(stream, shape, on_progress, copy=file)
+                temporary.replace(target)
+    except (tarfile.TarError, EOFError, OSError, ValueError) as error:
+        raise MetanetError(f"source='{source}' cannot be read as an archive: {error}") from None
+    if shape is None or checks is None or len(texts) < 2:
+        missing = [n for n in FILES if n not in texts and not (n == FILES[0] and shape)]
+        raise MetanetError(f"source='{source}' has no {missing[0]}; a released zoo has {', '.join(FILES)}")
+    return _write(out, texts[FILES[1]], texts[FILES[2]], shape, checks, None)
+
+
+def _npy_shape(file: IO[bytes], path: Path) -> tuple[int, int]:
+    """Read a .npy header; the shape of a float32 matrix."""
+    try:
+        version = np.lib.format.read_magic(file)
+        reader = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, fortran, dtype = reader(file)
+    except (ValueError, OSError) as error:
+        raise MetanetError(f"the weights in '{path}' are no .npy file: {error}") from None
+    if len(shape) != 2 or fortran or dtype != np.dtype("<f4"):
+        raise MetanetError(f"the weights in '{path}' are {dtype} of shape {shape}; expected float32 (rows, values) row by row")
+    return int(shape[0]), int(shape[1])
+
+
+def _check_rows(
+    file: IO[bytes], shape: tuple[int, int], on_progress: OnProgress | None, copy: IO[bytes] | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """One pass over the matrix: whether each row is finite, and its CRC-32."""
+    rows, size = shape
+    finite, crc = np.empty(rows, bool), np.empty(rows, np.int64)
+    at = 0
+    for chunk in _row_chunks(file, rows, 4 * size):
+        if copy is not None:
+            copy.write(chunk)
+        values = np.frombuffer(chunk, np.float32).reshape(-1, size)
+        stop = at + len(values)
+        finite[at:stop] = np.isfinite(values.sum(1, dtype=np.float64))
+        crc[at:stop] = [zlib.crc32(row.data) for row in values]
+        at = stop
+        if on_progress is not None:
+            on_progress(4 * size * at, 4 * size * rows)
+    return finite, crc
+
+
+def _row_chunks(file: IO[bytes], rows: int, row_bytes: int) -> Iterator[bytes]:
+    per_chunk = max(1, _CHUNK_BYTES // row_bytes)
+    for start in range(0, rows, per_chunk):
+        wanted = min(per_chunk, rows - start) * row_bytes
+        chunk = file.read(wanted)
+        if len(chunk) != wanted:
+            raise MetanetError(f"the weights end after {start * row_bytes + len(chunk):,} of {rows * row_bytes:,} bytes")
+        yield chunk
+
+
+def _write(
+    out: Path,
+    metrics: bytes,
+    layout_csv: bytes,
+    shape: tuple[int, int],
+    checks: tuple[np.ndarray, np.ndarray],
+    mapped: Path | None,
+) -> Zoo:
+    layout = parse_layout(layout_csv.decode())
+    if layout.size != shape[1]:
+        raise MetanetError(f"layout.csv describes {layout.size} values, weights.npy has {shape[1]} a row")
+    try:
+        table = pd.read_csv(io.BytesIO(gzip.decompress(metrics)), index_col=0, low_memory=False)
+    except (OSError, EOFError, ValueError) as error:
+        raise MetanetError(f"metrics.csv.gz cannot be read: {error}") from None
+    needed = {"modeldir", "step", *METRICS, *(f"config.{name}" for name in HYPERPARAMETERS), "config.dataset"}
+    if missing := sorted(needed - set(table.columns)):
+        raise MetanetError(f"metrics.csv.gz has no column '{missing[0]}'; it is none of a released zoo")
+    if len(table) != shape[0]:
+        raise MetanetError(f"metrics.csv.gz has {len(table)} rows, weights.npy {shape[0]}; they do not belong together")
+    networks, snapshots, header = _tables(table.reset_index(drop=True), layout, checks)
+    header |= {
+        "plan_hash": hashlib.sha256(metrics).hexdigest()[:16],
+        "shards": [shape[0] * shape[1]],
+        "files": {} if mapped is None else {"0": str(mapped)},
+    }
+    write_zoo(out, header, {layout.id: layout}, networks, snapshots)
+    return open_zoo(out)
+
+
+def _tables(
+    table: pd.DataFrame, layout: Layout, checks: tuple[np.ndarray, np.ndarray]
+) -> tuple[pd.DataFrame, pd.DataFrame, dict[str, Any]]:
+    """Networks, snapshots and header of a released metrics table."""
+    finite, crc = checks
+    codes, runs = pd.factorize(table["modeldir"])
+    ids = np.array([f"{i:06d}" for i in range(len(runs))])
+    order = np.lexsort((table["step"].to_numpy(), codes))
+    last = np.zeros(len(table), bool)
+    last[order[np.append(np.diff(codes[order]) != 0, True)]] = True
+    ours = {v: k for k, v in INITIALIZERS.items()}, {v: k for k, v in DATASETS.items()}
+    firsts = table.iloc[np.unique(codes, return_index=True)[1]]
+    networks = pd.DataFrame({"network_id": ids, "layout_id": layout.id})
+    for theirs, name in HYPERPARAMETERS.items():
+        networks[f"hp.{name}"] = firsts[f"config.{theirs}"].to_numpy()
+    networks["hp.w_init"] = networks["hp.w_init"].replace(ours[0])
+    networks["hp.dataset"] = firsts["config.dataset"].replace(ours[1]).to_numpy()
+    ended_finite = np.zeros(len(runs), bool)
+    ended_finite[codes[last]] = finite[last]
+    networks["status"] = np.where(ended_finite, "ok", "nan")
+    networks["modeldir"] = runs
+    steps = table["step"].to_numpy()
+    longest = np.zeros(len(runs))
+    np.maximum.at(longest, codes, steps)
+    networks["epochs_run"] = longest.astype(np.int64)
+    snapshots = pd.DataFrame(
+        {
+            "network_id": ids[codes],
+            "epoch": steps.astype(np.int64),
+            "step": steps.astype(np.int64),
+            "progress": steps / np.maximum(longest[codes], 1),
+            **{metric: table[metric].to_numpy(np.float64) for metric in METRICS},
+            "shard": np.int64(0),
+            "offset": np.arange(len(table)) * layout.size,
+            "length": np.int64(layout.size),
+            "crc32": crc,
+            "row": np.arange(len(table)),
+        }
+    )[finite]
+    dataset = str(networks["hp.dataset"].iloc[0])
+    n_train, n_test, chance = DATASET_FACTS.get(dataset, (None, None, None))
+    facts = {"name": dataset, "n_train": n_train, "n_test": n_test, "classes": layout.tensors[-2].shape[0], "chance": chance}
+    log_uniform = {
+        name: {"log_uniform": [float(networks[f"hp.{name}"].min()), float(networks[f"hp.{name}"].max())]}
+        for name in ("learning_rate", "l2reg", "init_std")
+    }
+    header = {
+        "recipe": {"name": "small_cnn", "hyperparameters": log_uniform, "imported": True, "losses_include_l2": True},
+        "data": {key: value for key, value in facts.items() if value is not None},
+        "seed": None,
+    }
+    return networks, snapshots.reset_index(drop=True), header
+
+
+def parse_layout(text: str) -> Layout:
+    """A released ``layout.csv``; layers are called conv1 ... and dense, tensors come out as in PyTorch."""
+    try:
+        table = pd.read_csv(io.StringIO(text))
+        rows = [
+            (str(r.varname), int(r.start_idx), int(r.end_idx), str(r.shape_))
+            for r in table.rename(columns={"shape": "shape_"}).itertuples()
+        ]
+    except (ValueError, AttributeError) as error:
+        raise MetanetError(f"layout.csv cannot be read: {error}") from None
+    parts, at = [], 0
+    for varname, start, stop, written in rows:
+        match = re.fullmatch(r"(?:.*/)?(conv2d|dense)(?:_(\d+))?/(kernel|bias):0", varname)
+        shape = tuple(int(s) for s in re.findall(r"\d+", written))
+        if match is None or start != at or int(np.prod(shape)) != stop - start:
+            raise MetanetError(
+                f"layout.csv: '{varname}' from {start} to {stop} of shape {written} does not fit; expected it at {at}"
+            )
+        layer = "dense" if match[1] == "dense" else f"conv{int(match[2] or 0) + 1}"
+        axes = None
+        if match[3] == "kernel":
+            axes = (2, 3, 1, 0) if len(shape) == 4 else (1, 0)
+            shape = tuple(shape[axes.index(i)] for i in range(len(shape)))
+        parts.append((f"{layer}.{'weight' if axes else 'bias'}", layer, match[3], shape, axes))
+        at = stop
+    return Layout.build(parts)
