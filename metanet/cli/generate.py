@@ -8,11 +8,15 @@ import time
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from metanet.cli.compose import required
 from metanet.cli.terminal import download_bar, generation_bar
 from metanet.errors import MetanetError
 from metanet.generation.recipes import create_recipe
 from metanet.generation.runner import generate
+from metanet.plots.style import new_axes, save
+from metanet.plots.zoo import accuracy_histogram, train_against_test
 from metanet.runs.folder import Run
 from metanet.runs.tracking import track
 from metanet.zoo.store import Zoo, progress, read_header
@@ -27,19 +31,37 @@ def run(config: dict[str, Any]) -> None:
         print(f"this share of '{out}' is done; {total - done} of {total} groups are still missing")
         return
     print_zoo(zoo)
+    if not (out / "figures").exists():
+        draw_accuracies(zoo, out / "figures" / "accuracies.png")
     tracking = config["tracking"]
     if tracking.get("name") != "none":
         record = Run(out / "run")
         record.write_config(config)
+        draw_accuracies(zoo, record.figures / "accuracies.png")
         last = zoo.view().frame
-        track(
-            tracking,
-            record,
-            config,
-            {"networks": len(zoo.networks), "test_accuracy_mean": float(last["test_accuracy"].mean())},
-            "generate",
-        )
+        summary = {"networks": len(zoo.networks), "test_accuracy_mean": float(last["test_accuracy"].mean())}
+        track(tracking, record, config, summary, "generate", group_curves(zoo))
     print(f"zoo: {out}")
+
+
+def draw_accuracies(zoo: Zoo, path: Path) -> None:
+    """Histogram of the last test accuracies, and train against test (Unterthiner et al. 2020, Fig. 2)."""
+    frame = zoo.view().frame
+    figure, axes = new_axes(2)
+    accuracy_histogram(frame, axes[0], zoo.data.get("chance"))
+    train_against_test(frame, axes[1])
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save(figure, path)
+
+
+def group_curves(zoo: Zoo) -> pd.DataFrame:
+    """Mean metrics of each group by epoch: index epoch, columns like ``test_accuracy/group_003``."""
+    assert zoo.folder is not None
+    groups = pd.read_parquet(zoo.folder / "plan.parquet", columns=["network_id", "group"]).set_index("network_id")["group"]
+    history = zoo.history.assign(group=zoo.history["network_id"].map(groups))
+    means = history.groupby(["epoch", "group"])[["test_accuracy", "train_accuracy", "train_loss"]].mean().unstack("group")
+    means.columns = [f"{metric}/group_{group:03d}" for metric, group in means.columns]
+    return means
 
 
 def grow(config: dict[str, Any], out: Path) -> Zoo | None:

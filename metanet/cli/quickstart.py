@@ -9,12 +9,12 @@ from typing import Any
 import pandas as pd
 
 from metanet.cli.compose import compose
-from metanet.cli.generate import grow, print_zoo
+from metanet.cli.generate import draw_accuracies, grow, print_zoo
 from metanet.cli.terminal import print_leaderboard, print_run, step_bar
 from metanet.cli.train import Fitter, print_floors, run_name
 from metanet.evaluation.metrics import r2_difference_interval
 from metanet.plots.style import new_axes, save
-from metanet.plots.zoo import accuracy_histogram, bias_range_scatter, bias_ranges, train_against_test
+from metanet.plots.zoo import bias_range_scatter, bias_ranges
 from metanet.runs.folder import Run
 from metanet.runs.leaderboard import leaderboard
 from metanet.zoo.store import Zoo
@@ -91,10 +91,7 @@ def _print_stats_against_flat(rows: list[dict[str, Any]]) -> None:
 def draw_zoo(zoo: Zoo, record: Run) -> None:
     """Accuracy histogram, train against test, and the bias ranges of Adam and RMSprop beside SGD."""
     view = zoo.view()
-    figure, axes = new_axes(2)
-    accuracy_histogram(view.frame, axes[0], zoo.data.get("chance"))
-    train_against_test(view.frame, axes[1])
-    save(figure, record.figures / "accuracies.png")
+    draw_accuracies(zoo, record.figures / "accuracies.png")
     ranges = bias_ranges(view)
     sgd = ranges["optimizer"] == "sgd"
     figure, axes = new_axes(2, share=True)

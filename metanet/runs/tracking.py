@@ -6,11 +6,20 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from metanet.errors import MetanetError, did_you_mean
 from metanet.runs.folder import Run
 
 
-def track(tracking: dict[str, Any], run: Run, config: dict[str, Any], metrics: dict[str, Any], job_type: str) -> None:
+def track(
+    tracking: dict[str, Any],
+    run: Run,
+    config: dict[str, Any],
+    metrics: dict[str, Any],
+    job_type: str,
+    curves: pd.DataFrame | None = None,
+) -> None:
     """Send a finished run to the tracker that the config names; the run folder is complete before.
 
     Args:
@@ -19,6 +28,7 @@ def track(tracking: dict[str, Any], run: Run, config: dict[str, Any], metrics: d
         config: the composed configuration as plain values.
         metrics: become the run's summary; figures in the run folder become images.
         job_type: the verb.
+        curves: one column a curve, its index (with a name) the x axis; NaN where a curve has no point.
     """
     name = tracking.get("name", "none")
     if name == "none":
@@ -26,12 +36,19 @@ def track(tracking: dict[str, Any], run: Run, config: dict[str, Any], metrics: d
     if name != "wandb":
         raise MetanetError(f"no tracking '{name}'{did_you_mean(name, ('none', 'wandb'))}")
     try:
-        _to_wandb(tracking, run, config, metrics, job_type)
+        _to_wandb(tracking, run, config, metrics, job_type, curves)
     except Exception as error:  # an outage of the tracker must not cost the run
         print(f"tracking: W&B failed ({type(error).__name__}: {error}); the run is whole in {run.folder}", file=sys.stderr)
 
 
-def _to_wandb(tracking: dict[str, Any], run: Run, config: dict[str, Any], metrics: dict[str, Any], job_type: str) -> None:
+def _to_wandb(
+    tracking: dict[str, Any],
+    run: Run,
+    config: dict[str, Any],
+    metrics: dict[str, Any],
+    job_type: str,
+    curves: pd.DataFrame | None,
+) -> None:
     import wandb
 
     mode = tracking.get("mode") or ("online" if wandb.api.api_key else "offline")
@@ -45,6 +62,10 @@ def _to_wandb(tracking: dict[str, Any], run: Run, config: dict[str, Any], metric
         config=config,
         settings=wandb.Settings(silent=True, init_timeout=30, console="off"),
     ) as logged:
+        if curves is not None:
+            logged.define_metric("*", step_metric=str(curves.index.name))
+            for x, row in curves.iterrows():
+                logged.log({str(curves.index.name): x} | row.dropna().to_dict())
         for picture in sorted(Path(run.folder, "figures").glob("*.png")):
             logged.log({f"figures/{picture.stem}": wandb.Image(str(picture))})
         logged.summary.update({k: v for k, v in metrics.items() if isinstance(v, int | float | str)})

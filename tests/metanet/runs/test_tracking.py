@@ -3,6 +3,7 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from metanet.errors import MetanetError
@@ -43,9 +44,10 @@ def test_without_a_login_a_run_is_written_offline(tmp_path: Path) -> None:
     run = Run(tmp_path / "run")
     figure, _ = new_axes()
     save(figure, run.figures / "predictions.png")
-    track({"name": "wandb", "project": "metanet-test"}, run, {"model": {"num_leaves": 15}}, METRICS, "train")
+    curves = pd.DataFrame({"test_accuracy/group_001": [0.1, 0.75]}, index=pd.Index([0, 5], name="epoch"))
+    track({"name": "wandb", "project": "metanet-test"}, run, {"model": {"num_leaves": 15}}, METRICS, "train", curves)
     (record,) = (run.folder / "wandb").glob("offline-run-*/run-*.wandb")
-    words = {b"num_leaves", b"r2", b"gbm", b"metanet-test", b"figures/predictions"}
+    words = {b"num_leaves", b"r2", b"gbm", b"metanet-test", b"figures/predictions", b"test_accuracy/group_001", b"0.75"}
     deadline = time.monotonic() + 10  # W&B's own process may still be writing
     while (missing := {w for w in words if w not in payload(record.read_bytes())}) and time.monotonic() < deadline:
         time.sleep(0.1)
