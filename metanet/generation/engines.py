@@ -3,6 +3,7 @@
     torch      K stacked networks in one pass; any device; the reference
     module     any nn.Module, one after another, through torch (recipes of your own)
     fused      one small CNN a core, the whole step out of its cache
+    fused_cuda one small CNN a thread block of a GPU, out of its shared memory
 
 ``auto`` measures those that can train the plan for a moment and takes the fastest; a zoo records the choice.
 """
@@ -21,6 +22,7 @@ import torch
 from data_modules.images import ImageDataModule, ImageSet
 from metanet.errors import MetanetError, did_you_mean
 from metanet.generation.fused import why_not
+from metanet.generation.fused.cuda import CudaGroup, why_not_cuda
 from metanet.generation.fused.group import FusedGroup
 from metanet.generation.group import GroupModule
 from metanet.generation.memory import keep_freed_memory
@@ -31,9 +33,9 @@ from metanet.generation.recipes import ModuleRecipe
 from metanet.generation.torch_group import TorchGroup
 from metanet.lightning import quiet_trainer
 
-ENGINES = ("torch", "module", "fused")
+ENGINES = ("torch", "module", "fused", "fused_cuda")
 MEASURED_SECONDS = 0.3  # of each engine, when a plan is made
-MEASURED_NETWORKS = {"torch": 32, "fused": 2}
+MEASURED_NETWORKS = {"torch": 32, "fused": 2, "fused_cuda": 512}
 
 
 def train_rows(
@@ -76,6 +78,10 @@ def train_rows(
             network = plan.network(rows)
             assert isinstance(network, SmallCNN)
             group = FusedGroup(network, *shared, threads=threads)
+        elif plan.engine == "fused_cuda":
+            network = plan.network(rows)
+            assert isinstance(network, SmallCNN)
+            group = CudaGroup(network, *shared)
         else:
             group = TorchGroup(plan.network(rows), *shared)
         lightning.fit(group)
@@ -91,11 +97,15 @@ def refusal(plan: Plan, engine: str, trainer: dict[str, Any]) -> str | None:
         return "a recipe of your own has engine=module"
     if engine == "torch":
         return None
-    if trainer.get("accelerator", "auto") not in ("auto", "cpu"):
-        return f"it runs on the CPU, not on trainer.accelerator={trainer['accelerator']}"
+    accelerator = trainer.get("accelerator", "auto")
+    if accelerator not in ("auto", "cpu") and engine == "fused":
+        return f"it runs on the CPU, not on trainer.accelerator={accelerator}"
+    if accelerator not in ("auto", "gpu", "cuda") and engine == "fused_cuda":
+        return f"it runs on a CUDA device, not on trainer.accelerator={accelerator}"
     if trainer.get("precision") not in (None, 32, "32", "32-true"):
         return f"it has float32, not trainer.precision={trainer['precision']}"
-    return next((reason for network in plan.networks.values() if (reason := why_not(network)) is not None), None)
+    check = why_not if engine == "fused" else why_not_cuda
+    return next((reason for network in plan.networks.values() if (reason := check(network)) is not None), None)
 
 
 def choose_engine(requested: str, plan: Plan, images: ImageSet, trainer: dict[str, Any]) -> tuple[str, dict[str, float]]:

@@ -25,7 +25,9 @@ GROUP_KEYS = ["layout_id", "hp.dataset", "hp.batch_size", "hp.train_fraction", "
 
 # Without a group_size: networks of the torch engine share a pass, and more of them do not fit a cache; the fused engine
 # trains one after another, so a group is what a kill may cost, about so many multiply-adds of training.
+# A GPU takes a network a block and has a few hundred blocks at once.
 TORCH_GROUP = 32
+CUDA_GROUP = 2048
 FUSED_GROUP_WORK = 1.2e13
 FUSED_GROUP_BOUNDS = (4, 256)
 
@@ -182,7 +184,7 @@ def _assign_groups(table: pd.DataFrame, cost: np.ndarray, engine: str, group_siz
     members: list[np.ndarray] = []
     for _, bucket in ordered.groupby(keys, sort=True):
         rows = bucket.index.to_numpy()
-        size = group_size or TORCH_GROUP
+        size = group_size or (CUDA_GROUP if engine == "fused_cuda" else TORCH_GROUP)
         if engine == "fused" and group_size is None:
             size = int(np.clip(FUSED_GROUP_WORK / cost[rows[0]], *FUSED_GROUP_BOUNDS))
         members += np.array_split(rows, -(-len(rows) // size))

@@ -134,7 +134,7 @@ class FusedGroup(GroupModule):
 class EpochOrders:
     """One item an epoch: the order of its images, int64 (steps * batch,)."""
 
-    def __init__(self, group: FusedGroup) -> None:
+    def __init__(self, group: GroupModule) -> None:
         self.batches = group.data.batches
 
     def __len__(self) -> int:

@@ -29,10 +29,13 @@ def test_dropout_bits_are_those_of_the_cpu() -> None:
     assert torch.equal(*masks)
 
 
-def test_a_zoo_grown_there_has_the_same_metrics(tmp_path: Path) -> None:
+@pytest.mark.parametrize("engine", ["torch", "fused_cuda"])
+def test_a_zoo_grown_there_has_the_same_metrics(tmp_path: Path, engine: str) -> None:
+    if engine == "fused_cuda":
+        pytest.importorskip("cupy")
     zoos = [
-        generate(small_recipe(), n=12, out=tmp_path / accelerator, trainer={"accelerator": accelerator})
-        for accelerator in ("cpu", "gpu")
+        generate(small_recipe(), n=12, out=tmp_path / accelerator, trainer={"accelerator": accelerator}, engine=used)
+        for accelerator, used in (("cpu", "fused" if engine == "fused_cuda" else "torch"), ("gpu", engine))
     ]
     frames = [zoo.view(epoch=[0, 1]).frame for zoo in zoos]
     np.testing.assert_allclose(frames[0]["test_loss"], frames[1]["test_loss"], rtol=0.05)
