@@ -1,19 +1,28 @@
-"""Network-images per second of the group engine against one pl.Trainer per network, on the same plan.
+"""Network-images per second of the engines against one pl.Trainer per network, on the same plan.
 
 The baseline is given its best case: the whole set in memory as floats, batched indexing, no logger,
 checkpoint or bar, the l2 term as the optimizer's weight decay, the same evaluations at the same
-epochs, and the same initial weights. Both sides run in one process on one thread, group by group in
-turn, so that a drifting machine meets both; more cores serve both alike, a process each.
+epochs, and the same initial weights. All sides run in one process on one thread, group by group in
+turn, so that a drifting machine meets all; more cores serve all alike. GFLOP/s count multiply-adds of
+training alone (forward, weight and data gradients), as a share of a register-only multiply-add loop.
 
-    python scripts/bench_generate.py            # digits 16x16, batch 64, 256 networks
-    python scripts/bench_generate.py --quick    # half the groups, of each 3 networks for the trainers
+    python scripts/bench_generate.py                    # digits 16x16 batch 64; MNIST 28x28 batch 512 where it is there
+    python scripts/bench_generate.py --data digits --networks 32
+    python scripts/bench_generate.py --linear           # does four times the networks cost four times the time?
 """
 
 from __future__ import annotations
 
 import argparse
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
 import time
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -24,12 +33,19 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from data_modules.images import ImageDataModule, ImageSet, load_images, scale_pixels
+from data_modules.sources import data_root
 from metanet.cli.compose import compose
-from metanet.generation.initializers import initial_weights
-from metanet.generation.plan import Plan, make_plan
+from metanet.generation.engines import refusal, train_rows
+from metanet.generation.fused import load_kernel, variants
+from metanet.generation.plan import Plan, images_per_epoch, make_plan
 from metanet.generation.recipes import create_recipe
-from metanet.generation.runner import Job, train_group
 from metanet.lightning import quiet_trainer
+
+# Full recipes with fewer epochs, so that the baseline ends: (verb's config, overrides, networks).
+SETTINGS = {
+    "digits": ("quickstart", {}, 192),
+    "mnist": ("generate", {"recipe": "small_cnn", "recipe.epochs": "3", "recipe.snapshots": "[0]"}, 32),
+}
 
 
 class Batches:
@@ -50,7 +66,7 @@ class Batches:
 class OneNetwork(pl.LightningModule):
     """An ordinary module with an ordinary optimizer."""
 
-    def __init__(self, network: nn.Module, row: pd.Series, evaluations: set[int], sets: list[tuple[Tensor, Tensor]]) -> None:
+    def __init__(self, network: nn.Module, row: dict[str, Any], evaluations: set[int], sets: list[tuple[Tensor, Tensor]]) -> None:
         super().__init__()
         self.network, self.row, self.evaluations, self.sets = network, row, evaluations, sets
         self.accuracy = float("nan")
@@ -96,76 +112,143 @@ def one_trainer_per_network(plan: Plan, table: pd.DataFrame, images: ImageSet) -
         (scale_pixels(x).permute(0, 3, 1, 2).contiguous(), y)
         for x, y in ((data.train_images, data.train_labels), (data.test_images, data.test_labels))
     )
-    accuracies = []
-    for _, row in table.iterrows():
-        network = plan.network.module(row["hp.activation"], row["hp.dropout"])
-        vector = initial_weights(plan.network.layout, row["hp.w_init"], row["hp.init_std"], row["seed"])
-        network.load_state_dict(plan.network.layout.unflatten(torch.from_numpy(vector)))
-        module = OneNetwork(network, row, set(plan.recipe.snapshots), [train, test])
+    network, accuracies = plan.network(table), []
+    for row in table.to_dict("records"):
+        module = network.module(row["hp.activation"], row["hp.dropout"])
+        module.load_state_dict(network.layout.unflatten(torch.from_numpy(network.initial(row))))
+        lightning = OneNetwork(module, row, set(plan.recipe.snapshots), [train, test])
         batches = Batches(*train, data.batches.batch_size)
         with quiet_trainer({"accelerator": "cpu"}, plan.recipe.epochs, threads=1) as trainer:
-            trainer.fit(module, train_dataloaders=batches)
-        accuracies.append(module.accuracy)
+            trainer.fit(lightning, train_dataloaders=batches)
+        accuracies.append(lightning.accuracy)
     return accuracies
+
+
+def compare(data: str, networks: int | None) -> None:
+    """Print one table: a row a group, then the sums."""
+    verb, overrides, default = SETTINGS[data]
+    config = compose(verb, overrides | {"data": data})
+    images = load_images(data)
+    recipe = create_recipe(**config["recipe"])
+    plans = {e: make_plan(recipe, images.facts(), networks or default, group_size=32, engine=e) for e in ("fused", "torch")}
+    engines = [e for e, plan in plans.items() if refusal(plan, e, {}) is None]
+    plan = plans["torch"]
+    for group in range(plan.groups - 1, plan.groups):  # warm up all sides
+        rows = plan.group(group).head(1)
+        for engine in engines:
+            train_rows(plans[engine], rows, images, {"accelerator": "cpu"})
+        one_trainer_per_network(plan, rows, images)
+    table = []
+    for group in range(plan.groups):
+        rows = plan.group(group)
+        line = {
+            "activation": rows["hp.activation"].iloc[0],
+            "fraction": rows["hp.train_fraction"].iloc[0],
+            "networks": len(rows),
+            "net-images": int(images_per_epoch(rows, recipe, plan.data).sum()) * recipe.epochs,
+        }
+        for engine in engines:
+            began = time.perf_counter()
+            module = train_rows(plans[engine], rows, images, {"accelerator": "cpu"})
+            line[f"{engine} s"] = time.perf_counter() - began
+            line[f"{engine} accuracy"] = float(np.mean(module.snapshots[-1].metrics["test_accuracy"]))
+        began = time.perf_counter()
+        line["trainer accuracy"] = float(np.mean(one_trainer_per_network(plan, rows, images)))
+        line["trainer s"] = time.perf_counter() - began
+        table.append(line)
+    frame = pd.DataFrame(table)
+    height, width, _ = images.shape
+    network = plan.network(plan.group(0))
+    size = f"{network.layout.size} weights, {network.multiply_adds} multiply-adds forward"
+    print(f"\n{data} {height}x{width}, batch {recipe.batch_size}, {recipe.epochs} epochs, dropout, evaluations included; {size}")
+    print(frame.to_string(index=False, float_format="%.3g"))
+    total = frame["net-images"].sum()
+    flops = 2 * (3 * network.multiply_adds - network.units[0] * 9 * images.shape[2])
+    peak = load_kernel().multiply_add_rate(1.0) if variants() else None
+    for side in (*engines, "trainer"):
+        seconds, accuracy = frame[f"{side} s"].sum(), np.average(frame[f"{side} accuracy"], weights=frame["networks"])
+        name = {"trainer": "one pl.Trainer a network", "fused": f"fused ({variants()[0]})" if variants() else ""}.get(side, side)
+        share = f" = {total / seconds * flops / peak:.0%} of the peak" if peak else ""
+        print(
+            f"{name}: {total / seconds / 1e3:.1f}k net-images/s a core, {total / seconds * flops / 1e9:.1f} GFLOP/s{share}, "
+            f"mean test accuracy {accuracy:.4f}, {frame['trainer s'].sum() / seconds:.2f} times the trainer"
+        )
+    if peak:
+        print(f"peak: {peak / 1e9:.0f} GFLOP/s of a register-only multiply-add loop on one core")
+        _kernel_alone(plan, images, flops, peak)
+
+
+def _kernel_alone(plan: Plan, images: ImageSet, flops: int, peak: float) -> None:
+    """The training steps without evaluation and Lightning, one thread and all cores."""
+    plan = make_plan(plan.recipe, plan.data, 64, engine="fused")
+    for activation in ("relu", "tanh"):
+        groups = [plan.group(g) for g in range(plan.groups)]
+        rows = max((g for g in groups if g["hp.activation"].iloc[0] == activation), key=lambda g: g["hp.train_fraction"].iloc[0])
+        for threads in (1, os.cpu_count() or 1):
+            clock = _Clock()
+            train_rows(plan, rows, images, {"accelerator": "cpu", "max_epochs": 2}, (clock,), threads)
+            rate = 2 * images_per_epoch(rows, plan.recipe, plan.data).sum() / clock.seconds / threads
+            print(
+                f"steps alone, {activation}, threads {threads}: {rate / 1e3:.1f}k net-images/s a core, "
+                f"{rate * flops / 1e9:.1f} GFLOP/s = {rate * flops / peak:.0%} of the peak"
+            )
+
+
+class _Clock(pl.Callback):
+    """Adds up the time of the training steps."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    def on_train_batch_start(self, *_: object) -> None:
+        self.began = time.perf_counter()
+
+    def on_train_batch_end(self, *_: object) -> None:
+        self.seconds += time.perf_counter() - self.began
+
+
+def linear() -> None:
+    """Time and peak memory of ``metanet generate`` at n and 4n networks, three times in turn."""
+    print("\ncost of more networks: digits 16x16, batch 64, 20 epochs, metanet generate from start to end")
+    seconds: dict[int, list[float]] = {1000: [], 4000: []}
+    memory: dict[int, float] = {}
+    for n in [*seconds] * 3:
+        with tempfile.TemporaryDirectory() as folder:
+            words = ["generate", "data=digits", f"n={n}", "recipe.epochs=20", "recipe.batch_size=64", f"out={folder}/zoo"]
+            code = "import resource; from metanet.cli.main import main\n"
+            code += f"main({words!r}); print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
+            began = time.perf_counter()
+            out = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
+            seconds[n].append(time.perf_counter() - began)
+            memory[n] = max(memory.get(n, 0.0), int(out.split()[-1]) / 2**10)
+    for n, times in seconds.items():
+        print(
+            f"n={n}: median {statistics.median(times):.1f} s of {', '.join(f'{t:.1f}' for t in times)}; peak {memory[n]:.0f} MiB"
+        )
+    small, large = seconds
+    ratio = statistics.median(seconds[large]) / statistics.median(seconds[small])
+    print(
+        f"{large // small} times the networks: {ratio:.2f} times the time, "
+        f"{memory[large] / memory[small]:.2f} times the peak memory"
+    )
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="within a minute")
-    parser.add_argument("--data", default="digits", help="image set; others than digits need METANET_DATA")
+    parser.add_argument("--data", choices=sorted(SETTINGS), default=None, help="one image set only")
     parser.add_argument("--networks", type=int, default=None)
+    parser.add_argument("--linear", action="store_true", help="the cost of more networks only")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    config = compose("quickstart", {"data": arguments.data})
-    images = load_images(arguments.data)
-    n = arguments.networks or 256
-    plan = make_plan(create_recipe(**config["recipe"]), images.facts(), n)
-    job = Job(plan, None, None, {"accelerator": "cpu"}, ())
-    train_group(job, images, plan.groups - 1)  # warm up both sides
-    one_trainer_per_network(plan, plan.group(plan.groups - 1).head(1), images)
-    rows = []
-    for group in range(plan.groups):
-        table = plan.group(group)
-        if arguments.quick and table["hp.activation"].iloc[0] == ("tanh" if group % 2 else "relu"):
-            continue
-        sample = table.iloc[:: max(1, len(table) // 3)] if arguments.quick else table
-        count, sample_count = plan.network_images(table), plan.network_images(sample)
-        began = time.perf_counter()
-        result = train_group(job, images, group)
-        middle = time.perf_counter()
-        single = one_trainer_per_network(plan, sample, images)
-        ended = time.perf_counter()
-        last = result.snapshots.groupby("network_id").tail(1).set_index("network_id")["test_accuracy"]
-        pairs = last.reindex(sample["network_id"]).to_numpy(), np.array(single)
-        rows.append(
-            {
-                "group": group,
-                "activation": table["hp.activation"].iloc[0],
-                "fraction": table["hp.train_fraction"].iloc[0],
-                "networks": len(table),
-                "net-images": count,
-                "engine k/s": count / (middle - began) / 1e3,
-                "trainer k/s": sample_count / (ended - middle) / 1e3,
-                "ratio": (ended - middle) / sample_count / (middle - began) * count,
-                "engine accuracy": np.nanmean(pairs[0]),
-                "trainer accuracy": pairs[1].mean(),
-                "engine s": middle - began,
-                "trainer s": (ended - middle) * count / sample_count,
-            }
-        )
-    frame = pd.DataFrame(rows)
-    height, width, _ = images.shape
     print(describe_machine(1))
-    settings = f"batch {plan.recipe.batch_size}, {plan.recipe.epochs} epochs, dropout"
-    size = f"{plan.network.layout.size} weights, {plan.network.multiply_adds} multiply-adds"
-    print(f"{arguments.data} {height}x{width}, {settings}; {int(frame['networks'].sum())} networks of {size}")
-    print(frame.drop(columns=["engine s", "trainer s"]).to_string(index=False, float_format="%.3g"))
-    total, engine, trainer = frame["net-images"].sum(), frame["engine s"].sum(), frame["trainer s"].sum()
-    weights = frame["networks"] / frame["networks"].sum()
-    for side, label, seconds in (("engine", "group engine", engine), ("trainer", "one pl.Trainer a network", trainer)):
-        accuracy = (frame[f"{side} accuracy"] * weights).sum()
-        print(f"{label}: {total / seconds / 1e3:.1f}k net-images/s a core, mean test accuracy {accuracy:.4f}")
-    print(f"ratio: {trainer / engine:.2f}")
+    if arguments.linear:
+        linear()
+        return
+    for data in [arguments.data] if arguments.data else SETTINGS:
+        if data != "digits" and not (data_root(None) / data).is_dir():
+            print(f"\n{data}: not measured; its files are not in {Path('$METANET_DATA') / data}")
+            continue
+        compare(data, arguments.networks)
 
 
 if __name__ == "__main__":

@@ -71,7 +71,7 @@ def export_small_cnn_zoo(zoo: Zoo, out: Path, on_progress: OnProgress | None = N
         raise MetanetError(f"out='{out}' holds '{taken[0]}' already; choose another folder")
     try:
         out.mkdir(parents=True, exist_ok=True)
-        (out / "layout.csv").write_text(_layout_table(layout).to_csv(index=False))
+        (out / "layout.csv").write_text(layout_table(layout).to_csv(index=False))
         _metrics_table(zoo).to_csv(out / "metrics.csv.gz", index_label="")
         matrix = np.lib.format.open_memmap(out / "weights.npy", "w+", np.float32, (len(view), layout.size))
         rows = max(1, _CHUNK_BYTES // (4 * layout.size))
@@ -102,7 +102,8 @@ def _released_order(layout: Layout) -> np.ndarray:
     return np.concatenate(parts)
 
 
-def _layout_table(layout: Layout) -> pd.DataFrame:
+def layout_table(layout: Layout) -> pd.DataFrame:
+    """``layout.csv`` of a small CNN."""
     rows, start = [], 0
     for i, layer in enumerate(layout.layers):
         kernel = next(t for t in layout.select([layer]) if t.kind == "kernel")
