@@ -77,9 +77,8 @@ def main() -> None:
         words = ["import", "format=small_cnn_zoo", f"source={source}", f"out={zoo}"]
         subprocess.run([sys.executable, "-m", "metanet", *words], check=True, stdout=subprocess.DEVNULL)
         size = (source / "weights.npy").stat().st_size / 1e9
-        print(
-            f"import in place: {arguments.rows:,} snapshots, {size:.1f} GB read once and checked, in {time.perf_counter() - began:.1f} s"
-        )
+        seconds = time.perf_counter() - began
+        print(f"import in place: {arguments.rows:,} snapshots, {size:.1f} GB read once and checked, in {seconds:.1f} s")
         subprocess.run([sys.executable, "-c", MEASURE.format(zoo=str(zoo))], check=True)
 
 

@@ -44,8 +44,16 @@ def test_plug_ins_run(capsys: pytest.CaptureFixture[str]) -> None:
     assert "did you mean 'neighbours'" in capsys.readouterr().err
 
 
+def test_the_recipe_of_ones_own_grows_a_zoo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (recipe,) = (b for b in BLOCKS if "class MyRecipe" in b)
+    Path("mine.py").write_text(recipe)
+    assert main(["generate", "recipe=./mine.py:MyRecipe", "n=4", "out=zoo", "recipe.epochs=1", "data.train_limit=200"]) == 0
+    assert main(["inspect", "zoo"]) == 0
+
+
 def test_every_block_is_tested() -> None:
-    assert len(BLOCKS) == 4
+    assert len(BLOCKS) == 5
 
 
 COMMANDS = [
@@ -73,6 +81,13 @@ def test_its_numbers_are_those_of_the_tables_in_results() -> None:
     rows += [line for line in spread.splitlines() if line.startswith(" test_accuracy")]
     assert len(rows) > 15
     assert not [row for row in rows if row not in text]
-    for name in ("bench_generate", "bench_statistics"):
-        ratio = re.findall(r"^ratio: ([\d.]+)$", (results / f"{name}.txt").read_text(), re.MULTILINE)[-1]
-        assert f"**{ratio}**" in text
+    (ratio,) = re.findall(r"^ratio: ([\d.]+)$", (results / "bench_statistics.txt").read_text(), re.MULTILINE)
+    ratios = re.findall(r"([\d.]+) times the trainer$", (results / "bench_generate.txt").read_text(), re.MULTILINE)
+    assert len(ratios) == 6
+    assert not [r for r in [ratio, *ratios] if r != "1.00" and f"**{r}**" not in text]
+    linear = re.findall(r"([\d.]+) times the (?:time|peak memory)", (results / "bench_linear.txt").read_text())
+    imported = re.findall(r"([\d.]+) s\b|(\d+) MiB", (results / "bench_import.txt").read_text())
+    assert len(linear) == 2
+    assert len(imported) == 4
+    figures = [*linear, *(a or b for a, b in imported)]
+    assert not [figure for figure in figures if not re.search(rf"(?<![\d.]){re.escape(figure)}(?![\d.])", text)]

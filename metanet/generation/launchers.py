@@ -10,6 +10,7 @@ where it was trained.
 from __future__ import annotations
 
 import functools
+import gc
 import logging
 import multiprocessing
 import os
@@ -134,6 +135,7 @@ def train_group(
         piece = pieces.pop(0)
         try:
             results.append(collect(group, piece, _train(job, piece, images, on_progress)))
+            gc.collect()  # a trainer and its module hold each other, and megabytes
         except (MemoryError, RuntimeError) as error:
             if not _out_of_memory(error):
                 raise

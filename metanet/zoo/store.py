@@ -26,7 +26,7 @@ import zlib
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import pandas as pd
@@ -393,9 +393,8 @@ class ZooWriter:
             length=lengths,
             crc32=np.array([zlib.crc32(v.data) for v in vectors], np.int64),
         )
-        flat = np.concatenate(vectors) if vectors else np.empty(0, np.float32)
         with _ExplainOSErrors(self.folder):
-            _write_array(flat, _shard_path(self.folder, group))
+            _write_vectors(vectors, _shard_path(self.folder, group))
             rows = self.folder / "growing" / f"{group:05d}"
             temporary = rows.with_name(rows.name + ".tmp")
             shutil.rmtree(temporary, ignore_errors=True)
@@ -565,8 +564,16 @@ def _write_atomically(path: Path, write: Any) -> None:
     _sync_folder(path.parent)
 
 
-def _write_array(array: np.ndarray, path: Path) -> None:
-    _write_atomically(path, lambda file: np.save(file, array, allow_pickle=False))
+def _write_vectors(vectors: Sequence[np.ndarray], path: Path) -> None:
+    """Float32 vectors end to end as one-dimensional .npy, without a copy of them all."""
+
+    def write(file: IO[bytes]) -> None:
+        header = {"descr": "<f4", "fortran_order": False, "shape": (sum(len(v) for v in vectors),)}
+        np.lib.format.write_array_header_1_0(file, header)
+        for vector in vectors:
+            file.write(vector.astype("<f4", copy=False).data)
+
+    _write_atomically(path, write)
 
 
 def _write_table(table: pd.DataFrame, path: Path) -> None:

@@ -16,7 +16,7 @@ from conftest import assert_same_zoo, small_recipe
 from metanet.errors import MetanetError
 from metanet.generation import launchers
 from metanet.generation.runner import Progress, generate
-from metanet.zoo import Zoo, open_zoo, store
+from metanet.zoo import Zoo, open_zoo
 
 
 def test_a_grown_zoo_holds_what_was_planned(grown: Zoo) -> None:
@@ -74,17 +74,17 @@ def test_user_callbacks_see_every_group_and_step(tmp_path: Path) -> None:
 
 
 def test_a_full_disk_in_the_middle_loses_nothing(grown: Zoo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    saved, save = [], np.save
+    saved, write = [], np.lib.format.write_array_header_1_0
 
     def fill_up(*args, **kwargs) -> None:  # type: ignore[no-untyped-def]
         if len(saved) == 3:
             raise OSError(errno.ENOSPC, "No space left on device")
         saved.append(1)
-        save(*args, **kwargs)
+        write(*args, **kwargs)
 
     arguments = {"n": 30, "out": tmp_path / "zoo", "seed": 3, "group_size": 8, "converged": 0.5, "engine": "torch"}
     with monkeypatch.context() as patch:
-        patch.setattr(store.np, "save", fill_up)
+        patch.setattr(np.lib.format, "write_array_header_1_0", fill_up)
         with pytest.raises(MetanetError, match="full"):
             generate(small_recipe(), **arguments)
     with pytest.raises(MetanetError, match="unfinished: 3 of"):
