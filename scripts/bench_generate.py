@@ -208,13 +208,13 @@ class _Clock(pl.Callback):
 
 
 def linear() -> None:
-    """Time and peak memory of ``metanet generate`` at n and 4n networks, three times in turn; groups are full at both."""
-    print("\ncost of more networks: digits 16x16, batch 64, 10 epochs, metanet generate from start to end")
-    seconds: dict[int, list[float]] = {2000: [], 8000: []}
+    """Time and peak memory of ``metanet generate`` at n and 4n networks, three times in turn."""
+    print("\ncost of more networks: digits 16x16, batch 64, 20 epochs, metanet generate from start to end")
+    seconds: dict[int, list[float]] = {1000: [], 4000: []}
     memory: dict[int, float] = {}
     for n in [*seconds] * 3:
         with tempfile.TemporaryDirectory() as folder:
-            words = ["generate", "data=digits", f"n={n}", "recipe.epochs=10", "recipe.batch_size=64", f"out={folder}/zoo"]
+            words = ["generate", "data=digits", f"n={n}", "recipe.epochs=20", "recipe.batch_size=64", f"out={folder}/zoo"]
             code = "import resource; from metanet.cli.main import main\n"
             code += f"main({words!r}); print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
             began = time.perf_counter()

@@ -29,7 +29,7 @@ GROUP_KEYS = ["layout_id", "hp.dataset", "hp.batch_size", "hp.train_fraction", "
 TORCH_GROUP = 32
 CUDA_GROUP = 2048
 FUSED_GROUP_WORK = 1.2e13
-FUSED_GROUP_BOUNDS = (4, 256)
+FUSED_GROUP_BOUNDS = (4, 128)
 
 
 @dataclass(frozen=True)
