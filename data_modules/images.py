@@ -18,8 +18,8 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
-from data_modules.sources import SOURCES, OnDownload, Parts, Source, data_root, grey, read_idx_folder, read_source
-from metanet.errors import MetanetError, did_you_mean
+from data_modules.sources import CLASSES, SOURCES, OnDownload, Parts, Source, data_root, grey, read_idx_folder, read_source
+from metanet.errors import MetanetError, check_whole, did_you_mean
 
 DIGITS_SIZE = 16
 NAMES = ("digits", "mnist", "fashion_mnist", "cifar10_gs", "svhn_gs", "stl10_gs", "cifar10", "svhn", "stl10")
@@ -96,6 +96,9 @@ def load_images(
     """
     if name not in NAMES:
         raise MetanetError(f"no image set '{name}'{did_you_mean(name, NAMES)}")
+    for key, value in (("train_limit", train_limit), ("size", size)):
+        if value is not None:
+            check_whole(f"data.{key}", value)
     parts = _digits() if name == "digits" else _official(name, data_root(root), on_download)
     sides: list[Tensor] = []
     for side in ("train", "test"):
@@ -105,17 +108,14 @@ def load_images(
         sides += [images.contiguous(), torch.from_numpy(parts[f"{side}_labels"].astype(np.int64))]
     train_images, train_labels, test_images, test_labels = sides
     if train_limit is not None:
-        if not 0 < train_limit <= len(train_labels):
+        if train_limit > len(train_labels):
             raise MetanetError(f"data.train_limit={train_limit}: {name} has {len(train_labels)} training images")
         train_images, train_labels = train_images[:train_limit], train_labels[:train_limit]
-    classes = int(parts["train_labels"].max()) + 1
-    return ImageSet(name, train_images, train_labels, test_images, test_labels, classes)
+    return ImageSet(name, train_images, train_labels, test_images, test_labels, CLASSES)
 
 
 def resize(images: Tensor, size: int) -> Tensor:
     """Bytes (n, H, W, C) -> bytes (n, size, size, C), bilinear; antialiased where they shrink."""
-    if not isinstance(size, int) or size < 1:
-        raise MetanetError(f"data.size={size}: give a whole number of pixels from 1 up")
     small = []
     for part in images.split(4096):
         planes = part.permute(0, 3, 1, 2).float()
@@ -128,7 +128,7 @@ def _official(name: str, root: Path, on_download: OnDownload | None) -> Parts:
     base = name.removesuffix("_gs")
     if name in SOURCES:
         return read_source(name, SOURCES[name], root, on_download)
-    if (root / name).is_dir():  # files that are grey already
+    if (root / name).is_dir() and read_idx_folder(root / name) is not None:  # files that are grey already
         return read_source(name, Source(name, (), read_idx_folder), root)
     parts = read_source(name, SOURCES[base], root, on_download)
     return {key: grey(part) if key.endswith("images") else part for key, part in parts.items()}

@@ -10,6 +10,7 @@ from __future__ import annotations
 import gzip
 import os
 import struct
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +28,8 @@ IDX_FILES = {
     "test_images": "t10k-images-idx3-ubyte",
     "test_labels": "t10k-labels-idx1-ubyte",
 }
+CLASSES = 10  # of every set here
+UNFINISHED = ".fetching"  # lies in a folder until all of its files are there
 CHUNK = 1 << 14  # bytes; an interruption loses at most so much
 
 
@@ -70,7 +73,8 @@ def read_source(name: str, source: Source, root: Path, on_download: OnDownload |
         MetanetError: for a file that cannot be read or fetched.
     """
     folder = root / source.folder
-    parts = source.read(folder) if folder.is_dir() else None
+    interrupted = (folder / UNFINISHED).exists()
+    parts = source.read(folder) if folder.is_dir() and not interrupted else None
     if parts is None and source.files:
         fetch(name, source, folder, on_download)
         parts = source.read(folder)
@@ -81,6 +85,10 @@ def read_source(name: str, source: Source, root: Path, on_download: OnDownload |
         images, labels = parts[f"{side}_images"], parts[f"{side}_labels"]
         if images.ndim != 4 or labels.ndim != 1 or len(images) != len(labels):
             raise MetanetError(f"'{folder}': {side} images {images.shape} and labels {labels.shape} do not belong together")
+        if len(labels) and int(labels.max()) >= CLASSES:
+            raise MetanetError(
+                f"'{folder}': a {side} label is {labels.max()}, but there are {CLASSES} classes; is a file damaged?"
+            )
     return parts
 
 
@@ -96,6 +104,7 @@ def fetch(name: str, source: Source, folder: Path, on_download: OnDownload | Non
         processor = pooch.Untar(extract_dir=".") if remote.name.endswith(".tar.gz") else None
         try:
             folder.mkdir(parents=True, exist_ok=True)
+            (folder / UNFINISHED).touch()
             pooch.get_logger().setLevel("ERROR")
             pooch.retrieve(
                 remote.url,
@@ -112,6 +121,7 @@ def fetch(name: str, source: Source, folder: Path, on_download: OnDownload | Non
                 f"data={name}: {remote.url} could not be fetched ({reason}); give the command again to go on, or put the "
                 f"official files ({wanted}) into '{folder}' by hand; data=digits needs no download"
             ) from None
+    (folder / UNFINISHED).unlink()
 
 
 class ResumingDownload:
@@ -152,7 +162,7 @@ def read_bytes(path: Path) -> bytes:
     """A file's bytes, gunzipped where its name ends in .gz."""
     try:
         return gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-    except (OSError, EOFError, ValueError) as error:
+    except (OSError, EOFError, ValueError, zlib.error) as error:
         raise MetanetError(f"'{path}' cannot be read: {error}") from None
 
 
@@ -220,7 +230,7 @@ def read_svhn_folder(folder: Path) -> Parts | None:
         try:
             content = loadmat(path)
             images, labels = content["X"], content["y"].ravel()
-        except (OSError, ValueError, KeyError, NotImplementedError, MatReadError) as error:
+        except (OSError, ValueError, KeyError, TypeError, NotImplementedError, MatReadError, zlib.error) as error:
             raise MetanetError(f"'{path}' is no SVHN file: {error}") from None
         parts[f"{side}_images"] = images.transpose(3, 0, 1, 2)
         parts[f"{side}_labels"] = labels % 10

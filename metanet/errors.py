@@ -27,3 +27,9 @@ def check_seed(name: str, value: object) -> None:
     """Refuse what is no seed for every library: LightGBM's is a signed number of 32 bits."""
     if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 2**31:
         raise MetanetError(f"{name}={value}: give a whole number from 0 up to 2^31 - 1")
+
+
+def check_whole(name: str, value: object, least: int = 1) -> None:
+    """Refuse what is no whole number from ``least`` up."""
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        raise MetanetError(f"{name}={value}: give a whole number from {least} up")

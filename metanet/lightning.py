@@ -35,6 +35,11 @@ def check_trainer(settings: dict[str, Any]) -> None:
     bound = settings.get("max_epochs")
     if bound is not None and (not isinstance(bound, int) or bound < 1):
         raise MetanetError(f"trainer.max_epochs={bound}: give a whole number from 1 up, or null for no bound")
+    limit = settings.get("limit_train_batches")
+    if limit is not None:
+        whole = isinstance(limit, int) and not isinstance(limit, bool) and limit >= 1
+        if not whole and not (isinstance(limit, float) and 0 < limit <= 1):
+            raise MetanetError(f"trainer.limit_train_batches={limit}: give a whole number from 1 up, or a share up to 1.0")
 
 
 @contextmanager

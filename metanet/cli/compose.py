@@ -32,6 +32,8 @@ NAME_KEYS = frozenset(
 )
 # Numbers that may be null although their default is not.
 NULLABLE_KEYS = frozenset({"n"})
+# Numbers that may be a list, drawn from for each network; the recipe checks its members.
+LIST_KEYS = frozenset({"recipe.num_units", "recipe.num_layers"})
 # Groups whose further keys are checked by the class that takes them, not by the YAML.
 CHECKED_BY_CLASS = frozenset({"trainer"})
 
@@ -177,9 +179,11 @@ def _fit_type(key: str, old: Any, new: Any) -> Any:
     """The value as the key wants it: names and paths are text, numbers are numbers; an error where neither fits."""
     if key.split(".")[-1] in NAME_KEYS:
         return [str(item) for item in new] if isinstance(new, list) else None if new is None else str(new)
+    if isinstance(old, list) and key in LIST_KEYS and isinstance(new, int) and not isinstance(new, bool):
+        return new
     words = {bool: "true or false", int: "a whole number", float: "a number", str: "a name"}
-    if new is None and key in NULLABLE_KEYS:
-        return None
+    if (new is None and key in NULLABLE_KEYS) or (isinstance(new, list) and key in LIST_KEYS):
+        return new
     if type(old) not in words or old == "???" or (isinstance(new, str) and new.startswith("${")):
         return new
     if isinstance(old, float):

@@ -85,7 +85,7 @@ def grow(config: dict[str, Any], out: Path) -> Zoo | None:
                 group_size=config["group_size"],
                 engine=config["engine"],
                 launcher=launcher["name"],
-                workers=launcher.get("workers") or config["threads"],
+                workers=config["threads"] if launcher.get("workers") is None else launcher["workers"],
                 address=launcher.get("address"),
                 shard=parse_shard(config.get("shard")),
                 trainer=trainer,

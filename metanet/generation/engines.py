@@ -108,8 +108,15 @@ def refusal(plan: Plan, engine: str, trainer: dict[str, Any]) -> str | None:
     return next((reason for network in plan.networks.values() if (reason := check(network)) is not None), None)
 
 
-def choose_engine(requested: str, plan: Plan, images: ImageSet, trainer: dict[str, Any]) -> tuple[str, dict[str, float]]:
-    """The engine of a plan, and training images times networks per second of those that were measured.
+def choose_engine(
+    requested: str, plan_for: Callable[[str], Plan], images: ImageSet, trainer: dict[str, Any], workers: int = 1
+) -> tuple[str, dict[str, float]]:
+    """The engine of a zoo, and training images times networks per second of those that were measured.
+
+    Args:
+        requested: a name in :data:`ENGINES`, or ``auto``.
+        plan_for: the plan as an engine would have it.
+        workers: cores that an engine on the CPU will use; one is measured.
 
     Raises:
         MetanetError: for an unknown engine, or one that cannot train the plan.
@@ -117,14 +124,24 @@ def choose_engine(requested: str, plan: Plan, images: ImageSet, trainer: dict[st
     if requested != "auto":
         if requested not in ENGINES:
             raise MetanetError(f"no engine '{requested}'{did_you_mean(requested, ('auto', *ENGINES))}")
-        if (reason := refusal(plan, requested, trainer)) is not None:
-            raise MetanetError(f"engine={requested} cannot train this zoo: {reason}; take engine=auto")
+        if (reason := refusal(plan_for(requested), requested, trainer)) is not None:
+            raise MetanetError(f"engine={requested} cannot train this zoo here: {reason}; a new zoo may take engine=auto")
         return requested, {}
-    able = [engine for engine in ENGINES if refusal(plan, engine, trainer) is None]
+    plans = {engine: plan_for(engine) for engine in ENGINES}
+    able = [engine for engine, plan in plans.items() if refusal(plan, engine, trainer) is None]
     if len(able) == 1:
         return able[0], {}
-    rates = {engine: measure(replace(plan, engine=engine), images, trainer) for engine in able}
-    return max(rates, key=lambda engine: rates[engine]), {engine: round(rate) for engine, rate in rates.items()}
+    rates: dict[str, float] = {}
+    for engine in able:
+        on_gpu = engine == "fused_cuda" or (
+            trainer.get("accelerator", "auto") != "cpu" and torch.cuda.is_available() and engine != "fused"
+        )
+        try:
+            rates[engine] = round(measure(plans[engine], images, trainer) * (1 if on_gpu else workers))
+        except Exception:
+            if engine == "torch":  # the reference has no excuse
+                raise
+    return max(rates, key=lambda engine: rates[engine]), rates
 
 
 def measure(plan: Plan, images: ImageSet, trainer: dict[str, Any]) -> float:

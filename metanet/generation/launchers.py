@@ -133,25 +133,33 @@ def train_group(
     results = []
     while pieces:
         piece = pieces.pop(0)
-        try:
-            results.append(collect(group, piece, _train(job, piece, images, on_progress)))
-            gc.collect()  # a trainer and its module hold each other, and megabytes
-        except (MemoryError, RuntimeError) as error:
-            if not _out_of_memory(error):
-                raise
-            if len(piece) == 1:
-                raise MetanetError(
-                    f"one network of group {group} alone finds no memory; free some, or take a smaller batch or network; "
-                    "the groups committed so far are kept"
-                ) from None
-            middle = len(piece) // 2
-            pieces[:0] = [piece.iloc[:middle].reset_index(drop=True), piece.iloc[middle:].reset_index(drop=True)]
+        result = _result(job, group, piece, images, on_progress)
+        gc.collect()  # a trainer and its module hold each other, and megabytes
+        if result is not None:
+            results.append(result)
+            continue
+        if torch.cuda.is_available():
             torch.cuda.empty_cache()
+        if len(piece) == 1:
+            raise MetanetError(
+                f"one network of group {group} alone finds no memory; free some, or take a smaller batch or network; "
+                "the groups committed so far are kept"
+            )
+        middle = len(piece) // 2
+        pieces[:0] = [piece.iloc[:middle].reset_index(drop=True), piece.iloc[middle:].reset_index(drop=True)]
     return results[0] if len(results) == 1 else join(results)
 
 
-def _train(job: Job, rows: pd.DataFrame, images: ImageSet, on_progress: Callable[[int], None] | None) -> GroupModule:
-    return train_rows(job.plan, rows, images, job.trainer, job.callbacks, job.threads, on_progress)
+def _result(
+    job: Job, group: int, rows: pd.DataFrame, images: ImageSet, on_progress: Callable[[int], None] | None
+) -> GroupResult | None:
+    """Some rows of a group trained; None where there was no memory for them, and then nothing of them is held."""
+    try:
+        return collect(group, rows, train_rows(job.plan, rows, images, job.trainer, job.callbacks, job.threads, on_progress))
+    except (MemoryError, RuntimeError) as error:
+        if not _out_of_memory(error):
+            raise
+        return None
 
 
 def _out_of_memory(error: BaseException) -> bool:
@@ -239,7 +247,9 @@ def train_in_workers(job: Job, todo: Sequence[int], workers: int, report: Report
                         pipe.send((worker.group, worker.parts))
             for pipe in cast("list[Connection]", connection.wait(list(crew))):
                 worker = crew[pipe]
-                assert worker.group is not None
+                if worker.group is None:  # it died while it had nothing to do
+                    _dismiss(pipe, crew.pop(pipe))
+                    continue
                 try:
                     kind, content = pipe.recv()
                 except (EOFError, OSError):
@@ -313,12 +323,16 @@ def _end_with_parent() -> None:
 # ------------------------------------------------------------------------------------------------ Ray
 
 
-def train_on_ray(job: Job, images: ImageSet, todo: Sequence[int], address: str | None, report: Reporter) -> Iterator[GroupResult]:
-    """As tasks of one CPU each on a Ray cluster; a task whose worker or node dies is given to another.
+def train_on_ray(
+    job: Job, images: ImageSet, todo: Sequence[int], address: str | None, workers: int, on_gpu: bool, report: Reporter
+) -> Iterator[GroupResult]:
+    """As tasks of one CPU (or one GPU) each on a Ray cluster; a task whose worker or node dies is given to another.
 
     Args:
         address: of a running cluster (``auto`` or ``ray://...``); None starts one on this machine.
         images: sent to the nodes once, which so need no image files.
+        workers: CPUs of a cluster that is started here.
+        on_gpu: whether the plan's engine needs one.
     """
     try:
         import ray
@@ -326,41 +340,44 @@ def train_on_ray(job: Job, images: ImageSet, todo: Sequence[int], address: str |
         raise MetanetError("launcher=ray needs Ray: pip install 'metanet-weights[ray]'") from None
     begun_here = not ray.is_initialized()
     if begun_here:
+        own: dict[str, Any] = {"include_dashboard": False, "num_cpus": workers} if address is None else {}
         try:
-            ray.init(
-                address=address,
-                log_to_driver=False,
-                logging_level=logging.ERROR,
-                include_dashboard=False if address is None else None,
-            )
+            ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **own)
         except (ConnectionError, ValueError, RuntimeError) as error:
             raise MetanetError(f"launcher.address={address}: {str(error).splitlines()[0]}") from None
+    errors = ray.exceptions
+    deaths = (errors.WorkerCrashedError, errors.NodeDiedError, errors.ObjectLostError, errors.OutOfMemoryError)
     try:
-        task = ray.remote(num_cpus=1, max_retries=5)(_train_on_node)
+        task = ray.remote(num_cpus=1, num_gpus=int(on_gpu), max_retries=MOST_DEATHS)(_train_on_node)
         shared = ray.put((job, images))
-        queue = list(todo)
-        waiting: dict[Any, int] = {}
+        queue = deque((group, 1) for group in todo)
+        waiting: dict[Any, tuple[int, int]] = {}
         while queue or waiting:
-            slots = max(1, int(ray.cluster_resources().get("CPU", 1))) + 1
+            slots = max(1, int(ray.cluster_resources().get("GPU" if on_gpu else "CPU", 1))) + 1
             while queue and len(waiting) < slots:
-                group = queue.pop(0)
-                waiting[task.remote(shared, group)] = group
+                group, parts = queue.popleft()
+                waiting[task.remote(shared, group, parts)] = (group, parts)
             finished, _ = ray.wait(list(waiting), timeout=5.0)
             for reference in finished:
-                group = waiting.pop(reference)
+                group, parts = waiting.pop(reference)
                 try:
                     yield ray.get(reference)
-                except (ray.exceptions.WorkerCrashedError, ray.exceptions.NodeDiedError, ray.exceptions.ObjectLostError):
+                except deaths:
+                    if parts >= 2**MOST_DEATHS:
+                        raise MetanetError(
+                            f"Ray lost group {group} again and again (out of memory?); the groups committed so far are kept: "
+                            "give the same command again, perhaps with a smaller group_size"
+                        ) from None
                     report.restart(group)
-                    queue.append(group)
-                except ray.exceptions.RayTaskError as error:
+                    queue.append((group, 2 * parts))
+                except errors.RayTaskError as error:
                     raise error.cause if isinstance(error.cause, MetanetError) else error from None
     finally:
         if begun_here:
             ray.shutdown()
 
 
-def _train_on_node(shared: tuple[Job, ImageSet], group: int) -> GroupResult:
+def _train_on_node(shared: tuple[Job, ImageSet], group: int, parts: int) -> GroupResult:
     torch.set_num_threads(1)
     job, images = shared
-    return train_group(job, images, group)
+    return train_group(job, images, group, parts=parts)

@@ -85,7 +85,8 @@ class ModuleGroup(GroupModule):
             loss = functional.cross_entropy(logits, labels)
             decay = sum((values[t.name] ** 2).sum() for t in self.layout.tensors if t.kind == "kernel" and t.name in learned)
             names = [name for name in values if name in learned]
-            parts = torch.autograd.grad(loss + self._l2[k] * decay, [values[name] for name in names])
+            total = loss + self._l2[k] * decay
+            parts = torch.autograd.grad(total, [values[name] for name in names], allow_unused=True, materialize_grads=True)
             grads = dict(zip(names, parts, strict=True))
             for spec in self.layout.tensors:
                 if spec.name in grads:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from metanet.errors import MetanetError, check_seed
+from metanet.errors import MetanetError, check_seed, check_whole
 from metanet.generation.networks import StackedNetwork
 from metanet.generation.recipes import ModuleNetwork, Recipe
 from metanet.zoo.layout import Layout
@@ -90,7 +90,8 @@ class Plan:
             "trainer": self.trainer,
         }
         digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode())
-        digest.update(self.table.to_csv(index=False).encode())
+        # Groups decide nothing about a network, so a version that cuts them otherwise goes on with an older plan.
+        digest.update(self.table.drop(columns="group").to_csv(index=False).encode())
         return facts | {"plan_hash": digest.hexdigest()[:16]}
 
     def network_images(self, rows: pd.DataFrame) -> int:
@@ -133,8 +134,8 @@ def make_plan(
         if n is None:
             raise MetanetError("n=null is for recipe.design=grid or a CSV; a random design needs a number of networks")
     for name, value in (("n", n), ("group_size", group_size)):
-        if value is not None and value < 1:
-            raise MetanetError(f"{name}={value}: give a whole number from 1 up")
+        if value is not None:
+            check_whole(name, value)
     table = recipe.draw(n, seed, data["name"])
     table.insert(0, "network_id", [f"{i:06d}" for i in range(n)])
     networks, layouts, layout_ids = _networks(recipe, table, tuple(data["shape"]), data["classes"])
@@ -146,7 +147,7 @@ def make_plan(
     table.insert(2, "seed", seeds.astype(np.int64))
     cost = images_per_epoch(table, recipe, data) * float(recipe.epochs)
     if engine == "fused":
-        cost = cost * np.array([3 * getattr(networks[i], "multiply_adds", 0) for i in layout_ids])
+        cost = cost * np.array([3 * getattr(networks.get(i), "multiply_adds", 1) for i in layout_ids])
     table.insert(3, "group", _assign_groups(table, cost, engine, group_size))
     decisive = {k: v for k, v in (trainer or {}).items() if k not in ("accelerator", "devices") and v is not None}
     return Plan(table, networks, layouts, recipe, seed, data, group_size, engine, decisive)

@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 from torch import nn
 
-from metanet.errors import MetanetError, did_you_mean
+from metanet.errors import MetanetError, check_whole, did_you_mean
 from metanet.generation.initializers import INITIALIZERS
 from metanet.generation.mlp import MLP
 from metanet.generation.networks import ACTIVATIONS, SmallCNN, StackedNetwork
@@ -99,8 +99,8 @@ class Recipe:
             raise MetanetError(f"recipe {self.name} needs recipe.hyperparameters.{min(missing)}")
         for key in ("epochs", "batch_size", "seeds", "train_images", "evaluate_every"):
             value = getattr(self, key)
-            if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
-                raise MetanetError(f"recipe.{key}={value}: give a whole number from 1 up")
+            if value is not None:
+                check_whole(f"recipe.{key}", value)
         if self.init_scale not in ("std", "variance"):
             raise MetanetError(f"recipe.init_scale={self.init_scale}: give std or variance")
         if self.design not in ("random", "grid") and not str(self.design).endswith(".csv"):
@@ -259,9 +259,17 @@ class ModuleNetwork:
 
     def module(self) -> nn.Module:
         """A new module; its initial weights follow torch's global generator."""
-        module = self.recipe.module(self.hp, self.input_shape, self.classes)
+        name = type(self.recipe).__name__
+        try:
+            module = self.recipe.module(self.hp, self.input_shape, self.classes)
+        except Exception as error:  # of the user's code, whatever it is
+            raise MetanetError(f"{name}.module failed for {self.hp}: {type(error).__name__}: {error}") from error
         if not isinstance(module, nn.Module):
-            raise MetanetError(f"{type(self.recipe).__name__}.module returned {type(module).__name__}; return an nn.Module")
+            raise MetanetError(f"{name}.module returned {type(module).__name__}; return an nn.Module")
+        if any(isinstance(p, nn.parameter.UninitializedParameter) for p in module.parameters()):
+            raise MetanetError(
+                f"{name}.module returned a module with lazy layers, whose sizes are unknown; give their input sizes"
+            )
         return module
 
 

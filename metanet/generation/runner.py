@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import platform
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,7 @@ import torch
 
 from data_modules.images import ImageSet, load_images
 from data_modules.sources import OnDownload
-from metanet.errors import MetanetError, did_you_mean
+from metanet.errors import MetanetError, check_whole, did_you_mean
 from metanet.generation.engines import choose_engine
 from metanet.generation.launchers import GroupResult, Job, Progress, Reporter, train_here, train_in_workers, train_on_ray
 from metanet.generation.plan import Plan, make_plan
@@ -76,6 +78,9 @@ def generate(
         MetanetError: for a folder that is no zoo, has another plan or another writer, a full disk, bad values.
     """
     check_trainer(trainer or {})
+    for name, value in (("n", n), ("group_size", group_size), ("workers", workers)):
+        if value is not None:
+            check_whole(name, value)
     if launcher not in LAUNCHERS:
         raise MetanetError(f"no launcher '{launcher}'{did_you_mean(launcher, LAUNCHERS)}")
     if shard is not None and not 1 <= shard[0] <= shard[1]:
@@ -86,17 +91,18 @@ def generate(
     path = Path(out).expanduser()
     with ExitStack() as stack:
         for attempt in range(2):
-            begun = _engine_of(path)
-            draft = make_plan(recipe, facts, n, seed, group_size, trainer)
-            chosen, rates = choose_engine(begun if begun and engine == "auto" else engine, draft, images, settings)
-            plan = make_plan(recipe, facts, n, seed, group_size, trainer, chosen)
+            begun, complete = _begun(path)
+            make = functools.partial(_plan, path, recipe, facts, n, seed, group_size, trainer)
+            wanted = begun if begun and engine == "auto" else engine
+            chosen, rates = (begun, {}) if begun and complete else choose_engine(wanted, make, images, settings, workers)
+            plan = make(chosen if engine == "auto" or not complete else engine)
             try:
                 header = _header(plan, settings, rates)
                 writer = stack.enter_context(ZooWriter(path, header, plan.layouts, plan.table, plan.groups, shard))
                 break
             except MetanetError:
                 # Another share of the same zoo may have begun it with another engine while this one measured.
-                if attempt or engine != "auto" or begun == _engine_of(path):
+                if attempt or engine != "auto" or begun == _begun(path)[0]:
                     raise
         if not writer.complete:
             todo = [g for g in writer.share if g not in writer.done]
@@ -111,16 +117,29 @@ def generate(
     return open_zoo(path) if complete else None
 
 
-def _engine_of(path: Path) -> str | None:
-    """The engine that a zoo was begun with."""
-    return read_header(path).get("engine") if (path / "zoo.json").exists() else None
+def _begun(path: Path) -> tuple[str | None, bool]:
+    """The engine that the zoo in a folder was begun with, and whether it is finished."""
+    if not (path / "zoo.json").exists():
+        return None, False
+    header = read_header(path)
+    return header.get("engine"), header["status"] == "complete"
+
+
+def _plan(path: Path, *arguments: Any) -> Plan:
+    """:func:`make_plan`, with the groups of a zoo that was begun: another version may cut them otherwise."""
+    plan = make_plan(*arguments)
+    if (path / "zoo.json").exists() and (path / "plan.parquet").exists():
+        stored = pd.read_parquet(path / "plan.parquet", columns=["network_id", "group"])
+        if stored["network_id"].tolist() == plan.table["network_id"].tolist():
+            return replace(plan, table=plan.table.assign(group=stored["group"].to_numpy()))
+    return plan
 
 
 def _results(
     job: Job, images: ImageSet, todo: list[int], launcher: str, workers: int, address: str | None, report: Reporter
 ) -> Iterator[GroupResult]:
     if launcher == "ray":
-        return train_on_ray(job, images, todo, address, report)
+        return train_on_ray(job, images, todo, address, workers, _on_gpu(job.plan, job.trainer), report)
     workers = min(workers, len(todo))
     if workers <= 1 or job.plan.engine == "fused" or _on_gpu(job.plan, job.trainer):
         return train_here(job, images, todo, report)

@@ -159,15 +159,24 @@ def import_small_cnn_zoo(source: Path, out: Path, on_progress: OnProgress | None
     if not source.exists():
         raise MetanetError(f"source='{source}' is not there; give the folder of weights.npy, metrics.csv.gz and layout.csv")
     try:
+        out.mkdir(parents=True, exist_ok=True)
         if source.is_dir():
             return _import_folder(source, out, on_progress)
         return _import_archive(source, out, on_progress)
+    except OSError as error:
+        _clean(out)
+        raise MetanetError(f"import of '{source}' into '{out}' failed: {error.strerror or error}") from None
     except BaseException:
-        for name in ("weights-00000.npy", "weights-00000.npy.tmp"):  # what is half there is of no use
-            (out / name).unlink(missing_ok=True)
-        if out.is_dir() and not any(out.iterdir()):
-            out.rmdir()
+        _clean(out)
         raise
+
+
+def _clean(out: Path) -> None:
+    """Remove what an import that failed left behind; what is half there is of no use."""
+    for name in ("weights-00000.npy", "weights-00000.npy.tmp"):
+        (out / name).unlink(missing_ok=True)
+    if out.is_dir() and not any(out.iterdir()):
+        out.rmdir()
 
 
 def _import_folder(source: Path, out: Path, on_progress: OnProgress | None) -> Zoo:
@@ -179,14 +188,12 @@ def _import_folder(source: Path, out: Path, on_progress: OnProgress | None) -> Z
     with open(path, "rb") as file:
         shape = _npy_shape(file, path)
         checks = _check_rows(file, shape, on_progress)
-    out.mkdir(parents=True, exist_ok=True)
     return _write(out, (folder / FILES[1]).read_bytes(), (folder / FILES[2]).read_bytes(), shape, checks, path)
 
 
 def _import_archive(source: Path, out: Path, on_progress: OnProgress | None) -> Zoo:
     texts: dict[str, bytes] = {}
     shape, checks = None, None
-    out.mkdir(parents=True, exist_ok=True)
     try:
         with tarfile.open(source, "r|*") as archive:
             for member in archive:
@@ -266,12 +273,12 @@ def _write(
     checks: tuple[np.ndarray, np.ndarray],
     mapped: Path | None,
 ) -> Zoo:
-    layout = parse_layout(layout_csv.decode())
+    layout = parse_layout(layout_csv.decode(errors="replace"))
     if layout.size != shape[1]:
         raise MetanetError(f"layout.csv describes {layout.size} values, weights.npy has {shape[1]} a row")
     try:
         table = pd.read_csv(io.BytesIO(gzip.decompress(metrics)), index_col=0, low_memory=False)
-    except (OSError, EOFError, ValueError) as error:
+    except (OSError, EOFError, ValueError, zlib.error) as error:
         raise MetanetError(f"metrics.csv.gz cannot be read: {error}") from None
     needed = {"modeldir", "step", *METRICS, *(f"config.{name}" for name in HYPERPARAMETERS), "config.dataset"}
     if missing := sorted(needed - set(table.columns)):

@@ -302,6 +302,7 @@ class ZooWriter:
         self.done: set[int] = set()
         first, step = (0, 1) if part is None else (part[0] - 1, part[1])
         self.share = range(first, groups, step)
+        self._division = None if part is None else part[1]
         # A share holds a lock of its own, and the zoo's only while it begins and ends.
         self._zoo_lock = FileLock(self.folder / ".lock", timeout=0 if part is None else BRIEF_LOCK_SECONDS)
         self._own_lock = self._zoo_lock if part is None else FileLock(self.folder / f".lock-{part[0]}-of-{part[1]}", timeout=0)
@@ -318,8 +319,7 @@ class ZooWriter:
             try:
                 self._own_lock.acquire()
                 with self._zoo_lock:
-                    if self._own_lock is self._zoo_lock:
-                        self._refuse_other_shares()
+                    self._refuse_other_divisions()
                     self._begin_or_resume()
             except Timeout:
                 self._own_lock.release()
@@ -334,10 +334,13 @@ class ZooWriter:
     def __exit__(self, *_: object) -> None:
         self._own_lock.release()
 
-    def _refuse_other_shares(self) -> None:
+    def _refuse_other_divisions(self) -> None:
+        """Shares of one division write side by side; those of two would write the same groups."""
+        division = self._division or "none"
         for path in self.folder.glob(".lock-*"):
-            with FileLock(path, timeout=0):
-                pass
+            if not path.name.endswith(f"-of-{division}"):
+                with FileLock(path, timeout=0):
+                    pass
 
     def _refuse_foreign_folder(self) -> None:
         if self.folder.exists() and not self.folder.is_dir():
@@ -401,7 +404,6 @@ class ZooWriter:
             temporary.mkdir(parents=True)
             for name, table in zip(TABLES, (networks, snapshots, history), strict=True):
                 _write_table(table, temporary / f"{name}.parquet")
-            shutil.rmtree(rows, ignore_errors=True)  # of the same group, where shares of two divisions overlap
             os.replace(temporary, rows)
             _sync_folder(rows.parent)
         self.done.add(group)

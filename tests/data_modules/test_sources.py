@@ -98,6 +98,24 @@ def test_stl_images_lie_column_by_column(tmp_path: Path) -> None:
         load_images("stl10", tmp_path)
 
 
+def test_labels_that_cannot_be_and_damaged_archives_are_said(tmp_path: Path) -> None:
+    folder = tmp_path / "cifar10"
+    folder.mkdir()
+    (folder / "data_batch_1.bin").write_bytes(cifar_records([1])[0])
+    (folder / "test_batch.bin").write_bytes(cifar_records([200])[0])
+    with pytest.raises(MetanetError, match="a test label is 200"):
+        load_images("cifar10", tmp_path)
+    squeezed = bytearray(gzip.compress(cifar_records([1])[0]))
+    squeezed[40:60] = b"\xff" * 20
+    (folder / "test_batch.bin").unlink()
+    (folder / "test_batch.bin.gz").write_bytes(squeezed)
+    with pytest.raises(MetanetError, match="cannot be read"):
+        load_images("cifar10", tmp_path)
+    (tmp_path / "cifar10_gs").mkdir()  # an empty folder of the grey set hides nothing
+    (folder / "test_batch.bin.gz").write_bytes(gzip.compress(cifar_records([3])[0]))
+    assert load_images("cifar10_gs", tmp_path).test_labels.tolist() == [3]
+
+
 def test_grey_is_the_mean_of_the_channels() -> None:
     images = RNG.integers(0, 256, (50, 8, 8, 3), dtype=np.uint8)
     assert grey(images).shape == (50, 8, 8, 1)
@@ -195,6 +213,24 @@ def test_a_download_that_was_cut_goes_on_where_it_stopped(server: Server, cifar:
     assert load_images("cifar10", tmp_path).train_labels.tolist() == [1, 2] * 15
     assert server.asked[-1] == (cifar.name, f"bytes={have}-")
     assert not list(tmp_path.rglob("*.part"))
+
+
+def test_a_set_of_several_files_goes_on_with_those_that_are_missing(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = []
+    for side in ("train", "test"):
+        content = io.BytesIO()
+        savemat(content, {"X": RNG.integers(0, 256, (32, 32, 3, 3), dtype=np.uint8), "y": np.array([[1], [10], [2]], np.uint8)})
+        files.append(server.remote(f"{side}_32x32.mat", content.getvalue()))
+    monkeypatch.setitem(sources.SOURCES, "svhn", replace(SOURCES["svhn"], files=tuple(files)))
+    test = server.files.pop("test_32x32.mat")
+    for _ in range(2):
+        with pytest.raises(MetanetError, match="could not be fetched"):
+            load_images("svhn", tmp_path)
+    server.files["test_32x32.mat"] = test
+    assert load_images("svhn", tmp_path).test_labels.tolist() == [1, 0, 2]
+    assert [name for name, _ in server.asked].count("train_32x32.mat") == 1
 
 
 def test_a_server_without_ranges_begins_again(server: Server, cifar: Remote, tmp_path: Path) -> None:

@@ -35,18 +35,30 @@ std::unique_ptr<Network> create(int height, int width, int channels, int depth, 
 }
 
 // A writable vector of the network's size at a 64-byte boundary.
-template <class T>
-T* vector_of(const Network& network, py::array_t<float, py::array::c_style>& array) {
+float* vector_of(const Network& network, Array<float>& array) {
   float* data = array.mutable_data();
   if (size_t(array.size()) != network.weights()) throw std::invalid_argument("a vector has another size than the network");
   if (reinterpret_cast<uintptr_t>(data) % 64) throw std::invalid_argument("a vector is not aligned to 64 bytes");
   return data;
 }
 
-Images images_of(const Array<uint8_t>& pixels, const Array<int64_t>& labels) { return {pixels.data(), labels.data()}; }
+// Bytes (n, H, W, C) and labels (n,) that belong together and to the network.
+Images images_of(const Network& network, const Array<uint8_t>& pixels, const Array<int64_t>& labels) {
+  if (pixels.size() != labels.size() * py::ssize_t(network.pixels())) throw std::invalid_argument("images and labels do not belong together");
+  for (py::ssize_t i = 0; i < labels.size(); ++i)
+    if (labels.data()[i] < 0 || labels.data()[i] >= network.classes()) throw std::invalid_argument("a label is none of the network's classes");
+  return {pixels.data(), labels.data()};
+}
+
+Activation activation_of(int code) {
+  if (code < 0 || code > metanet::TANH) throw std::invalid_argument("no such activation");
+  return Activation(code);
+}
 
 Training training_of(int rule, int activation, double rate, double l2reg, double dropout, uint32_t seed) {
-  return {Rule(rule), Activation(activation), rate, l2reg, dropout, seed};
+  if (rule < 0 || rule > metanet::RMSPROP) throw std::invalid_argument("no such optimizer");
+  if (!(dropout >= 0 && dropout < 1)) throw std::invalid_argument("dropout must lie in [0, 1)");
+  return {Rule(rule), activation_of(activation), rate, l2reg, dropout, seed};
 }
 
 }  // namespace
@@ -63,31 +75,42 @@ PYBIND11_MODULE(METANET_VARIANT, m) {
           [](Network& network, Array<float> weights, Array<float> mean, Array<float> square, Array<uint8_t> pixels,
              Array<int64_t> labels, Array<int64_t> order, int batch, int64_t first_step, int rule, int activation, double rate,
              double l2reg, double dropout, uint32_t seed) {
-            float *w = vector_of<float>(network, weights), *a = vector_of<float>(network, mean),
-                  *b = vector_of<float>(network, square);
+            float *w = vector_of(network, weights), *a = vector_of(network, mean),
+                  *b = vector_of(network, square);
+            if (batch < 1) throw std::invalid_argument("a batch needs an image");
+            const Images images = images_of(network, pixels, labels);
+            for (py::ssize_t i = 0; i < order.size(); ++i)
+              if (order.data()[i] < 0 || order.data()[i] >= labels.size()) throw std::invalid_argument("the order names no image");
             const int64_t steps = order.size() / batch;
             const Training training = training_of(rule, activation, rate, l2reg, dropout, seed);
             const int64_t* at = order.data();
             py::gil_scoped_release release;
-            return network.train(w, a, b, images_of(pixels, labels), at, steps, batch, first_step, training);
+            return network.train(w, a, b, images, at, steps, batch, first_step, training);
           },
+          py::arg("weights").noconvert(), py::arg("mean").noconvert(), py::arg("square").noconvert(), py::arg("pixels"),
+          py::arg("labels"), py::arg("order"), py::arg("batch"), py::arg("first_step"), py::arg("rule"), py::arg("activation"),
+          py::arg("learning_rate"), py::arg("l2reg"), py::arg("dropout"), py::arg("seed"),
           "Steps of one network over `order`, in place; returns the sum of the batches' mean losses.")
       .def(
           "gradient",
           [](Network& network, Array<float> weights, Array<float> out, Array<uint8_t> pixels, Array<int64_t> labels, int64_t step,
              int activation, double l2reg, double dropout, uint32_t seed) {
             const Training training = training_of(0, activation, 0.0, l2reg, dropout, seed);
-            return network.gradient(vector_of<float>(network, weights), images_of(pixels, labels), int(labels.size()), step,
-                                    training, vector_of<float>(network, out));
+            return network.gradient(vector_of(network, weights), images_of(network, pixels, labels), int(labels.size()), step,
+                                    training, vector_of(network, out));
           },
+          py::arg("weights").noconvert(), py::arg("out").noconvert(), py::arg("pixels"), py::arg("labels"), py::arg("step"),
+          py::arg("activation"), py::arg("l2reg"), py::arg("dropout"), py::arg("seed"),
           "Mean loss of one batch; its gradient with the l2 term goes into `out`.")
       .def(
           "evaluate",
           [](Network& network, Array<float> weights, Array<uint8_t> pixels, Array<int64_t> labels, int activation) {
-            const float* w = vector_of<float>(network, weights);
+            const float* w = vector_of(network, weights);
+            const Images images = images_of(network, pixels, labels);
+            const Activation code = activation_of(activation);
             const int64_t count = labels.size();
             py::gil_scoped_release release;
-            return network.evaluate(w, images_of(pixels, labels), count, Activation(activation));
+            return network.evaluate(w, images, count, code);
           },
           "Correct answers and the sum of cross-entropies without dropout.");
   m.def(

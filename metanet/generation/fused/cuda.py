@@ -20,9 +20,8 @@ from metanet.generation.networks import SmallCNN
 
 THREADS = 256
 FIRST_LAYER_PARTS = 8
-# A multiprocessor of an H100 or H200 has 227 KiB of shared memory for blocks; two blocks hide each other's barriers.
+# Half of the 227 KiB that a multiprocessor of an H100 or H200 has for blocks: two blocks hide each other's barriers.
 SHARED_BYTES_GOAL = 113 * 1024
-SHARED_BYTES_LIMIT = 227 * 1024
 
 
 def images_together(network: SmallCNN) -> int:
@@ -77,12 +76,13 @@ def why_not_cuda(network: object) -> str | None:
         return "it trains the networks of recipe=small_cnn only"
     if network.num_units % 4 or network.classes > MOST_CLASSES:
         return f"it needs a width that is a multiple of 4 and at most {MOST_CLASSES} classes"
-    if shared_bytes(network) > SHARED_BYTES_LIMIT:
-        return f"a network needs {shared_bytes(network):,} bytes of shared memory, a multiprocessor has {SHARED_BYTES_LIMIT:,}"
     try:
-        import cupy  # noqa: F401
+        import cupy
     except ImportError:
         return "it needs CuPy: pip install 'metanet-weights[cuda]'"
+    limit = cupy.cuda.Device().attributes["MaxSharedMemoryPerBlockOptin"]
+    if shared_bytes(network) > limit:
+        return f"a network needs {shared_bytes(network):,} bytes of shared memory, a block of this GPU has {limit:,}"
     return None
 
 

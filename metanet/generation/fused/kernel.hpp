@@ -380,6 +380,8 @@ class Network {
  public:
   virtual ~Network() = default;
   virtual size_t weights() const = 0;  // floats of a weight vector in this engine's order
+  virtual size_t pixels() const = 0;   // bytes of an image
+  virtual int64_t classes() const = 0;
   virtual double train(float* weights, float* mean, float* square, const Images&, const int64_t* order, int64_t steps, int batch,
                        int64_t first_step, const Training&) = 0;
   virtual double gradient(const float* weights, const Images&, int batch, int64_t step, const Training&, float* out) = 0;
@@ -417,7 +419,6 @@ class SmallCnn final : public Network {
     size_ = at;
     // Images that go through a layer together: enough to fill the registers of the last, small layer, few enough for the cache.
     block_ = largest * 4 > 16384 ? 2 : largest * 4 > 8192 ? 4 : 8;
-    if (const char* forced = std::getenv("METANET_BLOCK")) block_ = std::atoi(forced);
     size_t total = block_ * input_size();
     for (auto& layer : layers_) total += 2 * block_ * layer.units + 9 * C * C;
     scratch_ = std::make_unique<Aligned>(total + size_ + 64 + 8 * C);
@@ -433,6 +434,8 @@ class SmallCnn final : public Network {
   }
 
   size_t weights() const override { return size_; }
+  size_t pixels() const override { return size_t(height_) * width_ * CIN; }
+  int64_t classes() const override { return classes_; }
 
   double train(float* weights, float* mean, float* square, const Images& images, const int64_t* order, int64_t steps, int batch,
                int64_t first_step, const Training& t) override {
@@ -479,7 +482,6 @@ class SmallCnn final : public Network {
   }
 
  private:
-  size_t pixels() const { return size_t(height_) * width_ * CIN; }
   size_t input_size() const { return (pixels() + 15) / 16 * 16; }
 
   void read_image(const uint8_t* __restrict from, int b) {

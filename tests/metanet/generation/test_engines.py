@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 
 import pytest
@@ -20,18 +21,47 @@ needs_fused = pytest.mark.skipif(not variants(), reason="the fused engine was no
 @needs_fused
 def test_auto_takes_the_faster_and_the_zoo_keeps_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     images = load_images("digits")
-    plan = make_plan(small_recipe(), images.facts(), 4)
+    plan_for = functools.partial(make_plan, small_recipe(), images.facts(), 4, 0, None, None)
     for faster, slower in (("fused", "torch"), ("torch", "fused")):
         monkeypatch.setattr(engines, "measure", lambda p, *_, faster=faster: 2.0 if p.engine == faster else 1.0)
-        assert choose_engine("auto", plan, images, {}) == (faster, {faster: 2, slower: 1})
+        assert choose_engine("auto", plan_for, images, {}) == (faster, {faster: 2, slower: 1})
     generate(small_recipe(), n=4, out=tmp_path / "zoo")
     header = read_header(tmp_path / "zoo")
     assert header["engine"] == "torch"
     assert header["measured_net_images_per_second"] == {"torch": 2, "fused": 1}
     monkeypatch.setattr(engines, "measure", lambda p, *_: 2.0 if p.engine == "fused" else 1.0)
     generate(small_recipe(), n=4, out=tmp_path / "zoo")  # a zoo begun with one engine stays with it
+    monkeypatch.setattr(engines, "refusal", lambda *_: "it is not here")
+    assert generate(small_recipe(), n=4, out=tmp_path / "zoo") is not None  # a finished one needs no engine
+
+
+@needs_fused
+def test_a_zoo_that_was_begun_with_an_engine_stays_with_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    arguments = {"n": 6, "out": tmp_path / "zoo", "group_size": 2}
+    assert generate(small_recipe(), engine="torch", shard=(1, 2), **arguments) is None
     with pytest.raises(MetanetError, match="there engine=torch, here fused"):
-        generate(small_recipe(), n=4, out=tmp_path / "zoo", engine="fused")
+        generate(small_recipe(), engine="fused", **arguments)
+    with monkeypatch.context() as patch:
+        patch.setattr(engines, "refusal", lambda *_: "it is not here")
+        with pytest.raises(MetanetError, match="engine=torch cannot train this zoo here: it is not here"):
+            generate(small_recipe(), **arguments)
+    zoo = generate(small_recipe(), **arguments)
+    assert zoo is not None
+    assert zoo.header["engine"] == "torch"
+
+
+@needs_fused
+def test_an_engine_that_fails_when_measured_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    images = load_images("digits")
+
+    def fails(plan: object, *_: object) -> float:
+        if plan.engine == "fused":  # type: ignore[attr-defined]
+            raise OSError("a driver's error")
+        return 1.0
+
+    monkeypatch.setattr(engines, "measure", fails)
+    plan_for = functools.partial(make_plan, small_recipe(), images.facts(), 4, 0, None, None)
+    assert choose_engine("auto", plan_for, images, {})[0] == "torch"
 
 
 @needs_fused
@@ -44,9 +74,9 @@ def test_what_is_measured_is_a_rate_of_the_plan() -> None:
 
 def test_engines_that_cannot_are_refused_with_the_reason() -> None:
     images = load_images("digits")
-    plan = make_plan(small_recipe(num_units=12), images.facts(), 4)
+    plan = functools.partial(make_plan, small_recipe(num_units=12), images.facts(), 4, 0, None, None)
     assert choose_engine("auto", plan, images, {}) == ("torch", {})
-    with pytest.raises(MetanetError, match=r"engine=fused cannot train this zoo: .*(12|not built)"):
+    with pytest.raises(MetanetError, match=r"engine=fused cannot train this zoo here: .*(12|not built)"):
         choose_engine("fused", plan, images, {})
     with pytest.raises(MetanetError, match="recipes of your own"):
         choose_engine("module", plan, images, {})

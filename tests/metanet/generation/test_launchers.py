@@ -8,6 +8,7 @@ import random
 import signal
 import subprocess
 import sys
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -59,7 +60,7 @@ def test_shares_at_once_from_the_command_line(grown: Zoo, tmp_path: Path) -> Non
     assert_same_zoo(grown, open_zoo(tmp_path / "zoo"))
 
 
-@pytest.mark.parametrize(("first", "second"), [(None, (1, 2)), ((1, 2), None), ((1, 2), (1, 2))])
+@pytest.mark.parametrize(("first", "second"), [(None, (1, 2)), ((1, 2), None), ((1, 2), (1, 2)), ((1, 2), (2, 3))])
 def test_writers_of_the_same_groups_exclude_each_other(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, first: tuple[int, int] | None, second: tuple[int, int] | None
 ) -> None:
@@ -152,10 +153,19 @@ def test_a_group_without_memory_is_halved_until_it_fits(monkeypatch: pytest.Monk
     def narrow(plan, rows, *rest, **more):  # type: ignore[no-untyped-def]
         sizes.append(len(rows))
         if len(rows) > 2:
-            raise error
+            raise type(error)(*error.args)
         return train_rows(plan, rows, *rest, **more)
 
-    monkeypatch.setattr(launchers, "train_rows", narrow)
+    alive: list[weakref.ref[object]] = []
+
+    def remembering(plan, rows, *rest, **more):  # type: ignore[no-untyped-def]
+        gone = [r for r in alive if r() is None]
+        assert len(gone) == len(alive)  # nothing of a group that failed is held while its half trains
+        held = np.empty(1)
+        alive.append(weakref.ref(held))
+        return narrow(plan, rows, *rest, **more)
+
+    monkeypatch.setattr(launchers, "train_rows", remembering)
     halved = train_group(job, images, 0)
     assert sizes == [7, 3, 1, 2, 4, 2, 2]
     assert halved.networks["network_id"].tolist() == whole.networks["network_id"].tolist()
@@ -193,6 +203,23 @@ def test_a_worker_that_is_killed_is_replaced_and_its_group_redone(grown: Zoo, tm
     assert a.frame["network_id"].tolist() == b.frame["network_id"].tolist()
     # The group that was under way is trained in halves, whose sums round otherwise.
     np.testing.assert_allclose(a.weights(), b.weights(), rtol=1e-3, atol=1e-4)
+
+
+def test_a_worker_that_dies_with_nothing_to_do_is_no_loss(grown: Zoo, tmp_path: Path) -> None:
+    """At the tail one worker is idle; both are killed once, and the zoo is complete all the same."""
+    killed: list[int] = []
+
+    def kill_at_the_tail(state: launchers.Progress) -> None:
+        if state.groups_done == state.groups - 1 and not killed:
+            for worker in multiprocessing.active_children():
+                assert worker.pid is not None
+                os.kill(worker.pid, signal.SIGKILL)
+                killed.append(worker.pid)
+
+    zoo = generate(small_recipe(), out=tmp_path / "zoo", workers=2, on_progress=kill_at_the_tail, **ARGUMENTS)  # type: ignore[arg-type]
+    assert len(killed) == 2
+    assert zoo is not None
+    assert zoo.networks["network_id"].tolist() == grown.networks["network_id"].tolist()
 
 
 def test_workers_that_always_die_are_given_up(tmp_path: Path) -> None:

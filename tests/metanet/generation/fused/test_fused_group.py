@@ -248,4 +248,21 @@ def test_mistakes_in_the_kernels_arguments_are_refused() -> None:
     network = kernel.Network(16, 16, 1, 3, 16, 10)
     with pytest.raises(ValueError, match="another size"):
         network.evaluate(np.zeros(3, np.float32), np.zeros((1, 16, 16, 1), np.uint8), np.zeros(1, np.int64), 0)
+    weights = [torch.zeros(network.weights).numpy() for _ in range(3)]
+    pixels, labels, order = np.zeros((4, 16, 16, 1), np.uint8), np.zeros(4, np.int64), np.zeros(4, np.int64)
+    good = [*weights, pixels, labels, order, 2, 0, 0, 0, 0.1, 0.0, 0.0, 1]
+    for position, value, says in (
+        (3, pixels[:3], "do not belong together"),
+        (4, labels + 10, "none of the network's classes"),
+        (4, labels - 1, "none of the network's classes"),
+        (5, order + 4, "names no image"),
+        (6, 0, "needs an image"),
+        (8, 4, "no such optimizer"),
+        (9, 2, "no such activation"),
+        (12, 1.0, r"dropout must lie"),
+    ):
+        with pytest.raises(ValueError, match=says):
+            network.train(*good[:position], value, *good[position + 1 :])
+    with pytest.raises(TypeError):
+        network.train(np.zeros((network.weights, 2), np.float32)[:, 0], *good[1:])  # a copy would lose what was trained
     assert kernel.multiply_add_rate(0.05) > 1e9
