@@ -81,6 +81,9 @@ def test_its_numbers_are_those_of_the_tables_in_results() -> None:
     rows += [line for line in spread.splitlines() if line.startswith(" test_accuracy")]
     assert len(rows) > 15
     assert not [row for row in rows if row not in text]
+    zoos = (results / "zoos.txt").read_text().splitlines()
+    assert len(zoos) > 4
+    assert not [line for line in zoos if line not in text]
     (ratio,) = re.findall(r"^ratio: ([\d.]+)$", (results / "bench_statistics.txt").read_text(), re.MULTILINE)
     ratios = re.findall(r"([\d.]+) times the trainer$", (results / "bench_generate.txt").read_text(), re.MULTILINE)
     assert len(ratios) == 6
