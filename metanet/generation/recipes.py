@@ -24,6 +24,7 @@ from metanet.generation.initializers import INITIALIZERS
 from metanet.generation.mlp import MLP
 from metanet.generation.networks import ACTIVATIONS, SmallCNN, StackedNetwork
 from metanet.generation.optimizers import RULES
+from metanet.generation.resnet import ResNetMini
 from metanet.plugins import absolute, is_path, load_object
 
 Distribution = Any  # a value, a list of choices, {"uniform": [a, b]} or {"log_uniform": [a, b]}
@@ -323,11 +324,27 @@ class ModuleRecipe(Recipe):
         raise NotImplementedError
 
 
+@dataclass(frozen=True)
+class ResNetMiniRecipe(ModuleRecipe):
+    """Residual networks that can overfit, of three widths (in the place of Unterthiner et al. 2020, section 5.2)."""
+
+    num_blocks: int = 1
+    name: ClassVar[str] = "resnet_mini"
+    space: ClassVar[dict[str, Distribution]] = {"num_units": 8, "dropout": 0.0}
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_whole("recipe.num_blocks", self.num_blocks)
+
+    def module(self, hp: dict[str, Any], shape: tuple[int, int, int], classes: int) -> ResNetMini:
+        return ResNetMini(shape[2], int(hp["num_units"]), self.num_blocks, classes, float(hp["dropout"]))
+
+
 def _rebuild(source: str, settings: dict[str, Any]) -> Recipe:
     return create_recipe(source, **settings)
 
 
-RECIPES: dict[str, type[Recipe]] = {"small_cnn": SmallCNNRecipe, "mlp": MLPRecipe}
+RECIPES: dict[str, type[Recipe]] = {"small_cnn": SmallCNNRecipe, "mlp": MLPRecipe, "resnet_mini": ResNetMiniRecipe}
 
 
 def list_recipes() -> list[str]:

@@ -57,7 +57,7 @@ def test_two_data_sets_draw_different_networks_from_one_seed() -> None:
 
 
 def test_list_recipes_names_what_create_recipe_takes() -> None:
-    assert list_recipes() == ["mlp", "small_cnn"]
+    assert list_recipes() == ["mlp", "resnet_mini", "small_cnn"]
     with pytest.raises(MetanetError, match="did you mean 'small_cnn'"):
         create_recipe("small_cn")
 
