@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: quickstart test test-slow test-gpu lint results bench zoos clean
+.PHONY: quickstart test test-slow test-gpu lint results bench zoos reproduction clean
 
 quickstart: $(VENV)/.installed
 	$(BIN)/metanet quickstart
@@ -42,6 +42,7 @@ bench: $(VENV)/.installed
 	$(BIN)/python scripts/bench_generate.py | tee results/bench_generate.txt
 	$(BIN)/python scripts/bench_generate.py --linear | tee results/bench_linear.txt
 	$(BIN)/python scripts/bench_import.py | tee results/bench_import.txt
+	$(BIN)/python scripts/bench_search.py | tee results/bench_search.txt
 	$(BIN)/python scripts/bench_statistics.py | tee results/bench_statistics.txt
 
 # The zoos that the README's table shows, into ZOOS (METANET_DATA saves the downloads; two to three hours on two cores).
@@ -53,6 +54,22 @@ zoos: $(VENV)/.installed
 		$(BIN)/metanet generate recipe=small_cnn_mini data=$$data n=2000 out=$(ZOOS)/$${data}_mini || exit 1; done
 	$(BIN)/metanet generate recipe=small_cnn data=mnist n=300 out=$(ZOOS)/mnist_full
 	$(BIN)/python scripts/report_zoos.py $(ZOOS)/* --out results/zoos.png | tee results/zoos.txt
+
+REPRODUCED = digits_10000 mnist_mini fashion_mnist_mini cifar10_gs_mini mnist_seeds cifar10_gs_resnet mnist_mlp cifar10_gs_mlp
+comma := ,
+space := $(subst ,, )
+# The paper's tables and figures from those zoos (about two hours on two cores), and what the README shows of them.
+reproduction: $(VENV)/.installed
+	$(BIN)/metanet generate recipe=small_cnn_seeds data=mnist n=2000 seed=1 out=$(ZOOS)/mnist_seeds
+	$(BIN)/metanet generate recipe=resnet_mini data=cifar10_gs n=null out=$(ZOOS)/cifar10_gs_resnet
+	$(BIN)/metanet generate recipe=mlp data=mnist n=400 data.size=14 recipe.train_images=7500 recipe.batch_size=64 \
+		'recipe.snapshots=[0,86]' out=$(ZOOS)/mnist_mlp
+	$(BIN)/metanet generate recipe=mlp data=cifar10_gs n=400 data.size=16 recipe.train_images=7500 recipe.batch_size=64 \
+		'recipe.snapshots=[0,86]' out=$(ZOOS)/cifar10_gs_mlp
+	$(BIN)/metanet reproduce all out=$(ZOOS)/reproduction zoo=[$(subst $(space),$(comma),$(foreach z,$(REPRODUCED),$(ZOOS)/$(z)))] \
+		| tee results/reproduction.txt
+	mkdir -p results/reproduction
+	cp $(ZOOS)/reproduction/*/*.csv $(ZOOS)/reproduction/*/*.png results/reproduction/
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)

@@ -28,12 +28,16 @@ Config = dict[str, Any]
 TEXT_KEYS = frozenset({"where"})
 # Keys that hold names and paths: `out=2024` is a folder, not a number.
 NAME_KEYS = frozenset(
-    {"out", "path", "run", "runs", "zoo", "file", "root", "source", "design", "target", "features", "models", "project"}
+    {"out", "path", "run", "runs", "zoo", "file", "root", "source", "design", "target", "features", "models", "project", "item"}
 )
 # Numbers that may be null although their default is not.
 NULLABLE_KEYS = frozenset({"n"})
 # Numbers that may be a list, drawn from for each network; the recipe checks its members.
 LIST_KEYS = frozenset({"recipe.num_units", "recipe.num_layers"})
+# Words in the place of which a whole number may stand.
+WORD_OR_NUMBER_KEYS = frozenset({"view.epoch"})
+# Mappings of distributions, whose keys are free.
+DISTRIBUTIONS = frozenset({"hyperparameters", "space"})
 # Groups whose further keys are checked by the class that takes them, not by the YAML.
 CHECKED_BY_CLASS = frozenset({"trainer"})
 
@@ -163,8 +167,8 @@ def _check_key(config: Config, verb: str, key: str, value: Any) -> Any:
     by_class = parts[0] in CHECKED_BY_CLASS or (isinstance(group, dict) and is_path(str(group.get("name", ""))))
     node: Any = config
     for depth, part in enumerate(parts):
-        if not isinstance(node, dict) or "hyperparameters" in parts[:depth]:
-            return value  # within a distribution; the recipe checks it
+        if not isinstance(node, dict) or DISTRIBUTIONS & set(parts[:depth]):
+            return value  # within a distribution; the recipe or the search checks it
         if part not in node:
             if by_class and depth == 1:
                 return value
@@ -189,7 +193,8 @@ def _fit_type(key: str, old: Any, new: Any) -> Any:
     if isinstance(old, float):
         fits = isinstance(new, int | float)
     elif isinstance(old, str):
-        fits = isinstance(new, str | list)  # a list where one of several is meant
+        # a list where one of several is meant
+        fits = isinstance(new, str | list) or (key in WORD_OR_NUMBER_KEYS and isinstance(new, int))
     else:
         fits = isinstance(new, type(old))
     if not fits or isinstance(new, bool) != isinstance(old, bool):

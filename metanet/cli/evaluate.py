@@ -8,50 +8,89 @@ from typing import Any
 import pandas as pd
 
 from metanet.cli.compose import required
-from metanet.cli.terminal import print_leaderboard, print_run
-from metanet.cli.train import draw_predictions, origin, split_facts, stored_split, view_of
+from metanet.cli.terminal import print_leaderboard, print_run, print_table
 from metanet.errors import MetanetError
+from metanet.evaluation.fitting import origin, split_facts, stored_split, view_of
 from metanet.evaluation.protocol import evaluate_on
 from metanet.models import load_model
+from metanet.plots.predictions import draw_result
+from metanet.plots.style import save
+from metanet.plots.transfer import transfer_matrices, transfer_scatters
 from metanet.runs.folder import Run, choose_folder, read_metrics
 from metanet.runs.leaderboard import leaderboard
 from metanet.runs.tracking import track
 from metanet.zoo.store import open_zoo
+from metanet.zoo.view import View
 
 
 def run(config: dict[str, Any]) -> None:
-    """Score the meta-model of a run on each zoo; one row, one figure and one part of the predictions a zoo."""
-    source = Path(required(config, "run", "run=runs/train/...")).expanduser()
-    given = required(config, "zoo", "zoo=zoos/mnist")
+    """Score the meta-model of each run on each zoo; with several runs also the matrix of transfer."""
+    given_runs, given = required(config, "run", "run=runs/train/..."), required(config, "zoo", "zoo=zoos/mnist")
+    sources = [Path(r).expanduser() for r in (given_runs if isinstance(given_runs, list) else [given_runs])]
     zoos = [open_zoo(path) for path in (given if isinstance(given, list) else [given])]
     if config["part"] not in ("auto", "all", "test"):
         raise MetanetError(f"part={config['part']}: give auto, all or test")
-    read_metrics(source)  # a folder that is no run is refused by name
-    model = load_model(source / "model", config["threads"])
-    trained_on = split_facts(source / "split.json").get("origin")
-    record = Run(choose_folder(config["out"], "evaluate", source.name))
+    names = _different([source.name for source in sources], "run"), _different([zoo.name for zoo in zoos], "zoo")
+    for source in sources:
+        read_metrics(source)  # a folder that is no run is refused by name
+    record = Run(choose_folder(config["out"], "evaluate", names[0][0] + ("-and-more" if len(sources) > 1 else "")))
     record.write_config(config)
     rows, predictions = [], []
-    for zoo in zoos:
-        view = view_of(zoo, config)
-        own = bool(trained_on) and origin(zoo) == trained_on  # also where it was moved, copied or grown larger
-        if config["part"] == "test" and not own:
-            raise MetanetError(f"part=test: the run was trained on another zoo than {zoo.name}; give part=auto or all")
-        if config["part"] != "all" and own:
-            split = stored_split(source / "split.json")
-            view = view.of_networks(set(view.network_ids) - {*split.train, *split.validation})
-            if len(view) == 0:
-                raise MetanetError(f"the run was trained on all networks of {zoo.name}, so none is left to test on")
-            print(f"{zoo.name}: the run was trained there; scored on the {len(set(view.network_ids))} networks it never saw")
-        result = evaluate_on(model, view)
-        rows.append(result.metrics)
-        predictions.append(result.predictions.assign(zoo=zoo.name))
-        part = Run(record.folder / zoo.name.strip("/").replace("/", "_"))
-        draw_predictions(result.predictions, part, result)
-        part.write_metrics(result.metrics)
-    record.write_predictions(pd.concat(predictions, ignore_index=True))
+    for source in sources:
+        model = load_model(source / "model", config["threads"])
+        trained_on = split_facts(source / "split.json").get("origin")
+        for zoo in zoos:
+            view = _part_of(view_of(zoo, config), config["part"], trained_on, source)
+            result = evaluate_on(model, view)
+            rows.append(result.metrics | {"trained_on": source.name, "tested_on": zoo.name})
+            predictions.append(result.predictions.assign(zoo=zoo.name, trained_on=source.name, tested_on=zoo.name))
+            folder = record.folder / source.name if len(sources) > 1 else record.folder
+            part = Run(folder / zoo.name.strip("/").replace("/", "_"))
+            draw_result(result, part)
+            part.write_metrics(result.metrics)
+    everything = pd.concat(predictions, ignore_index=True)
+    record.write_predictions(everything)
     table = leaderboard(rows)
     table.to_csv(record.folder / "leaderboard.csv", index=False)
     print_leaderboard(table)
-    track(config["tracking"], record, config, {f"{r['zoo']}/{k}": v for r in rows for k, v in r.items()}, "evaluate")
+    if len(sources) > 1 and all("tau" in row for row in rows):
+        _write_matrix(pd.DataFrame(rows), everything, record, *names)
+    facts = {
+        f"{r['trained_on']}/{r['zoo']}/{k}" if len(sources) > 1 else f"{r['zoo']}/{k}": v for r in rows for k, v in r.items()
+    }
+    track(config["tracking"], record, config, facts, "evaluate")
     print_run(record.folder)
+
+
+def _different(names: list[str], what: str) -> list[str]:
+    """The names, if no two are alike: tables go by them."""
+    for name in names:
+        if names.count(name) > 1:
+            raise MetanetError(f"two folders given as {what}= are called '{name}', and tables go by that name; rename one")
+    return names
+
+
+def _part_of(view: View, part: str, trained_on: Any, source: Path) -> View:
+    """The networks of a zoo that a run may be scored on."""
+    zoo = view.zoo
+    own = bool(trained_on) and origin(zoo) == trained_on  # also where it was moved, copied or grown larger
+    if part == "test" and not own:
+        raise MetanetError(f"part=test: the run was trained on another zoo than {zoo.name}; give part=auto or all")
+    if part == "all" or not own:
+        return view
+    split = stored_split(source / "split.json")
+    view = view.of_networks(set(view.network_ids) - {*split.train, *split.validation})
+    if len(view) == 0:
+        raise MetanetError(f"the run was trained on all networks of {zoo.name}, so none is left to test on")
+    print(f"{zoo.name}: the run was trained there; scored on the {len(set(view.network_ids))} networks it never saw")
+    return view
+
+
+def _write_matrix(scores: pd.DataFrame, predictions: pd.DataFrame, record: Run, runs: list[str], zoos: list[str]) -> None:
+    """``transfer.csv``, a picture of the matrices, and one of true against predicted for each pair."""
+    columns = ["trained_on", "tested_on", "n_test", "tau", "tau_low", "tau_high", "r2"]
+    scores[columns].to_csv(record.folder / "transfer.csv", index=False)
+    matrix = scores.pivot_table(index="trained_on", columns="tested_on", values="tau").loc[runs, zoos]
+    print_table(matrix.reset_index(), "Kendall's tau, trained on rows, tested on columns")
+    save(transfer_matrices(scores, runs, zoos), record.figures / "transfer.png")
+    save(transfer_scatters(predictions, runs, zoos), record.figures / "transfer_scatters.png")

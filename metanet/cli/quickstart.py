@@ -10,9 +10,11 @@ import pandas as pd
 
 from metanet.cli.compose import compose
 from metanet.cli.generate import draw_accuracies, grow, print_zoo
-from metanet.cli.terminal import print_leaderboard, print_run, step_bar
-from metanet.cli.train import Fitter, print_floors, run_name
+from metanet.cli.terminal import fit_bars, print_leaderboard, print_run
+from metanet.cli.train import print_floors, run_name
+from metanet.evaluation.fitting import Fitter
 from metanet.evaluation.metrics import r2_difference_interval
+from metanet.plots.predictions import draw_result
 from metanet.plots.style import new_axes, save
 from metanet.plots.zoo import bias_range_scatter, bias_ranges
 from metanet.runs.folder import Run
@@ -31,8 +33,8 @@ def run(config: dict[str, Any]) -> None:
     print_zoo(zoo)
     rows, configs = [], _fits(config, zoo_folder, record.folder)
     print(f"2/3  training {len(configs)} meta-models")
-    fitter = Fitter()
-    with step_bar("fitting", len(configs)) as begin:
+    with fit_bars(len(configs)) as (begin, on_trial):
+        fitter = Fitter(draw_result, on_trial)
         for fit in configs:
             begin(f"{fit['model']['name']} on {fit['features']}")
             rows.append(fitter.fit(fit, Path(fit["out"])) | {"run": fit["out"]})

@@ -79,8 +79,8 @@ def bytes_bar(title: str) -> Iterator[Callable[[int, int], None]]:
 
 
 @contextmanager
-def step_bar(title: str, total: int) -> Iterator[Callable[[str], None]]:
-    """A bar over fits; call it with the name of the fit that begins."""
+def fit_bars(total: int) -> Iterator[tuple[Callable[[str], None], Callable[[int, int, float], None]]]:
+    """Two bars: over fits, and over the trials of the present search; call them with a fit's name, and with trials done."""
     console = Console(stderr=True)
     columns = (
         TextColumn("{task.description}"),
@@ -90,17 +90,23 @@ def step_bar(title: str, total: int) -> Iterator[Callable[[str], None]]:
         TextColumn("left"),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=console, disable=not console.is_terminal or total < 2) as bar:
-        task = bar.add_task(title, total=total)
+    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+        fits = bar.add_task("fitting", total=total, visible=total > 1)
+        trials = bar.add_task("searching", total=None, visible=False)
         begun = -1
 
         def begin(name: str) -> None:
             nonlocal begun
             begun += 1
-            bar.update(task, description=f"{title}: {name}", completed=begun)
+            bar.update(fits, description=f"fitting: {name}", completed=begun)
 
-        yield begin
-        bar.update(task, completed=total)
+        def on_trial(done: int, of: int, best: float) -> None:
+            if bar.tasks[trials].completed >= done:
+                bar.reset(trials)
+            bar.update(trials, description=f"searching: best loss {best:.2e}", completed=done, total=of, visible=done < of)
+
+        yield begin, on_trial
+        bar.update(fits, completed=total)
 
 
 def print_table(table: pd.DataFrame, title: str = "") -> None:

@@ -56,49 +56,87 @@ class FitResult:
     predictions: pd.DataFrame
 
 
+def floor_inputs(view: View, target: str) -> list[str]:
+    """What the floor reads: all hyperparameters that vary; for a hyperparameter target the test accuracy too.
+
+    Empty where nothing varies.
+    """
+    frame = view.frame
+    inputs = ["hyper"] if any(c.startswith("hp.") and c != target and frame[c].nunique() > 1 for c in frame) else []
+    if target.startswith("hp.") and "test_accuracy" in frame and frame["test_accuracy"].notna().all():
+        inputs.append("metrics:test_accuracy")
+    return inputs
+
+
 def fit_floors(view: View, split: Split, target: str, seed: int = 0, threads: int = 1) -> Floors:
     """Fit both floors on the training and validation part and predict the test part."""
     parts = [view.part(split, name) for name in ("train", "validation", "test")]
-    frame = parts[0].frame
-    varying = [c for c in frame if c.startswith("hp.") and c != target and frame[c].nunique() > 1]
-    features = ["hyper"] if varying else []
-    if target.startswith("hp.") and "test_accuracy" in frame and view.frame["test_accuracy"].notna().all():
-        features.append("metrics:test_accuracy")
-    constant = create_model("constant", features="stats_global", seed=seed).fit(parts[0], target, parts[1])
-    if not features:
-        return Floors(constant.predict(parts[2]), None)  # nothing varies: arrays of one's own
-    hyper = create_model("gbm", features=features, seed=seed, threads=threads).fit(parts[0], target, parts[1])
-    return Floors(constant.predict(parts[2]), hyper.predict(parts[2]))
+    constant = constant_floor(view, split, target)
+    inputs = floor_inputs(parts[0], target)
+    if not inputs:
+        return Floors(constant, None)  # nothing varies: arrays of one's own
+    hyper = create_model("gbm", features=inputs, seed=seed, threads=threads).fit(parts[0], target, parts[1])
+    return Floors(constant, hyper.predict(parts[2]))
 
 
-def fit_and_score(model: MetaModel, view: View, split: Split, target: str, floors: Floors | None = None) -> FitResult:
+def constant_floor(view: View, split: Split, target: str) -> np.ndarray:
+    """The best constant of training and validation part, for each row of the test part."""
+    train, validation, test = (view.part(split, name) for name in ("train", "validation", "test"))
+    return create_model("constant").fit(train, target, validation).predict(test)
+
+
+def fit_and_score(
+    model: MetaModel, view: View, split: Split, target: str, floors: Floors | None = None, fit_view: View | None = None
+) -> FitResult:
     """Fit a meta-model and score it on the test part, once.
 
     Args:
         model: not fitted yet.
         view: the snapshots to use; ``split`` says which networks are in which part.
         floors: from :func:`fit_floors` on the same view, split and target; fitted here when None.
+        fit_view: where the training part's snapshots come from, when it is not ``view``: all of each network, say.
     """
     train, validation, test = (view.part(split, name) for name in ("train", "validation", "test"))
+    if fit_view is not None:
+        train = fit_view.part(split, "train")
     if floors is None:
         floors = fit_floors(view, split, target, model.seed, model.threads)
     began = time.perf_counter()
     model.fit(train, target, validation)
     seconds = time.perf_counter() - began
-    frames = []
+    held_out = None
     if hasattr(model, "validation_output"):
-        frames.append(_prediction_frame(model, validation, model.target.decode(model.validation_output), "validation"))
-    predicted = model.predict(test)
+        held_out = validation, model.target.decode(model.validation_output)
+    return result_of(model, test, model.predict(test), len(train) + len(validation), floors, {"seconds": seconds}, held_out)
+
+
+def result_of(
+    model: MetaModel,
+    test: View,
+    predicted: np.ndarray,
+    n_train: int,
+    floors: Floors | None,
+    facts: dict[str, Any],
+    held_out: tuple[View, np.ndarray] | None = None,
+) -> FitResult:
+    """Metrics and predictions of a fitted model.
+
+    Args:
+        predicted: on the test part, shape (N,).
+        facts: more metrics, such as seconds.
+        held_out: a view of the training part, and predictions for it by models that did not fit it.
+    """
+    frames = [] if held_out is None else [_prediction_frame(model, *held_out, "validation")]
     frames.append(_prediction_frame(model, test, predicted, "test", floors))
     metrics = {
         "model": model.name,
         "features": model.features if isinstance(model.features, str) else "+".join(model.features),
         "access": model.access,
-        "target": target,
-        "n_train": len(train) + len(validation),
+        "target": model.target.name,
+        "n_train": n_train,
         "n_test": len(test),
         **score(model, test, predicted, floors),
-        "seconds": seconds,
+        **facts,
     }
     return FitResult(model, metrics, pd.concat(frames, ignore_index=True))
 
@@ -116,7 +154,7 @@ def score(model: MetaModel, view: View, predicted: np.ndarray, floors: Floors | 
     )
     metrics["tau_ties"] = tau_ties(true)
     data = view.zoo.data
-    if model.target.name == "test_accuracy" and "n_test" in data:
+    if model.target.name in ("test_accuracy", "final_test_accuracy") and "n_test" in data:
         metrics["tau_ceiling"] = tau_ceiling(true, data["n_test"])
         works = trained(true, data["chance"], data["n_test"])
         metrics["n_trained"] = int(works.sum())

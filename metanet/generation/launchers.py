@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import functools
 import gc
-import logging
 import multiprocessing
 import os
 import signal
@@ -33,6 +32,7 @@ import torch
 
 from data_modules.images import ImageSet, load_images
 from metanet.errors import MetanetError
+from metanet.generation.cluster import ray_cluster
 from metanet.generation.engines import train_rows
 from metanet.generation.group import GroupModule
 from metanet.generation.plan import Plan
@@ -334,20 +334,9 @@ def train_on_ray(
         workers: CPUs of a cluster that is started here.
         on_gpu: whether the plan's engine needs one.
     """
-    try:
-        import ray
-    except ImportError:
-        raise MetanetError("launcher=ray needs Ray: pip install 'metanet-weights[ray]'") from None
-    begun_here = not ray.is_initialized()
-    if begun_here:
-        own: dict[str, Any] = {"include_dashboard": False, "num_cpus": workers} if address is None else {}
-        try:
-            ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **own)
-        except (ConnectionError, ValueError, RuntimeError) as error:
-            raise MetanetError(f"launcher.address={address}: {str(error).splitlines()[0]}") from None
-    errors = ray.exceptions
-    deaths = (errors.WorkerCrashedError, errors.NodeDiedError, errors.ObjectLostError, errors.OutOfMemoryError)
-    try:
+    with ray_cluster(address, workers) as ray:
+        errors = ray.exceptions
+        deaths = (errors.WorkerCrashedError, errors.NodeDiedError, errors.ObjectLostError, errors.OutOfMemoryError)
         task = ray.remote(num_cpus=1, num_gpus=int(on_gpu), max_retries=MOST_DEATHS)(_train_on_node)
         shared = ray.put((job, images))
         queue = deque((group, 1) for group in todo)
@@ -372,9 +361,6 @@ def train_on_ray(
                     queue.append((group, 2 * parts))
                 except errors.RayTaskError as error:
                     raise error.cause if isinstance(error.cause, MetanetError) else error from None
-    finally:
-        if begun_here:
-            ray.shutdown()
 
 
 def _train_on_node(shared: tuple[Job, ImageSet], group: int, parts: int) -> GroupResult:

@@ -7,8 +7,8 @@ A recipe draws hyperparameters and names the base network; everything it uses co
 
 from __future__ import annotations
 
+import functools
 import itertools
-import math
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
@@ -20,6 +20,7 @@ import pandas as pd
 from torch import nn
 
 from metanet.errors import MetanetError, check_whole, did_you_mean
+from metanet.generation.distributions import Distribution, draw_column
 from metanet.generation.initializers import INITIALIZERS
 from metanet.generation.mlp import MLP
 from metanet.generation.networks import ACTIVATIONS, SmallCNN, StackedNetwork
@@ -27,37 +28,7 @@ from metanet.generation.optimizers import RULES
 from metanet.generation.resnet import ResNetMini
 from metanet.plugins import absolute, is_path, load_object
 
-Distribution = Any  # a value, a list of choices, {"uniform": [a, b]} or {"log_uniform": [a, b]}
-
 _KNOWN_CHOICES: dict[str, Mapping[str, Any]] = {"optimizer": RULES, "activation": ACTIVATIONS, "w_init": INITIALIZERS}
-
-
-def draw_column(name: str, distribution: Distribution, n: int, seed: int, dataset: str = "") -> np.ndarray:
-    """n draws of one hyperparameter, shape (n,).
-
-    Each column of each data set has a stream of its own, so the first m draws do not depend on n, no
-    column depends on another, and zoos of two data sets share no network.
-    """
-    uniform = np.random.default_rng([seed, zlib.crc32(f"{dataset}/{name}".encode())]).random(n)
-    if isinstance(distribution, dict):
-        if len(distribution) == 1:
-            ((kind, ends),) = distribution.items()
-            try:
-                low, high = (float(end) for end in ends)
-            except (TypeError, ValueError):
-                low, high = math.nan, math.nan
-            if kind == "uniform" and low <= high:
-                return low + (high - low) * uniform
-            if kind == "log_uniform" and 0 < low <= high:
-                return np.exp(math.log(low) + (math.log(high) - math.log(low)) * uniform)
-    else:
-        choices = distribution if isinstance(distribution, list) else [distribution]
-        if choices and not any(isinstance(c, dict | list) or c is None for c in choices):
-            return np.array(choices)[(uniform * len(choices)).astype(int)]
-    raise MetanetError(
-        f"recipe.hyperparameters.{name}={distribution} is no distribution; give a value, a list of choices, "
-        "{uniform: [low, high]} or {log_uniform: [low, high]}"
-    )
 
 
 @dataclass(frozen=True)
@@ -69,7 +40,7 @@ class Recipe:
 
     Attributes:
         snapshots: epochs whose weights are kept; those beyond the last are dropped, the last always is kept.
-        hyperparameters: a distribution each, see :func:`draw_column`.
+        hyperparameters: a distribution each, see :mod:`metanet.generation.distributions`.
         design: ``random`` draws; ``grid`` takes all combinations of the lists; else a CSV file with one configuration
             a row, whose columns take the place of the distributions.
         seeds: networks of each configuration, alike but for their seed.
@@ -297,9 +268,8 @@ class ModuleRecipe(Recipe):
 
     def __reduce__(self) -> Any:
         """Pickled as path and settings, for worker processes cannot import the class by name."""
-        if not self.source:
-            return object.__reduce_ex__(self, 2)
-        return _rebuild, (self.source, {f.name: getattr(self, f.name) for f in fields(self)})
+        settings = {f.name: getattr(self, f.name) for f in fields(self)}
+        return (_rebuild, (self.source, settings)) if self.source else (functools.partial(type(self), **settings), ())
 
     def to_json(self) -> dict[str, Any]:
         """Plain values, with a checksum of the file, so that an edited recipe is another plan."""

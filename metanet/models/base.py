@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from metanet.errors import MetanetError, check_seed, did_you_mean
+from metanet.generation.distributions import Distribution
 from metanet.models.target import Target
 from metanet.representations.features import FeatureMap
 from metanet.zoo.split import split_networks
@@ -83,9 +84,20 @@ class MatrixModel(MetaModel):
         rounds: trees or epochs that the validation part chose; None for estimators without.
         validation_output: outputs on the validation part, from before the refit.
         validation_view: that part.
+        shared: where fits on the same rows may keep what they share; a search gives one dictionary a fold.
     """
 
     standardise: ClassVar[bool] = False
+    rounds_setting: ClassVar[str | None] = None  # the setting that bounds trees or epochs
+
+    @classmethod
+    def space(cls, columns: int) -> dict[str, Distribution]:
+        """What a search draws: a distribution of each setting (:mod:`metanet.generation.distributions`).
+
+        Args:
+            columns: F, the number of inputs.
+        """
+        return {}
 
     def __init__(
         self,
@@ -98,6 +110,7 @@ class MatrixModel(MetaModel):
         super().__init__(features, seed, threads)
         self.refit, self.clip = refit, clip
         self.rounds: int | None = None
+        self.shared: dict[Any, Any] | None = None
 
     @abstractmethod
     def fit_matrix(
@@ -141,17 +154,30 @@ class MatrixModel(MetaModel):
         self.map = FeatureMap(self.features, self.threads).fit(train, target)
         x, y = self.map.transform(train), self.target.encode(train)
         x_validation, y_validation = self.map.transform(validation), self.target.encode(validation)
-        self._fit_scaler(x)
-        self.rounds = self.fit_matrix(self._scale(x), y, (self._scale(x_validation), y_validation), None)
-        self.validation_view, self.validation_output = validation, self.output_matrix(self._scale(x_validation))
+        self.fit_features(x, y, (x_validation, y_validation))
+        self.validation_view, self.validation_output = validation, self.output_features(x_validation)
         if self.refit:
-            x = np.concatenate([x, x_validation])
-            self._fit_scaler(x)
-            self.fit_matrix(self._scale(x), np.concatenate([y, y_validation]), None, self.rounds)
+            self.fit_features(np.concatenate([x, x_validation]), np.concatenate([y, y_validation]), rounds=self.rounds)
         return self
 
+    def fit_features(
+        self,
+        x: np.ndarray,
+        y: np.ndarray,
+        validation: tuple[np.ndarray, np.ndarray] | None = None,
+        rounds: int | None = None,
+    ) -> None:
+        """Standardise and fit; the arguments are those of :meth:`fit_matrix` before standardisation."""
+        self._fit_scaler(x)
+        held_out = None if validation is None else (self._scale(validation[0]), validation[1])
+        self.rounds = self.fit_matrix(self._scale(x), y, held_out, rounds)
+
+    def output_features(self, x: np.ndarray) -> np.ndarray:
+        """Outputs for features that are not standardised, see :meth:`output`."""
+        return self.output_matrix(self._scale(x))
+
     def output(self, view: View) -> np.ndarray:
-        return self.output_matrix(self._scale(self.map.transform(view)))
+        return self.output_features(self.map.transform(view))
 
     def _fit_scaler(self, x: np.ndarray) -> None:
         if self.standardise:

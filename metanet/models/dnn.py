@@ -15,6 +15,8 @@ from torch.nn import functional
 
 from data_modules.vectors import VectorDataModule
 from metanet.errors import MetanetError
+from metanet.generation.distributions import Distribution
+from metanet.generation.initializers import INITIALIZERS
 from metanet.lightning import quiet_trainer
 from metanet.models.base import MatrixModel
 
@@ -33,11 +35,32 @@ class DNN(MatrixModel):
         learning_rate, l2: of the optimizer.
         batch_size, max_epochs, patience: training stops after ``patience`` epochs without gain.
         trainer: further arguments of pl.Trainer.
+        w_init: of the kernels, biases then being zero: an initialiser of Supplement A.4, or ``default``, which is torch's
+            (without a hidden layer: zero).
+        init_std: of ``normal`` and ``truncated_normal``.
         clip: bound on standardised inputs, in standard deviations.
     """
 
     name = "dnn"
     standardise: ClassVar[bool] = True
+    rounds_setting: ClassVar[str | None] = "max_epochs"
+
+    @classmethod
+    def space(cls, columns: int) -> dict[str, Distribution]:
+        """Supplement A.4; ends that the paper's text lost are read off its released configurations."""
+        return {
+            "layers": {"integer": [3, 9]},
+            "units": {"integer": [256, 511]},
+            "dropout": {"uniform": [0.0, 0.2]},
+            "l2": {"log_uniform": [1e-8, 1e-3]},
+            "learning_rate": {"log_uniform": [1e-3, 0.5]},
+            "init_std": {"log_uniform": [1e-3, 1e-1]},
+            "optimizer": ["adam", "sgd"],
+            "batch_size": [64, 128, 256, 512],
+            "w_init": list(INITIALIZERS),
+            "max_epochs": 300,
+            "patience": 10,
+        }
 
     def __init__(
         self,
@@ -51,12 +74,18 @@ class DNN(MatrixModel):
         batch_size: int = 64,
         max_epochs: int = 300,
         patience: int = 30,
+        w_init: str = "default",
+        init_std: float = 0.05,
         trainer: dict[str, Any] | None = None,
         clip: float | None = 5.0,
         **base: Any,
     ) -> None:
         super().__init__(clip=clip, **base)
-        for key, value, choices in (("loss", loss, ("mse", "cross_entropy")), ("optimizer", optimizer, ("adam", "sgd"))):
+        for key, value, choices in (
+            ("loss", loss, ("mse", "cross_entropy")),
+            ("optimizer", optimizer, ("adam", "sgd")),
+            ("w_init", w_init, ("default", *INITIALIZERS)),
+        ):
             if value not in choices:
                 raise MetanetError(f"model.{key}={value}: give {' or '.join(choices)}")
         for key, whole in (("batch_size", batch_size), ("max_epochs", max_epochs), ("patience", patience), ("units", units)):
@@ -65,6 +94,7 @@ class DNN(MatrixModel):
         self.layers, self.units, self.dropout, self.loss, self.optimizer = layers, units, dropout, loss, optimizer
         self.learning_rate, self.l2, self.batch_size = learning_rate, l2, batch_size
         self.max_epochs, self.patience, self.trainer = max_epochs, patience, trainer
+        self.w_init, self.init_std = w_init, init_std
 
     def fit_matrix(
         self, x: np.ndarray, y: np.ndarray, validation: tuple[np.ndarray, np.ndarray] | None, rounds: int | None
@@ -92,9 +122,16 @@ class DNN(MatrixModel):
             for a, b in itertools.pairwise(widths):
                 blocks += [nn.Linear(a, b), nn.ReLU(), nn.Dropout(self.dropout)]
             last = nn.Linear(widths[-1], self.classes or 1)
-            if not blocks:  # a convex problem: start at zero, so that unused inputs add no noise
+            network = nn.Sequential(*blocks, last)
+            if self.w_init != "default":
+                generator = torch.Generator().manual_seed(self.seed)
+                for layer in network:
+                    if isinstance(layer, nn.Linear):
+                        INITIALIZERS[self.w_init](layer.weight.detach(), self.init_std, generator)
+                        nn.init.zeros_(layer.bias)
+            elif not blocks:  # a convex problem: start at zero, so that unused inputs add no noise
                 nn.init.zeros_(last.weight)
-            return nn.Sequential(*blocks, last)
+            return network
 
     @torch.no_grad()
     def output_matrix(self, x: np.ndarray) -> np.ndarray:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import lightgbm as lgb
 import numpy as np
 
 from metanet.errors import MetanetError
+from metanet.generation.distributions import Distribution
 from metanet.models.base import MatrixModel
 
 FEW_COLUMNS = 20  # such as hyperparameters: leaving some out only weakens each tree
+MANY_COLUMNS = 1000  # such as flat weights: the paper draws a small share of them for each tree
 
 
 class GBM(MatrixModel):
@@ -26,6 +28,25 @@ class GBM(MatrixModel):
     """
 
     name = "gbm"
+    rounds_setting: ClassVar[str | None] = "max_trees"
+
+    @classmethod
+    def space(cls, columns: int) -> dict[str, Distribution]:
+        """Supplement A.4; ends that the paper's text lost are read off its released configurations."""
+        share = {"log_uniform": [0.0316, 0.1]} if columns > MANY_COLUMNS else {"uniform": [0.7, 1.0]}
+        return {
+            "max_depth": {"integer": [5, 15]},
+            "learning_rate": {"log_uniform": [0.01, 0.1]},
+            "num_leaves": {"integer": [16, 10_000]},
+            "max_bin": [63, 127, 255],
+            "min_child_weight": [1, 2, 3, 4, 5],
+            "reg_lambda": {"uniform": [0.0, 100.0]},
+            "reg_alpha": {"uniform": [0.0, 5.0]},
+            "subsample": [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0],
+            "colsample_bytree": share,
+            "max_trees": 1000,
+            "patience": 200,
+        }
 
     def __init__(
         self,
@@ -63,7 +84,10 @@ class GBM(MatrixModel):
             objective = {"objective": "cross_entropy"}
         else:
             objective = {"objective": "regression"}
-        leaves = min(self.num_leaves, 2**self.max_depth) if self.max_depth > 0 else self.num_leaves
+        # LightGBM allocates by num_leaves, so what neither depth nor rows allow is cut off
+        leaves = min(self.num_leaves, max(2, rows // max(1, self.min_child_samples)))
+        if self.max_depth > 0:
+            leaves = min(leaves, 2**self.max_depth)
         return objective | {
             "learning_rate": self.learning_rate,
             "max_depth": self.max_depth,
@@ -82,6 +106,7 @@ class GBM(MatrixModel):
             "deterministic": True,
             "force_col_wise": columns > rows,
             "force_row_wise": columns <= rows,
+            "feature_pre_filter": False,
             "verbosity": -1,
         }
 
@@ -89,14 +114,24 @@ class GBM(MatrixModel):
         self, x: np.ndarray, y: np.ndarray, validation: tuple[np.ndarray, np.ndarray] | None, rounds: int | None
     ) -> int:
         parameters = self._parameters(*x.shape)
-        data = lgb.Dataset(x, y, params={"verbosity": -1, "max_bin": self.max_bin})
-        if validation is None:
+        data, held_out = self._datasets(x, y, validation)
+        if held_out is None:
             self.booster = lgb.train(parameters, data, rounds or self.max_trees)
         else:
-            held_out = lgb.Dataset(*validation, reference=data)
             stop = lgb.early_stopping(self.patience, verbose=False)
             self.booster = lgb.train(parameters, data, self.max_trees, valid_sets=[held_out], callbacks=[stop])
         return self.booster.best_iteration if self.booster.best_iteration > 0 else self.booster.current_iteration()
+
+    def _datasets(
+        self, x: np.ndarray, y: np.ndarray, validation: tuple[np.ndarray, np.ndarray] | None
+    ) -> tuple[lgb.Dataset, lgb.Dataset | None]:
+        """Binned once for each ``max_bin``, for as long as fits share their rows."""
+        kept = {} if self.shared is None else self.shared
+        if self.max_bin not in kept:
+            binning = {"verbosity": -1, "max_bin": self.max_bin, "feature_pre_filter": False, "num_threads": self.threads}
+            data = lgb.Dataset(x, y, params=binning)
+            kept[self.max_bin] = data, None if validation is None else lgb.Dataset(*validation, reference=data)
+        return kept[self.max_bin]
 
     def output_matrix(self, x: np.ndarray) -> np.ndarray:
         return np.asarray(self.booster.predict(x, num_threads=self.threads))

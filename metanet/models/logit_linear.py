@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
+from metanet.generation.distributions import Distribution
 from metanet.models.dnn import DNN
 
 
@@ -16,6 +17,11 @@ class LogitLinear(DNN):
 
     name = "logit_linear"
     fixed: ClassVar[dict[str, Any]] = {"layers": 0, "units": 1, "dropout": 0.0}
+
+    @classmethod
+    def space(cls, columns: int) -> dict[str, Distribution]:
+        """That of the network, without what it fixes (Supplement A.4)."""
+        return {key: distribution for key, distribution in super().space(columns).items() if key not in cls.fixed}
 
     def __init__(self, learning_rate: float = 1e-2, **settings: Any) -> None:
         super().__init__(learning_rate=learning_rate, **self.fixed, **settings)

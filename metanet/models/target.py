@@ -76,7 +76,11 @@ class Target:
         """
         if self.kind == "category":
             return np.array(self.classes)[output.argmax(1)]
-        return np.clip(output, 0.0, 1.0) if self.kind == "share" else output * self.scale + self.center
+        return self.clip(output) if self.kind == "share" else output * self.scale + self.center
+
+    def clip(self, codes: np.ndarray) -> np.ndarray:
+        """Shares from 0 to 1; other codes as they are."""
+        return np.clip(codes, 0.0, 1.0) if self.kind == "share" else codes
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""

@@ -8,6 +8,9 @@ from matplotlib.axes import Axes
 from sklearn.metrics import ConfusionMatrixDisplay
 
 from metanet.evaluation.metrics import r2, tau
+from metanet.evaluation.protocol import FitResult
+from metanet.plots.style import new_axes, save
+from metanet.runs.folder import Run
 
 
 def predicted_against_true(frame: pd.DataFrame, ax: Axes, title: str = "") -> Axes:
@@ -26,4 +29,33 @@ def confusion(frame: pd.DataFrame, ax: Axes, title: str = "") -> Axes:
         frame["true"], frame["predicted"], normalize="true", ax=ax, colorbar=False, values_format=".2f", xticks_rotation=45
     )
     ax.set_title(title)
+    return ax
+
+
+def draw_result(result: FitResult, run: Run) -> None:
+    """A run's figures: predicted against true, or the confusion matrix (also as CSV, in networks); the search's trials."""
+    test = result.predictions[result.predictions["part"] == "test"]
+    figure, (ax,) = new_axes()
+    title = f"{result.metrics['model']} on {result.metrics['features']}:"
+    if result.model.target.task == "classification":
+        pd.crosstab(test["true"], test["predicted"]).to_csv(run.folder / "confusion.csv")
+        confusion(test, ax, f"{title} accuracy {result.metrics['accuracy']:.3f}")
+    else:
+        predicted_against_true(test, ax, title)
+    save(figure, run.figures / "predictions.png")
+    trials = run.folder / "trials.csv"
+    if trials.exists():
+        figure, (ax,) = new_axes()
+        search_progress(pd.read_csv(trials), ax)
+        save(figure, run.figures / "search.png")
+
+
+def search_progress(trials: pd.DataFrame, ax: Axes) -> Axes:
+    """Cross-validated loss of each trial in the order of drawing, and the best so far; ``trials`` as in trials.csv."""
+    last = trials[trials["rung"] == trials["rung"].max()].sort_values("trial")
+    loss = last["loss"].replace(np.inf, np.nan)
+    ax.scatter(last["trial"], loss, s=8, alpha=0.6, linewidths=0, label="a configuration")
+    ax.plot(last["trial"], loss.cummin().ffill(), color="black", linewidth=1, label="best so far")
+    ax.set(xlabel="trial", ylabel="cross-validated loss", yscale="log", title=f"best {loss.min():.2e} of {len(last)}")
+    ax.legend(frameon=False)
     return ax

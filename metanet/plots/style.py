@@ -18,11 +18,19 @@ STYLE: dict[Any, Any] = {
 }
 
 
-def new_axes(columns: int = 1, share: bool = False, width: float = 4.2, height: float = 3.6) -> tuple[Figure, list[Axes]]:
-    """A figure with a row of axes, their scales shared where asked; it belongs to no window system."""
+def new_grid(
+    rows: int, columns: int, share: bool = False, width: float = 3.0, height: float = 2.6
+) -> tuple[Figure, list[list[Axes]]]:
+    """A figure with rows of axes, their scales shared where asked; it belongs to no window system."""
     with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(width * columns, height), layout="constrained")
-        return figure, list(figure.subplots(1, columns, squeeze=False, sharex=share, sharey=share)[0])
+        figure = Figure(figsize=(width * columns, height * rows), layout="constrained")
+        return figure, [list(row) for row in figure.subplots(rows, columns, squeeze=False, sharex=share, sharey=share)]
+
+
+def new_axes(columns: int = 1, share: bool = False, width: float = 4.2, height: float = 3.6) -> tuple[Figure, list[Axes]]:
+    """One row of :func:`new_grid`."""
+    figure, (axes,) = new_grid(1, columns, share, width, height)
+    return figure, axes
 
 
 def save(figure: Figure, path: Path) -> Path:

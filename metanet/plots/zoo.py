@@ -31,13 +31,15 @@ def train_against_test(frame: pd.DataFrame, ax: Axes) -> Axes:
 def bias_ranges(view: View) -> pd.DataFrame:
     """Range (max - min) of the biases of the first and of the last layer, one row a snapshot.
 
-    Columns: first, last, test_accuracy, optimizer (where the zoo knows it).
+    Columns: first, last, last_max (the largest bias of the last layer), test_accuracy, optimizer (where the zoo knows it).
     """
     layout, weights = view.layout, view.weights()
     columns = {}
     for end in ("first", "last"):
         (bias,) = (t for t in layout.select([end]) if t.kind == "bias")
-        columns[end] = np.ptp(weights[:, bias.start : bias.stop], axis=1)
+        values = weights[:, bias.start : bias.stop]
+        columns[end] = np.ptp(values, axis=1)
+    columns["last_max"] = values.max(axis=1)
     frame = pd.DataFrame(columns).assign(test_accuracy=view.frame["test_accuracy"])
     if "hp.optimizer" in view.frame:
         frame["optimizer"] = view.frame["hp.optimizer"]

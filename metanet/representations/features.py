@@ -119,6 +119,9 @@ class FeatureMap:
     def transform(self, view: View) -> np.ndarray:
         """Float array of shape (N, F), columns as in :attr:`names`."""
         matrix, names = self._compute(view)
+        if names != self.names and sorted(names) == sorted(self.names):
+            column = {name: i for i, name in enumerate(names)}  # the same tensors in another order, as in released zoos
+            return matrix[:, [column[name] for name in self.names]]
         if names != self.names:
             raise MetanetError(
                 f"features={self.spec} gives {len(names)} columns for this zoo and gave {len(self.names)} in training: "
@@ -166,7 +169,13 @@ class FeatureMap:
         if not is_path(part.name):
             function = WEIGHT_FEATURES[part.name]
             extra = {"threads": self.threads} if "threads" in inspect.signature(function).parameters else {}
-            return function(weights, layout, part.arguments, **extra)
+            matrix, names = function(weights, layout, part.arguments, **extra)
+            if broken := int((~np.isfinite(matrix).all(axis=1)).sum()):
+                raise MetanetError(
+                    f"features={self.spec}: {broken} of {len(matrix)} networks have weights that are not finite; give them the "
+                    "status 'nan' in the frame of the zoo, and no view will hold them"
+                )
+            return matrix, names
         function = load_object(part.name)
         try:
             answer = function(weights, layout)

@@ -6,16 +6,22 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from metanet.zoo.layout import Layout
+from metanet.zoo.layout import Layout, TensorSpec
 
 
 def flat(weights: np.ndarray, layout: Layout, layers: Sequence[str] = ()) -> tuple[np.ndarray, list[str]]:
     """The weights W, or those of some layers W_l (Unterthiner et al. 2020, section 4.3).
 
-    Shapes: weights (N, D) -> (N, F), F = D or the sum of the layers' sizes; a view where all is taken.
+    Shapes: weights (N, D) -> (N, F), F = D or the sum of the layers' sizes; a view where all is taken. Columns are named by
+    their place in PyTorch's order, in whatever order the axes of a tensor lie in the vector.
     """
     tensors = layout.select(layers or layout.layers)
-    names = [f"{t.label}[{i}]" for t in tensors for i in range(t.stop - t.start)]
+    names = [f"{t.label}[{i}]" for t in tensors for i in _positions(t)]
     if len(tensors) == len(layout.tensors):
         return weights, names
     return np.concatenate([weights[:, t.start : t.stop] for t in tensors], axis=1), names
+
+
+def _positions(tensor: TensorSpec) -> list[int]:
+    index = np.arange(tensor.stop - tensor.start)
+    return (index if tensor.axes is None else index.reshape(tensor.shape).transpose(tensor.axes).ravel()).tolist()

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from math import prod
 from typing import TYPE_CHECKING, Any
@@ -154,15 +154,19 @@ class Layout:
         return tensors
 
     def select(self, layers: Iterable[str]) -> tuple[TensorSpec, ...]:
-        """The tensors of some layers; ``first`` and ``last`` name the ends."""
+        """The tensors of some layers; ``first`` and ``last`` name the ends.
+
+        A layer that was chosen so is called so in the tensors' labels, whatever it is called here: the last layers of two
+        architectures give columns of the same names.
+        """
         known = self.layers
-        wanted = set()
+        wanted = {}
         for layer in layers:
             name = {"first": known[0], "last": known[-1]}.get(layer, layer)
             if name not in known:
                 raise MetanetError(f"no layer '{layer}' in this layout{did_you_mean(layer, (*known, 'first', 'last'))}")
-            wanted.add(name)
-        return tuple(t for t in self.tensors if t.layer in wanted)
+            wanted[name] = layer
+        return tuple(replace(t, layer=wanted[t.layer]) for t in self.tensors if t.layer in wanted)
 
 
 def _kind(owner: Any, leaf: str, ndim: int) -> str:

@@ -41,11 +41,11 @@ class View:
 
     @cached_property
     def frame(self) -> pd.DataFrame:
-        """One row a snapshot: network_id, epoch, step, progress, the metrics and ``hp.*``."""
+        """One row a snapshot: network_id, epoch, step, progress, the metrics, ``hp.*``, and ``configuration`` with many seeds."""
         networks = self.zoo.networks.set_index("network_id")
         hidden = ["shard", "offset", "length", "crc32", "row"]
         frame = self.zoo.snapshots.iloc[self.rows].drop(columns=hidden, errors="ignore").reset_index(drop=True)
-        of_network = [c for c in networks.columns if c.startswith("hp.") or c in ("status", "layout_id")]
+        of_network = [c for c in networks.columns if c.startswith("hp.") or c in ("status", "layout_id", "configuration")]
         return frame.join(networks[of_network], on="network_id")
 
     @property
@@ -95,11 +95,18 @@ class View:
         return self.take(np.flatnonzero(self.frame["network_id"].isin(set(network_ids))))
 
     def target(self, name: str) -> np.ndarray:
-        """A column to predict: a metric such as ``test_accuracy`` or a hyperparameter such as ``hp.optimizer``."""
+        """A column to predict: a metric such as ``test_accuracy`` or a hyperparameter such as ``hp.optimizer``.
+
+        ``final_test_accuracy`` is the metric of each network's last snapshot, whatever snapshot the view holds.
+        """
         frame = self.frame
-        if name not in frame.columns:
+        if name.startswith("final_") and name.removeprefix("final_") in frame.columns:
+            last = self.zoo.view(epoch="last").frame.set_index("network_id")[name.removeprefix("final_")]
+            column = frame["network_id"].map(last)
+        elif name in frame.columns:
+            column = frame[name]
+        else:
             raise MetanetError(f"no target '{name}' in {self.zoo.name}{did_you_mean(name, self.targets())}")
-        column = frame[name]
         if column.isna().all():
             raise MetanetError(f"target '{name}' has no value in {self.zoo.name}: this zoo does not measure it")
         values = column.to_numpy()
@@ -107,8 +114,9 @@ class View:
 
     def targets(self) -> list[str]:
         """Names that :meth:`target` takes."""
-        named = {"network_id", "layout_id", "status"}
-        return [c for c in self.frame.columns if c not in named]
+        named = {"network_id", "layout_id", "status", "configuration"}
+        columns = [c for c in self.frame.columns if c not in named]
+        return columns + [f"final_{c}" for c in columns if c.endswith(("_accuracy", "_loss"))]
 
     def split(self, test: float = 0.5, seed: int = 0) -> tuple[View, View]:
         """Training and test part of this view's networks; see :func:`metanet.zoo.split.split_networks`."""

@@ -24,6 +24,7 @@ def test_there_is_a_yaml_for_every_verb_and_no_group_is_strange() -> None:
         "data",
         "recipe",
         "model",
+        "search",
         "trainer",
         "launcher",
         "tracking",

@@ -266,3 +266,41 @@ def test_a_larger_zoo_of_the_same_seed_is_scored_on_networks_the_fit_never_saw(c
     assert run("evaluate", "run=r", "zoo=z26", "out=e") == 0
     assert "scored on the 16 networks it never saw" in capsys.readouterr().out
     assert int(pd.read_csv("e/leaderboard.csv")["n_test"][0]) == 10 + 6
+
+
+def test_a_search_is_trained_resumed_and_refused(grown_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["train", f"zoo={grown_folder}", "search=random", "search.n=3", "search.space.max_trees=20", "out=s", "threads=1"]
+    assert run(*words) == 0
+    text = capsys.readouterr().out
+    assert "best of 3 configurations" in text
+    assert "in cross-validation" in text
+    for name in ("trials.csv", "trials.jsonl", "search.json", "figures/search.png", "metrics.json"):
+        assert Path("s", name).exists()
+    before = Path("s/trials.jsonl").read_text()
+    Path("s/metrics.json").unlink()  # as if killed before the end
+    assert run(*words) == 0
+    assert Path("s/trials.jsonl").read_text() == before
+    Path("s/metrics.json").unlink()
+    assert run(*words, "search.space.num_leaves=[2,3]") == 2
+    assert "holds a search with another space" in capsys.readouterr().err
+    assert run("train", f"zoo={grown_folder}", "search=random", "search.folds=20", "out=t") == 2
+    assert "too few for search.folds=20" in capsys.readouterr().err
+    assert run("train", f"zoo={grown_folder}", "train.snapshots=some", "out=t") == 2
+    assert "give last or all" in capsys.readouterr().err
+
+
+def test_early_snapshots_predict_the_final_accuracy(grown_folder: Path) -> None:
+    words = ["view.epoch=1", "target=final_test_accuracy", "model.max_trees=20", "out=e", "threads=1"]
+    assert run("train", f"zoo={grown_folder}", *words) == 0
+    assert set(pd.read_parquet("e/predictions.parquet")["epoch"]) == {1}
+
+
+def test_several_runs_on_several_zoos_make_a_matrix(grown_folder: Path, trained_run: Path) -> None:
+    assert run("train", f"zoo={grown_folder}", "model=constant", "out=second", "threads=1") == 0
+    assert run("evaluate", f"run=[{trained_run},second]", f"zoo=[{grown_folder}]", "out=m", "threads=1") == 0
+    table = pd.read_csv("m/transfer.csv")
+    assert table["trained_on"].tolist() == ["run", "second"]
+    assert table["tau"].iloc[1] == 0
+    assert Path("m/figures/transfer.png").exists()
+    assert Path("m/figures/transfer_scatters.png").exists()
+    assert run("evaluate", "run=[second,second]", f"zoo={grown_folder}", "out=n", "threads=1") == 2

@@ -12,8 +12,9 @@ from scipy.stats import chisquare, kstest
 from data_modules.images import ImageDataModule, load_images
 from metanet.cli.compose import compose
 from metanet.errors import MetanetError
+from metanet.generation.distributions import draw_column
 from metanet.generation.plan import images_per_epoch, make_plan
-from metanet.generation.recipes import create_recipe, draw_column, list_recipes
+from metanet.generation.recipes import create_recipe, list_recipes
 
 N = 20_000
 FACTS = {"name": "digits", "shape": [16, 16, 1], "classes": 10, "n_train": 1437, "n_test": 360, "chance": 0.1}
@@ -26,6 +27,8 @@ def test_draws_follow_their_distributions() -> None:
     assert kstest(dropout / 0.7, "uniform").pvalue > 1e-3
     optimizer = draw_column("optimizer", ["sgd", "adam", "rmsprop"], N, 0)
     assert chisquare(np.unique(optimizer, return_counts=True)[1]).pvalue > 1e-3
+    depth = draw_column("max_depth", {"integer": [5, 15]}, N, 0)
+    assert chisquare(np.bincount(depth)[5:], np.full(11, N / 11)).pvalue > 1e-3
     assert abs(np.corrcoef(rate, dropout)[0, 1]) < 5 / np.sqrt(N)
 
 
@@ -70,6 +73,7 @@ def test_list_recipes_names_what_create_recipe_takes() -> None:
         ({"learning_rate": {"log_uniform": [1, 0.1]}}, "no distribution"),
         ({"dropout": {"normal": [0, 1]}}, "no distribution"),
         ({"dropout": []}, "no distribution"),
+        ({"dropout": {"integer": [0.5, 2]}}, "no distribution"),
         ({"dropout": 1.0}, "outside"),
         ({"train_fraction": [0.5, 2.0]}, "outside"),
         ({"learning_rate": -0.1}, "outside"),

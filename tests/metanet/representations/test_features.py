@@ -153,3 +153,50 @@ def test_a_function_of_ones_own_by_path(known: Zoo, tmp_path: Path, monkeypatch:
             FeatureMap(f"{tmp_path}/mine.py:{name}").fit(view)
     with pytest.raises(MetanetError, match="no file"):
         FeatureMap(f"{tmp_path}/yours.py:spread").fit(view)
+
+
+def test_the_last_layers_statistics_fit_any_architecture(known: Zoo) -> None:
+    wide = Layout.build(
+        [("stem.w", "stem", "kernel", (5, 5)), ("out.w", "out", "kernel", (4, 7)), ("out.b", "out", "bias", (4,))]
+    )
+    rng = np.random.default_rng(0)
+    other = zoo_from_arrays(rng.standard_normal((6, wide.size)), wide, pd.DataFrame({"test_accuracy": rng.random(6)}))
+    features = FeatureMap("stats:last").fit(known.view())
+    assert features.names[:2] == ["last.kernel.mean", "last.kernel.var"]
+    found = features.transform(other.view())
+    assert found.shape == (6, 14)
+    np.testing.assert_allclose(found[:, 0], other.view().weights()[:, 25:53].mean(1), rtol=1e-5)
+    with pytest.raises(MetanetError, match="architectures differ"):
+        FeatureMap("stats").fit(known.view()).transform(other.view())
+
+
+def test_columns_are_matched_by_name_where_the_order_differs(known: Zoo) -> None:
+    """As between our zoos and released ones: bias before kernel, and the axes of a kernel in another order."""
+    view = known.view()
+    named = view.layout.unflatten(np.array(view.weights()))
+    released = Layout.build(
+        [
+            ("a.bias", "a", "bias", (8,)),
+            ("a.weight", "a", "kernel", (8, 4), (1, 0)),
+            ("b.bias", "b", "bias", (3,)),
+            ("b.weight", "b", "kernel", (3, 8), (1, 0)),
+        ]
+    )
+    vectors = np.stack([released.flatten({k: v[i] for k, v in named.items()}) for i in range(len(view))])
+    other = zoo_from_arrays(vectors, released, view.frame.drop(columns="layout_id")).view()
+    for spec in ("stats", "norms_l1", "flat", "flat:a"):
+        features = FeatureMap(spec).fit(view)
+        np.testing.assert_allclose(features.transform(other), features.transform(view), rtol=1e-5, atol=1e-6)
+
+
+def test_weights_that_are_not_finite_are_refused(known: Zoo) -> None:
+    view = known.view()
+    broken = np.array(view.weights())
+    broken[3, 5] = np.nan
+    frame = view.frame.drop(columns=["layout_id", "status"])
+    zoo = zoo_from_arrays(broken, view.layout, frame)
+    for spec in ("stats", "flat", "norms_l2"):
+        with pytest.raises(MetanetError, match=r"1 of 200 networks have weights that are not finite.*status 'nan'"):
+            FeatureMap(spec).fit(view).transform(zoo.view())
+    marked = zoo_from_arrays(broken, view.layout, frame.assign(status=["nan" if i == 3 else "ok" for i in range(200)]))
+    assert len(FeatureMap("stats").fit(view).transform(marked.view())) == 199

@@ -80,3 +80,12 @@ def test_arrays_that_do_not_fit_are_refused(weights: np.ndarray, rows: int, says
     layout = Layout.build([("w", "l", "kernel", (2, 3))])
     with pytest.raises(MetanetError, match=says):
         zoo_from_arrays(weights, layout, pd.DataFrame({"test_accuracy": np.arange(rows)}))
+
+
+def test_the_final_accuracy_is_that_of_the_last_snapshot(grown: Zoo) -> None:
+    early, last = grown.view(epoch=1), grown.view()
+    final = dict(zip(last.network_ids, last.target("test_accuracy"), strict=True))
+    np.testing.assert_array_equal(early.target("final_test_accuracy"), [final[i] for i in early.network_ids])
+    assert not np.array_equal(early.target("final_test_accuracy"), early.target("test_accuracy"))
+    with pytest.raises(MetanetError, match="did you mean 'final_test_accuracy'"):
+        early.target("finl_test_accuracy")

@@ -1,0 +1,74 @@
+"""``metanet reproduce``: a paper's table or figure, or all of them in one report."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from metanet.cli.compose import compose, required
+from metanet.cli.terminal import fit_bars, print_run, print_table
+from metanet.errors import MetanetError
+from metanet.evaluation.fitting import Fitter
+from metanet.generation.runner import versions
+from metanet.plots.predictions import draw_result
+from metanet.reproduce.catalogue import Item, items
+from metanet.reproduce.report import Missing, write_exhibit, write_report
+from metanet.reproduce.study import Exhibit, Study
+from metanet.runs.folder import Run, choose_folder
+from metanet.runs.tracking import track
+
+
+def run(config: dict[str, Any]) -> None:
+    """Make each exhibit, print its tables and notes, write it, and the report."""
+    wanted = items(str(required(config, "item", "metanet reproduce table2 zoo=zoos/mnist")))
+    required(config, "zoo", "zoo=[zoos/mnist,zoos/fashion_mnist]")
+    folder = choose_folder(config["out"], "reproduce", config["item"])
+
+    def compose_fit(zoo: str, model: str, features: str, overrides: dict[str, str]) -> dict[str, Any]:
+        fit = compose("train", {"model": model, "zoo": zoo, "features": features, "target": "test_accuracy"} | overrides)
+        fit["split"] |= config["split"]
+        if fit["search"]["name"] != "none":
+            fit["search"] |= {"folds": config["folds"], "seed": config["seed"]}
+        return fit | {"launcher": config["launcher"], "trainer": config["trainer"], "tracking": config["tracking"]}
+
+    made: list[Exhibit | Missing] = []
+    with fit_bars(1) as (begin, on_trial):
+        study = Study(config, folder, compose_fit, Fitter(draw_result, on_trial), begin)
+        record = Run(folder)
+        record.write_config(config)
+        for name, item in wanted.items():
+            made.append(_make(study, name, item, alone=len(wanted) == 1))
+            if isinstance(made[-1], Exhibit):
+                write_exhibit(made[-1], folder / name)
+    for exhibit in made:
+        _print(exhibit)
+    report = write_report(made, study, folder / "report.html")
+    track(config["tracking"], record, config, {"exhibits": len(made)}, "reproduce")
+    print("made with " + ", ".join(f"{name} {version}" for name, version in versions().items()))
+    print(f"report: {report}")
+    print_run(folder)
+
+
+def _make(study: Study, name: str, item: Item, alone: bool) -> Exhibit | Missing:
+    """An exhibit; where its zoo is missing in ``all``, a word about it in its place."""
+    began = time.perf_counter()
+    try:
+        exhibit = item.make(study, name)
+    except MetanetError as error:
+        if alone or study.zoos(item.kind):
+            raise
+        return Missing(name, str(error))
+    exhibit.seconds = time.perf_counter() - began
+    return exhibit
+
+
+def _print(exhibit: Exhibit | Missing) -> None:
+    if isinstance(exhibit, Missing):
+        print(f"{exhibit.name}: not measured; {exhibit.why}\n")
+        return
+    print(f"{exhibit.name}: {exhibit.title}")
+    for table in exhibit.tables.values():
+        print_table(table)
+    for note in exhibit.notes:
+        print(f"  {note}")
+    print()

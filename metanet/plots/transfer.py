@@ -1,0 +1,39 @@
+"""Figures of transfer: every model on every zoo."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from metanet.plots.predictions import predicted_against_true
+from metanet.plots.style import new_axes, new_grid
+from metanet.plots.tables import heat_table
+
+
+def transfer_matrices(scores: pd.DataFrame, rows: Sequence[str], columns: Sequence[str]) -> Figure:
+    """Kendall's tau and R2 side by side; ``scores`` of :func:`metanet.evaluation.transfer.transfer_table`."""
+    figure, axes = new_axes(2, width=1.8 + 0.9 * len(columns), height=1.6 + 0.5 * len(rows))
+    for ax, (measure, title) in zip(axes, (("tau", "Kendall's τ"), ("r2", "R²")), strict=True):
+        matrix = scores.pivot_table(index="trained_on", columns="tested_on", values=measure).loc[list(rows), list(columns)]
+        heat_table(matrix, ax, title)
+        ax.set(ylabel="trained on", xlabel="tested on")
+    return figure
+
+
+def transfer_scatters(predictions: pd.DataFrame, rows: Sequence[str], columns: Sequence[str]) -> Figure:
+    """True against predicted for every pair (Unterthiner et al. 2020, Fig. 6)."""
+    figure, axes = new_grid(len(rows), len(columns), width=2.7, height=2.5)
+    for row, trained_on in enumerate(rows):
+        for column, tested_on in enumerate(columns):
+            ax = transfer_scatter(predictions, trained_on, tested_on, axes[row][column])
+            ax.set(xlabel=f"true, {tested_on}", ylabel=f"trained on {trained_on}")
+    return figure
+
+
+def transfer_scatter(predictions: pd.DataFrame, trained_on: str, tested_on: str, ax: Axes) -> Axes:
+    """True against predicted for one pair; ``predictions`` has trained_on, tested_on, true, predicted."""
+    part = predictions[(predictions["trained_on"] == trained_on) & (predictions["tested_on"] == tested_on)]
+    return predicted_against_true(part, ax)

@@ -1,0 +1,1 @@
+"""Probing: what meta-models look at, and what leaves them alone."""

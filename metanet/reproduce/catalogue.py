@@ -1,0 +1,70 @@
+"""All tables and figures by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+
+from metanet.errors import MetanetError, did_you_mean
+from metanet.reproduce.study import Exhibit, Study
+
+
+@dataclass(frozen=True)
+class Item:
+    """One table or figure.
+
+    Attributes:
+        module, function: in ``metanet.reproduce``; (study, name) -> Exhibit.
+        kind: of zoo that it needs, see :meth:`Study.zoos`.
+        needs: what to grow where no such zoo was given.
+    """
+
+    module: str
+    function: str
+    kind: str
+    needs: str
+
+    def make(self, study: Study, name: str) -> Exhibit:
+        """The exhibit; an error where no zoo fits."""
+        if not study.zoos(self.kind):
+            raise MetanetError(f"{name} needs {self.needs}")
+        function: Callable[[Study, str], Exhibit] = getattr(import_module(f"metanet.reproduce.{self.module}"), self.function)
+        return function(study, name)
+
+
+_CNN = "a zoo of small CNNs: metanet generate recipe=small_cnn_mini data=mnist n=2000 out=zoos/mnist"
+_MLP = "a zoo of MLPs: metanet generate recipe=mlp data=mnist n=1000 out=zoos/mnist_mlp"
+_RESNET = "a zoo of another architecture: metanet generate recipe=resnet_mini data=cifar10_gs n=null out=zoos/resnet"
+_SEEDS = "a zoo of many seeds: metanet generate recipe=small_cnn_seeds data=mnist n=2000 seed=1 out=zoos/seeds"
+
+ITEMS = {
+    "table1": Item("inputs", "estimators_by_input", "cnn", _CNN),
+    "table2": Item("inputs", "inputs_by_zoo", "cnn", _CNN),
+    "table3": Item("transfer", "transfer_tau", "cnn", _CNN),
+    "table4": Item("transfer", "other_architectures", "other", _RESNET),
+    "table5": Item("inputs", "all_r2", "cnn", _CNN),
+    "table6": Item("inputs", "all_mse", "cnn", _CNN),
+    "table7": Item("inputs", "more_r2", "cnn", _CNN),
+    "table8": Item("inputs", "more_mse", "cnn", _CNN),
+    "table9": Item("inspection", "sensitivity_table", "cnn", _CNN),
+    "table10": Item("mlps", "within_sizes", "mlp", _MLP),
+    "table11": Item("mlps", "across_sizes", "mlp", _MLP),
+    "fig2": Item("distributions", "accuracies", "cnn", _CNN),
+    "fig3": Item("distributions", "bias_range_figure", "cnn", _CNN),
+    "fig4": Item("transfer", "transfer_pairs", "cnn", _CNN),
+    "fig5": Item("inspection", "importance_figure", "cnn", _CNN),
+    "fig6": Item("transfer", "transfer_grid", "cnn", _CNN),
+    "seeds": Item("beyond", "within_configurations", "seeds", _SEEDS),
+    "early": Item("beyond", "early_prediction", "cnn", _CNN),
+    "curve": Item("beyond", "learning_curve", "cnn", _CNN),
+}
+
+
+def items(name: str) -> dict[str, Item]:
+    """The item of a name, or all of them."""
+    if name == "all":
+        return ITEMS
+    if name not in ITEMS:
+        raise MetanetError(f"no table or figure '{name}'{did_you_mean(name, [*ITEMS, 'all'])}")
+    return {name: ITEMS[name]}

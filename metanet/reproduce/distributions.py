@@ -1,0 +1,88 @@
+"""What zoos look like: Figures 2 and 3 of Unterthiner et al. 2020."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from metanet.evaluation.metrics import trained
+from metanet.plots.style import new_grid
+from metanet.plots.zoo import accuracy_histogram, bias_range_scatter, bias_ranges, train_against_test
+from metanet.reproduce.study import Exhibit, Study
+
+BIAS_RULE = 0.1  # the paper's bound on the largest bias of the last layer (section 4.5)
+
+
+def accuracies(study: Study, name: str) -> Exhibit:
+    """Figure 2: distribution of test accuracy, and train against test accuracy."""
+    zoos = study.zoos("cnn")
+    figure, axes = new_grid(2, len(zoos), width=3.0, height=2.6)
+    rows = []
+    for column, zoo in enumerate(zoos):
+        view = study.zoo(zoo).view()
+        frame, data = view.frame, view.zoo.data
+        accuracy_histogram(frame, axes[0][column], data.get("chance"))
+        axes[0][column].set_title(f"{zoo}: {len(frame)} networks")
+        train_against_test(frame, axes[1][column])
+        works = trained(frame["test_accuracy"].to_numpy(), data.get("chance", 0.1), data.get("n_test", 10_000))
+        gap = frame["train_accuracy"] - frame["test_accuracy"]
+        rows.append(
+            {
+                "zoo": zoo,
+                "networks": len(frame),
+                "mean": frame["test_accuracy"].mean(),
+                "best": frame["test_accuracy"].max(),
+                "at chance": float(np.mean(~works)),
+                "train - test": gap[works].mean(),
+                "train - test, largest": gap.max(),
+            }
+        )
+    note = "The gap between train and test accuracy is that of networks above chance; the paper sees none."
+    return Exhibit(name, f"test and train accuracies; {', '.join(zoos)}", {name: pd.DataFrame(rows)}, {name: figure}, [note])
+
+
+def bias_range_figure(study: Study, name: str) -> Exhibit:
+    """Figure 3: ranges of the first and last layer's biases by optimizer, a zoom, and the rule of the largest last bias."""
+    zoos = study.zoos("cnn")
+    rows, figures = [], {}
+    for zoo in zoos:
+        view = study.zoo(zoo).view()
+        ranges = bias_ranges(view)
+        if "optimizer" not in ranges:
+            continue
+        sgd = ranges["optimizer"] == "sgd"
+        figure, axes = new_grid(2, 2, width=3.6, height=2.9)
+        for column, (part, title) in enumerate(((ranges[~sgd], "Adam, RMSprop"), (ranges[sgd], "SGD"))):
+            bias_range_scatter(part, axes[0][column]).set_title(f"{zoo}: {title}")
+            bias_range_scatter(part, axes[1][column]).set_title("upper right corner")
+            for which, axis in (("first", "x"), ("last", "y")):
+                low = float(part[which].quantile(0.5))
+                high = float(part[which].max())
+                getattr(axes[1][column], f"set_{axis}scale")("linear")
+                getattr(axes[1][column], f"set_{axis}lim")(low, high)
+        figures[f"{name}_{zoo}"] = figure
+        rows.append(_bias_rule(zoo, ranges[~sgd], view.zoo.data))
+    notes = [
+        f"The paper's rule, on networks of Adam and RMSprop: the largest bias of the last layer is below {BIAS_RULE} for those "
+        "near chance and above for the rest. best bound is the one that would part them best here."
+    ]
+    for row in rows:
+        notes.append(f"{row['zoo']}: the rule is right for {row['right']:.1%} of {row['networks']} networks.")
+    return Exhibit(name, f"bias ranges; {', '.join(zoos)}", {name: pd.DataFrame(rows)}, figures, notes)
+
+
+def _bias_rule(zoo: str, ranges: pd.DataFrame, data: dict[str, float]) -> dict[str, object]:
+    works = trained(ranges["test_accuracy"].to_numpy(), data.get("chance", 0.1), int(data.get("n_test", 10_000)))
+    largest = ranges["last_max"].to_numpy()
+    bounds = np.unique(np.concatenate([[BIAS_RULE], np.quantile(largest, np.linspace(0, 1, 201))]))
+    right = np.array([np.mean((largest > bound) == works) for bound in bounds])
+    return {
+        "zoo": zoo,
+        "networks": len(ranges),
+        "near chance": int((~works).sum()),
+        "right": float(np.mean((largest > BIAS_RULE) == works)),
+        "near chance and below": float(np.mean(largest[~works] <= BIAS_RULE)) if (~works).any() else np.nan,
+        "above chance and above": float(np.mean(largest[works] > BIAS_RULE)) if works.any() else np.nan,
+        "best bound": float(bounds[right.argmax()]),
+        "right with it": float(right.max()),
+    }

@@ -1,0 +1,183 @@
+"""How much each input and each estimator explains: Tables 1, 2 and 5 to 8 of Unterthiner et al. 2020."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from metanet.evaluation.metrics import r2_difference_interval
+from metanet.plots.style import new_axes
+from metanet.plots.tables import heat_table
+from metanet.reproduce.published import SOURCE, released_r2
+from metanet.reproduce.study import ESTIMATORS, INPUTS, Exhibit, Fit, Study, interval
+
+MAIN = ("flat", "flat:conv1", "flat:conv2", "flat:conv3", "flat:last", "stats_global", "stats", "hyper", "hyper+flat")
+MORE = ("norms_l1", "norms_l2", "stats:last", "stats:first+last", "hyper:learning_rate")
+# The paper's order of inputs: the first of a pair scores higher (sections 4.3 and 4.4).
+ORDER = (
+    ("stats", "flat"),
+    ("stats", "flat:last"),
+    ("flat:last", "stats_global"),
+    ("flat", "stats_global"),
+    ("stats", "stats:last"),
+    ("stats", "hyper"),
+    ("flat", "hyper"),
+)
+NAMES = {"gbm": "GBM", "dnn": "DNN", "logit_linear": "logit-linear"}
+
+
+def estimators_by_input(study: Study, name: str) -> Exhibit:
+    """Table 1: R2 of each estimator on each input; the paper's collection is CIFAR10-GS."""
+    zoos = [z for z in study.zoos("cnn") if study.data(z) == "cifar10_gs"] or study.zoos("cnn")[:1]
+    return _grid(study, name, zoos, list(INPUTS), ESTIMATORS, "R² of each estimator on each input")
+
+
+def inputs_by_zoo(study: Study, name: str) -> Exhibit:
+    """Table 2: R2 of the GBM on each input, zoo by zoo, with floors, ceilings and the order of the inputs."""
+    zoos = study.zoos("cnn")
+    exhibit = _grid(study, name, zoos, list(INPUTS), ("gbm",), "R² of the GBM on each input")
+    exhibit.tables["floors"] = _floors(study, zoos)
+    exhibit.tables["order"] = order = _order(study, zoos)
+    for row in order.itertuples():
+        if row.difference < 0 or row.better != "yes":
+            exhibit.notes.append(
+                f"{row.zoo}: {row.higher} - {row.lower} is {row.difference:+.3f} ({row.interval}): "
+                + ("the paper's order does not hold" if row.better == "no, lower" else "no difference is shown")
+            )
+    return exhibit
+
+
+def all_r2(study: Study, name: str) -> Exhibit:
+    """Table 5: R2 and its spread over the fold models."""
+    return _grid(study, name, study.zoos("cnn"), MAIN, ESTIMATORS, "R² with the spread of the fold models")
+
+
+def all_mse(study: Study, name: str) -> Exhibit:
+    """Table 6: mean squared errors of the same fits."""
+    return _grid(study, name, study.zoos("cnn"), MAIN, ESTIMATORS, "mean squared error with the spread of the fold models", "mse")
+
+
+def more_r2(study: Study, name: str) -> Exhibit:
+    """Table 7: as Table 5, of norms, parts of the statistics, and the learning rate."""
+    return _grid(study, name, study.zoos("cnn"), MORE, ESTIMATORS, "R² with the spread of the fold models, further inputs")
+
+
+def more_mse(study: Study, name: str) -> Exhibit:
+    """Table 8: as Table 6, of the inputs of Table 7."""
+    title = "mean squared error with the spread of the fold models, further inputs"
+    return _grid(study, name, study.zoos("cnn"), MORE, ESTIMATORS, title, "mse")
+
+
+def _grid(
+    study: Study,
+    name: str,
+    zoos: Sequence[str],
+    inputs: Sequence[str],
+    estimators: Sequence[str],
+    title: str,
+    measure: str = "r2",
+) -> Exhibit:
+    """One row a zoo, estimator and input; one picture a zoo; released figures beside ours where the zoo is one of theirs."""
+    rows = []
+    for zoo in zoos:
+        for estimator in estimators:
+            for features in sorted(inputs, key=lambda f: f != "hyper"):  # the floor first: the others stand beside it
+                fit = study.fit(zoo, estimator, features)
+                rows.append(_row(study, zoo, estimator, features, fit, measure))
+    order = {features: i for i, features in enumerate(INPUTS)}
+    table = pd.DataFrame(rows)
+    table["at"] = table["features"].map(order)
+    table = table.sort_values(["zoo", "estimator", "at"], ignore_index=True, kind="stable").drop(columns="at")
+    data = ", ".join(dict.fromkeys(f"{zoo} ({study.data(zoo)}, {len(study.zoo(zoo).networks)} networks)" for zoo in zoos))
+    exhibit = Exhibit(name, f"{title}; {data}", {name: table})
+    figure, axes = new_axes(len(zoos), width=2.2 + 1.0 * len(estimators), height=1.2 + 0.3 * len(inputs))
+    for ax, zoo in zip(axes, zoos, strict=True):
+        part = table[table["zoo"] == zoo].pivot_table(index="features", columns="estimator", values=measure, dropna=False)
+        part = part.reindex(index=[f for f in INPUTS if f in inputs], columns=[NAMES[e] for e in estimators])
+        part.index = [INPUTS[f] for f in part.index]
+        high = 1.0 if measure == "r2" or table[measure].isna().all() else float(table[measure].max())
+        heat_table(part.astype(float), ax, zoo, high=high, form=".3f" if measure == "r2" else ".4f")
+    exhibit.figures[name] = figure
+    measured, missing = int(table[measure].notna().sum()), int(table[measure].isna().sum())
+    budget = ", ".join(f"{NAMES[e]} {study.config['n'][e]}" for e in estimators)
+    exhibit.notes.append(
+        f"Test part, scored once by the best of a random search (configurations: {budget}; {study.config['folds']} folds by "
+        f"network); {measured} fits, {missing} not measured (inputs.{estimators[0]}=[all] measures all)."
+    )
+    if "released" in table:
+        exhibit.notes.append(f"released: {SOURCE}; ours have fewer networks, so the two are not the same measurement.")
+    return exhibit
+
+
+def _row(study: Study, zoo: str, estimator: str, features: str, fit: Fit | None, measure: str) -> dict[str, object]:
+    metrics = {} if fit is None else fit.metrics
+    row: dict[str, object] = {
+        "zoo": zoo,
+        "data": study.data(zoo),
+        "estimator": NAMES[estimator],
+        "features": features,
+        "input": INPUTS[features],
+        measure: metrics.get(measure, np.nan),
+        "fold_sd": metrics.get(f"{measure}_fold_sd", np.nan),
+    }
+    if measure == "r2":
+        low, high = metrics.get("r2_low", np.nan), metrics.get("r2_high", np.nan)
+        row |= {
+            "95 %": f"{low:.3f} to {high:.3f}" if fit else "not measured",
+            "tau": metrics.get("tau", np.nan),
+            "tau_ceiling": metrics.get("tau_ceiling", np.nan),
+            "r2_trained": metrics.get("r2_trained", np.nan),
+            "r2_beyond_hyper": metrics.get("r2_beyond_hyper", np.nan),
+            "r2 - hyper": interval(metrics.get("r2_minus_hyper_low", np.nan), metrics.get("r2_minus_hyper_high", np.nan)),
+        }
+        released = released_r2(study.data(zoo), estimator, features)
+        row["released"] = np.nan if released is None else released
+    return row
+
+
+def _floors(study: Study, zoos: Sequence[str]) -> pd.DataFrame:
+    rows = []
+    for zoo in zoos:
+        fits = [fit for features in study.inputs("gbm") if (fit := study.fit(zoo, "gbm", features)) is not None]
+        if fits:
+            m = fits[0].metrics
+            rows.append(
+                {
+                    "zoo": zoo,
+                    "n_train": m["n_train"],
+                    "n_test": m["n_test"],
+                    "constant r2": m.get("r2_constant"),
+                    "all hyperparameters (GBM) r2": m.get("r2_hyper"),
+                    "all hyperparameters (GBM) tau": m.get("tau_hyper"),
+                    "tau_ceiling": m.get("tau_ceiling"),
+                    "tau ties alone": m.get("tau_ties"),
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def _order(study: Study, zoos: Sequence[str]) -> pd.DataFrame:
+    """The paper's order of inputs: paired differences of R2 on the same test networks, with 95 % intervals."""
+    rows = []
+    for zoo in zoos:
+        for higher, lower in ORDER:
+            a, b = study.fit(zoo, "gbm", higher), study.fit(zoo, "gbm", lower)
+            if a is None or b is None:
+                continue
+            one, other = a.test, b.test
+            low, high = r2_difference_interval(
+                one["true"].to_numpy(), one["predicted"].to_numpy(), other["predicted"].to_numpy(), one["network_id"].to_numpy()
+            )
+            rows.append(
+                {
+                    "zoo": zoo,
+                    "higher": higher,
+                    "lower": lower,
+                    "difference": a.metrics["r2"] - b.metrics["r2"],
+                    "interval": interval(low, high),
+                    "better": "yes" if low > 0 else "no, lower" if high < 0 else "not shown",
+                }
+            )
+    return pd.DataFrame(rows, columns=["zoo", "higher", "lower", "difference", "interval", "better"])

@@ -1,0 +1,196 @@
+"""A study: zoos, and the fits that several tables and figures share.
+
+Every fit is a run folder below ``fits``; one that is there is not fitted again, so an interrupted study goes on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from metanet.errors import MetanetError
+from metanet.evaluation.fitting import Fitter, finished_run, stored_split
+from metanet.models import MetaModel, load_model
+from metanet.zoo.split import Split
+from metanet.zoo.store import Zoo
+from metanet.zoo.view import View
+
+# Inputs in the order of the paper's tables, with its names for them (section 4.2).
+INPUTS = {
+    "flat": "W",
+    "flat:conv1": "W_1",
+    "flat:conv2": "W_2",
+    "flat:conv3": "W_3",
+    "flat:last": "W_4",
+    "stats_global": "S",
+    "stats": "S_l",
+    "stats:first+last": "S_1, S_4",
+    "stats:last": "S_4",
+    "norms_l1": "L1",
+    "norms_l2": "L2",
+    "hyper": "hyperparameters",
+    "hyper_paper": "hyperparameters (7)",
+    "hyper+flat": "hyperparameters + W",
+    "hyper:learning_rate": "learning rate",
+}
+ESTIMATORS = ("gbm", "dnn", "logit_linear")
+
+
+@dataclass
+class Exhibit:
+    """One table or figure of a paper, made again.
+
+    Attributes:
+        name: such as ``table2``.
+        title: with the data sets that were used.
+        tables: by file name.
+        figures: by file name.
+        notes: what is claimed or restricted, a sentence each.
+        seconds: that making it took, fits included where they were not there.
+    """
+
+    name: str
+    title: str
+    tables: dict[str, pd.DataFrame] = field(default_factory=dict)
+    figures: dict[str, Figure] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Fit:
+    """A finished run."""
+
+    folder: Path
+    metrics: dict[str, Any]
+
+    @cached_property
+    def test(self) -> pd.DataFrame:
+        """Predictions on the test part: network_id, true, predicted, constant_floor, hyper_floor; sorted by network."""
+        frame = pd.read_parquet(self.folder / "predictions.parquet").query("part == 'test'")
+        return frame.sort_values("network_id", ignore_index=True)
+
+    def model(self, threads: int = 1) -> MetaModel:
+        """The fitted meta-model."""
+        return load_model(self.folder / "model", threads)
+
+    @property
+    def split(self) -> Split:
+        """The networks it was fitted on, and those it was scored on."""
+        return stored_split(self.folder / "split.json")
+
+
+class Study:
+    """Fits on demand.
+
+    Args:
+        config: of ``metanet reproduce``.
+        folder: of everything it makes.
+        compose_fit: (zoo, model, features, overrides) -> a config of ``metanet train``.
+        fitter: trains.
+        begin: told of each fit that begins.
+    """
+
+    def __init__(
+        self,
+        config: dict[str, Any],
+        folder: Path,
+        compose_fit: Callable[[str, str, str, dict[str, str]], dict[str, Any]],
+        fitter: Fitter,
+        begin: Callable[[str], None] = lambda name: None,
+    ) -> None:
+        self.config, self.folder, self.compose_fit, self.fitter, self.begin = config, folder, compose_fit, fitter, begin
+        self.seed, self.threads = int(config["seed"]), int(config["threads"])
+        self.paths: dict[str, str] = {}
+        for path in config["zoo"] if isinstance(config["zoo"], list) else [config["zoo"]]:
+            name = Path(path).expanduser().resolve().name
+            if name in self.paths:
+                raise MetanetError(f"two zoos are called '{name}'; the tables name zoos by their folders, so rename one")
+            self.paths[name] = path
+            fitter.zoo(path)  # a folder that is no zoo is refused before anything is fitted
+        for estimator, inputs in config["inputs"].items():
+            for unknown in set(inputs) - set(INPUTS) if inputs != ["all"] else ():
+                raise MetanetError(f"inputs.{estimator}: '{unknown}' stands in no table; choose from all, {', '.join(INPUTS)}")
+
+    def zoo(self, name: str) -> Zoo:
+        """A zoo by the name of its folder."""
+        return self.fitter.zoo(self.paths[name])
+
+    def zoos(self, kind: str) -> list[str]:
+        """Names of the zoos of a kind: ``cnn`` (small CNNs of one architecture), ``seeds``, ``mlp`` or ``other``."""
+        return [name for name in self.paths if kind_of(self.zoo(name)) == kind]
+
+    def data(self, name: str) -> str:
+        """The image set of a zoo."""
+        return str(self.zoo(name).data.get("name", name))
+
+    def inputs(self, estimator: str) -> list[str]:
+        """Inputs that the budget holds for an estimator."""
+        inputs = self.config["inputs"][estimator]
+        return list(INPUTS) if inputs == ["all"] else [name for name in INPUTS if name in inputs]
+
+    def fit(self, zoo: str, estimator: str, features: str) -> Fit | None:
+        """A searched fit; None where the budget does not hold it, or the zoo has not what it reads."""
+        if features not in self.inputs(estimator) or not _readable(self.zoo(zoo).view(), features):
+            return None
+        return self.searched(zoo, estimator, features)
+
+    def searched(self, zoo: str, estimator: str, features: str) -> Fit:
+        """A fit by the paper's protocol, whatever the budget holds; its number of configurations is the budget's."""
+        overrides = {"search": "random", "search.n": str(self.config["n"][estimator])}
+        return self._fitted(zoo, estimator, features, f"{estimator}-{features}", overrides)
+
+    def plain(
+        self, zoo: str, estimator: str, features: str, name: str, overrides: dict[str, str], split: Split | None = None
+    ) -> Fit:
+        """A fit with the model's defaults."""
+        return self._fitted(zoo, estimator, features, name, overrides, split)
+
+    def _fitted(
+        self, zoo: str, estimator: str, features: str, name: str, overrides: dict[str, str], split: Split | None = None
+    ) -> Fit:
+        folder = self.folder / "fits" / zoo / name.replace(":", "_").replace("/", "_")
+        config = self.compose_fit(self.paths[zoo], estimator, features, {"out": str(folder), "seed": str(self.seed)} | overrides)
+        config["threads"] = self.threads
+        metrics = finished_run(folder, config)
+        if metrics is None:
+            self.begin(f"{zoo}: {estimator} on {features}")
+            metrics = self.fitter.fit(config, folder, split, floors_at=folder.parent)
+        return Fit(folder, metrics)
+
+    def test_view(self, fit: Fit, zoo: str) -> View:
+        """The networks of a zoo that a fit may be tested on: its own test part, or all of another zoo."""
+        view = self.zoo(zoo).view()
+        return view.part(fit.split, "test") if fit.metrics["zoo"] == self.paths[zoo] else view
+
+
+def kind_of(zoo: Zoo) -> str:
+    """What a zoo's networks are, by its recipe: see :meth:`Study.zoos`."""
+    recipe = zoo.header.get("recipe", {})
+    layouts = list(zoo.layouts.values())
+    if recipe.get("name") == "mlp":
+        return "mlp"
+    if len(layouts) == 1 and layouts[0].layers == ("conv1", "conv2", "conv3", "dense"):
+        return "seeds" if recipe.get("seeds", 1) > 1 else "cnn"
+    return "other"
+
+
+def _readable(view: View, features: str) -> bool:
+    """Whether a zoo has the hyperparameters that some features read, and they vary."""
+    frame = view.frame
+    varying = {c.removeprefix("hp.") for c in frame if c.startswith("hp.") and frame[c].nunique() > 1}
+    if features.startswith("hyper:"):
+        return features.removeprefix("hyper:") in varying
+    return bool(varying) or not features.startswith("hyper")
+
+
+def interval(low: float, high: float) -> str:
+    """``+0.010 to +0.020``."""
+    return f"{low:+.3f} to {high:+.3f}" if np.isfinite([low, high]).all() else "-"

@@ -1,0 +1,206 @@
+"""Every exhibit on small zoos, its numbers against independent ones."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import HYPERPARAMETERS
+from scipy.stats import kendalltau
+from sklearn.metrics import r2_score
+
+from metanet.cli.main import main
+from metanet.errors import MetanetError
+from metanet.generation.recipes import create_recipe
+from metanet.generation.runner import generate
+from metanet.reproduce.beyond import _extrapolated, _within
+from metanet.reproduce.catalogue import ITEMS, items
+from metanet.reproduce.published import _R2, released_r2
+from metanet.reproduce.study import INPUTS, kind_of
+from metanet.zoo import Layout, open_zoo, zoo_from_arrays
+
+BUDGET = ("n.gbm=6", "n.dnn=1", "n.logit_linear=1", "inputs.gbm=[stats,flat,hyper]", "inputs.dnn=[stats]", "threads=1")
+
+
+@pytest.fixture(scope="module")
+def zoos(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """One small zoo of each kind."""
+    root = tmp_path_factory.mktemp("zoos")
+    common = {"epochs": 6, "batch_size": 16, "snapshots": [0, 1], "train_images": 400}
+    space = HYPERPARAMETERS | {"train_fraction": [0.5, 1.0]}
+    recipes = {
+        "plain": create_recipe("small_cnn", hyperparameters=space, **common),
+        "other": create_recipe("small_cnn", hyperparameters=space, **common),
+        "seeds": create_recipe("small_cnn", hyperparameters=space | {"learning_rate": 0.02}, seeds=5, **common),
+        "mlps": create_recipe("mlp", hyperparameters=space, num_units=[4, 8], **common),
+        "resnets": create_recipe(
+            "resnet_mini", hyperparameters={"num_units": [2, 4], "learning_rate": [0.01, 0.05, 0.002]}, design="grid", **common
+        ),
+    }
+    sizes = {"plain": 120, "other": 60, "seeds": 60, "mlps": 60, "resnets": 6}
+    for name, recipe in recipes.items():
+        engine = {"mlps": "torch", "resnets": "module"}.get(name, "auto")
+        generate(
+            recipe,
+            n=sizes[name],
+            out=root / name,
+            seed=["plain", "other"].index(name) if name in "plain other" else 5,
+            engine=engine,
+        )
+    return {name: root / name for name in recipes}
+
+
+@pytest.fixture(scope="module")
+def study(zoos: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("study") / "all"
+    assert main(["reproduce", "all", f"zoo=[{','.join(map(str, zoos.values()))}]", f"out={out}", *BUDGET]) == 0
+    return out
+
+
+def test_kinds_are_read_off_the_recipe(zoos: dict[str, Path]) -> None:
+    kinds = {name: kind_of(open_zoo(path)) for name, path in zoos.items()}
+    assert kinds == {"plain": "cnn", "other": "cnn", "seeds": "seeds", "mlps": "mlp", "resnets": "other"}
+
+
+def test_the_report_holds_everything_without_a_server(study: Path) -> None:
+    page = (study / "report.html").read_text()
+    for name in ITEMS:
+        assert f"<section id='{name}'>" in page
+        assert (study / name / "notes.txt").exists()
+    assert not re.findall(r"(?:src|href)=[\"'](?!data:|#)", page)
+    pictures = list(study.glob("*/*.png"))
+    assert len(pictures) >= len(ITEMS)
+    assert page.count("data:image/png;base64,") == len([p for p in pictures if p.parent.name in ITEMS])
+
+
+def test_table2_is_the_score_of_the_runs(study: Path) -> None:
+    table = pd.read_csv(study / "table2" / "table2.csv")
+    assert set(table["features"]) == set(INPUTS)
+    row = table.query("zoo == 'plain' and features == 'stats'").iloc[0]
+    test = pd.read_parquet(study / "fits" / "plain" / "gbm-stats" / "predictions.parquet").query("part == 'test'")
+    assert row["r2"] == pytest.approx(r2_score(test["true"], test["predicted"]))
+    assert row["tau"] == pytest.approx(kendalltau(test["true"], test["predicted"]).statistic)
+    assert table.query("features == 'norms_l1'")["r2"].isna().all()
+    assert (table.query("features == 'norms_l1'")["95 %"] == "not measured").all()
+    order = pd.read_csv(study / "table2" / "order.csv")
+    flat = table.query("zoo == 'plain' and features == 'flat'")["r2"].item()
+    found = order.query("zoo == 'plain' and higher == 'stats' and lower == 'flat'")["difference"].item()
+    assert found == pytest.approx(row["r2"] - flat)
+    floors = pd.read_csv(study / "table2" / "floors.csv").set_index("zoo")
+    hyper = table.query("zoo == 'plain' and features == 'hyper'")["r2"].item()
+    assert floors.loc["plain", "all hyperparameters (GBM) r2"] == pytest.approx(hyper)  # the floor is that very search
+
+
+def test_table6_is_the_squared_error(study: Path) -> None:
+    table = pd.read_csv(study / "table6" / "table6.csv")
+    test = pd.read_parquet(study / "fits" / "plain" / "dnn-stats" / "predictions.parquet").query("part == 'test'")
+    found = table.query("zoo == 'plain' and features == 'stats' and estimator == 'DNN'")["mse"].item()
+    assert found == pytest.approx(np.mean((test["true"] - test["predicted"]) ** 2))
+
+
+def test_table3_is_tau_of_the_models_own_predictions(study: Path, zoos: dict[str, Path]) -> None:
+    import metanet
+
+    table = pd.read_csv(study / "table3" / "table3.csv").set_index(["trained_on", "tested_on"])
+    assert len(table) == 4
+    model = metanet.load_model(study / "fits" / "plain" / "gbm-stats" / "model")
+    view = open_zoo(zoos["other"]).view()
+    expected = kendalltau(view.target("test_accuracy"), model.predict(view)).statistic
+    assert table.loc[("plain", "other"), "tau"] == pytest.approx(expected)
+    assert table.loc[("plain", "other"), "n_test"] == 60
+    assert table.loc[("plain", "plain"), "n_test"] == 60  # its own test part
+
+
+def test_table4_ranks_each_width(study: Path) -> None:
+    table = pd.read_csv(study / "table4" / "table4.csv")
+    assert set(table["width"]) == {2, 4}
+    assert (table["networks"] == 3).all()
+    assert set(table["trained_on"]) == {"plain", "other"}
+
+
+def test_tables_10_and_11_share_their_diagonal(study: Path) -> None:
+    within = pd.read_csv(study / "table10" / "table10.csv").set_index("width")
+    across = pd.read_csv(study / "table11" / "table11.csv").set_index("trained_on")
+    assert within["networks"].sum() == 60
+    for width in (4, 8):
+        assert within.loc[width, "tau"] == pytest.approx(across.loc[f"digits, u={width}", f"digits, u={width}"])
+
+
+def test_early_prediction_reads_only_early_snapshots(study: Path, zoos: dict[str, Path]) -> None:
+    table = pd.read_csv(study / "early" / "early.csv")
+    assert set(table["epoch"]) == {0, 1}
+    folder = study / "fits" / "plain" / "early-1-stats"
+    test = pd.read_parquet(folder / "predictions.parquet").query("part == 'test'")
+    assert set(test["epoch"]) == {1}
+    last = open_zoo(zoos["plain"]).view().frame.set_index("network_id")["test_accuracy"]
+    np.testing.assert_array_equal(test["true"], last.loc[test["network_id"]])
+    assert json.loads((folder / "metrics.json").read_text())["target"] == "final_test_accuracy"
+
+
+def test_a_second_call_fits_nothing_again(study: Path, zoos: dict[str, Path], capsys: pytest.CaptureFixture[str]) -> None:
+    runs = {p: p.stat().st_mtime_ns for p in study.glob("fits/**/metrics.json")}
+    words = ["reproduce", "table3", f"zoo=[{','.join(map(str, zoos.values()))}]", f"out={study}", *BUDGET]
+    assert main(words) == 0
+    assert {p: p.stat().st_mtime_ns for p in study.glob("fits/**/metrics.json")} == runs
+    assert "smallest tau across zoos" in capsys.readouterr().out
+
+
+def test_one_item_without_its_zoo_says_what_to_grow(
+    zoos: dict[str, Path], capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    assert main(["reproduce", "table10", f"zoo={zoos['plain']}", f"out={tmp_path}/r"]) == 2
+    assert "table10 needs a zoo of MLPs: metanet generate recipe=mlp" in capsys.readouterr().err
+    assert main(["reproduce", "tabel2", f"zoo={zoos['plain']}", f"out={tmp_path}/r"]) == 2
+    assert "did you mean 'table2'" in capsys.readouterr().err
+    assert main(["reproduce", "table2", f"zoo={zoos['plain']}", "inputs.gbm=[statz]", f"out={tmp_path}/r"]) == 2
+    assert "'statz' stands in no table" in capsys.readouterr().err
+    assert main(["reproduce", "table2", f"zoo=[{zoos['plain']},{zoos['plain']}]", f"out={tmp_path}/r"]) == 2
+    assert "two zoos are called 'plain'" in capsys.readouterr().err
+
+
+def test_items_are_all_or_one() -> None:
+    assert set(items("all")) >= {f"table{i}" for i in range(1, 12)} | {f"fig{i}" for i in range(2, 7)}
+    with pytest.raises(MetanetError, match="did you mean 'fig5'"):
+        items("fig55")
+
+
+def test_released_figures_stand_for_every_input_and_collection() -> None:
+    assert all(len(row) == 4 and all(len(cell) == 3 for cell in row) for row in _R2.values())
+    assert set(_R2) == set(INPUTS) - {"hyper_paper"}
+    assert released_r2("cifar10_gs", "gbm", "stats") == 0.9840
+    assert released_r2("digits", "gbm", "stats") is None
+
+
+def test_tau_within_configurations_ignores_what_the_recipe_explains() -> None:
+    rng = np.random.default_rng(0)
+    layout = Layout.build([("a.weight", "a", "kernel", (2, 2))])
+    level = np.repeat(rng.uniform(0.3, 0.9, 12), 10)
+    accuracy = level + rng.normal(0, 0.02, 120)
+    frame = pd.DataFrame({"test_accuracy": accuracy})
+    zoo = zoo_from_arrays(rng.standard_normal((120, 4)), layout, frame)
+    zoo.header["data"] = {"chance": 0.1, "n_test": 10_000}
+    zoo.networks["configuration"] = np.repeat(np.arange(12), 10)
+    view = zoo.view()
+    perfect, taus = _within(view, accuracy)
+    assert perfect["tau within"] == pytest.approx(1)
+    assert perfect["configurations"] == len(taus) == 12
+    recipe_alone, _ = _within(view, level)
+    assert recipe_alone["tau within"] == 0
+    assert recipe_alone["tau overall"] > 0.8
+    noisy, taus = _within(view, accuracy + rng.normal(0, 0.02, 120))
+    own = [kendalltau(accuracy[i : i + 10], (accuracy)[i : i + 10]).statistic for i in range(0, 120, 10)]
+    assert np.mean(own) == pytest.approx(1)
+    assert 0.2 < noisy["tau within"] < 0.9
+    assert 0.8 < perfect["ceiling"] < 1
+
+
+def test_a_power_law_is_found_again() -> None:
+    sizes = np.array([100, 200, 400, 800])
+    words = _extrapolated(pd.Series(1 - 2 * sizes**-0.5, index=sizes))
+    assert "n^-0.50" in words
+    assert f"{1 - 2 * 15_000**-0.5:.3f}" in words
+    assert "too few sizes" in _extrapolated(pd.Series([0.5], index=[100]))
