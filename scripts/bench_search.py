@@ -33,7 +33,7 @@ def main() -> None:
     from machine import describe_machine
 
     from metanet.cli.compose import compose
-    from metanet.evaluation.search import Rows, SearchPlan, search_and_score
+    from metanet.evaluation.search import Rows, Search, SearchPlan
     from metanet.evaluation.tasks import Launcher
     from metanet.generation.recipes import create_recipe
     from metanet.generation.runner import generate
@@ -48,9 +48,11 @@ def main() -> None:
         plan, launcher = SearchPlan(n=configurations), Launcher("local", arguments.workers)
         warm = SearchPlan(n=arguments.workers, space={"max_trees": 5})  # workers begin and import outside the measurement
         rows = Rows(train, train, test)
-        search_and_score("gbm", {}, "stats", rows, "test_accuracy", warm, Path(folder) / "warm", launcher, {}, None)
-        result = search_and_score("gbm", {}, "stats", rows, "test_accuracy", plan, Path(folder) / "search", launcher, {}, None)
-    seconds, share = result.metrics["search_seconds"], result.metrics["fit_share"]
+        common = {"target": "test_accuracy", "launcher": launcher}
+        Search.of("gbm", {}, "stats", rows, warm, Path(folder) / "warm", {}, **common).score(None)
+        search = Search.of("gbm", {}, "stats", rows, plan, Path(folder) / "search", {}, **common)
+        result = search.score(None)
+    seconds, share = search.seconds, search.busy_seconds / (search.seconds * arguments.workers)
     shape = f"{len(train)} networks x 56 inputs"
     print(f"{configurations} GBM configurations x 3 folds, {shape}, {arguments.workers} workers: {seconds:.1f} s")
     print(f"outside LightGBM: {1 - share:.1%} of the workers' time")

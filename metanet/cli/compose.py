@@ -185,6 +185,12 @@ def _fit_type(key: str, old: Any, new: Any) -> Any:
         return [str(item) for item in new] if isinstance(new, list) else None if new is None else str(new)
     if isinstance(old, list) and key in LIST_KEYS and isinstance(new, int) and not isinstance(new, bool):
         return new
+    if isinstance(old, dict) and old and not isinstance(new, dict):
+        raise MetanetError(f"{key}={new} is no value: {key} has parts, {', '.join(f'{key}.{part}' for part in old)}")
+    if isinstance(old, list) and not isinstance(new, list):
+        if new is None or isinstance(new, dict):
+            raise MetanetError(f"{key}={'null' if new is None else new} is no list; the default is [{', '.join(map(str, old))}]")
+        return [new] if isinstance(new, str) else new  # one name is a list of one; numbers are checked by what takes them
     words = {bool: "true or false", int: "a whole number", float: "a number", str: "a name"}
     if (new is None and key in NULLABLE_KEYS) or (isinstance(new, list) and key in LIST_KEYS):
         return new

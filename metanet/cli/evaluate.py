@@ -10,7 +10,7 @@ import pandas as pd
 from metanet.cli.compose import required
 from metanet.cli.terminal import print_leaderboard, print_run, print_table
 from metanet.errors import MetanetError
-from metanet.evaluation.fitting import origin, split_facts, stored_split, view_of
+from metanet.evaluation.fitting import unseen, view_of
 from metanet.evaluation.protocol import evaluate_on
 from metanet.models import load_model
 from metanet.plots.predictions import draw_result
@@ -20,7 +20,6 @@ from metanet.runs.folder import Run, choose_folder, read_metrics
 from metanet.runs.leaderboard import leaderboard
 from metanet.runs.tracking import track
 from metanet.zoo.store import open_zoo
-from metanet.zoo.view import View
 
 
 def run(config: dict[str, Any]) -> None:
@@ -38,9 +37,11 @@ def run(config: dict[str, Any]) -> None:
     rows, predictions = [], []
     for source in sources:
         model = load_model(source / "model", config["threads"])
-        trained_on = split_facts(source / "split.json").get("origin")
         for zoo in zoos:
-            view = _part_of(view_of(zoo, config), config["part"], trained_on, source)
+            whole = view_of(zoo, config)
+            view = unseen(whole, source, config["part"])
+            if len(view) < len(whole):
+                print(f"{zoo.name}: the run was trained there; scored on the {len(set(view.network_ids))} networks it never saw")
             result = evaluate_on(model, view)
             rows.append(result.metrics | {"trained_on": source.name, "tested_on": zoo.name})
             predictions.append(result.predictions.assign(zoo=zoo.name, trained_on=source.name, tested_on=zoo.name))
@@ -68,22 +69,6 @@ def _different(names: list[str], what: str) -> list[str]:
         if names.count(name) > 1:
             raise MetanetError(f"two folders given as {what}= are called '{name}', and tables go by that name; rename one")
     return names
-
-
-def _part_of(view: View, part: str, trained_on: Any, source: Path) -> View:
-    """The networks of a zoo that a run may be scored on."""
-    zoo = view.zoo
-    own = bool(trained_on) and origin(zoo) == trained_on  # also where it was moved, copied or grown larger
-    if part == "test" and not own:
-        raise MetanetError(f"part=test: the run was trained on another zoo than {zoo.name}; give part=auto or all")
-    if part == "all" or not own:
-        return view
-    split = stored_split(source / "split.json")
-    view = view.of_networks(set(view.network_ids) - {*split.train, *split.validation})
-    if len(view) == 0:
-        raise MetanetError(f"the run was trained on all networks of {zoo.name}, so none is left to test on")
-    print(f"{zoo.name}: the run was trained there; scored on the {len(set(view.network_ids))} networks it never saw")
-    return view
 
 
 def _write_matrix(scores: pd.DataFrame, predictions: pd.DataFrame, record: Run, runs: list[str], zoos: list[str]) -> None:

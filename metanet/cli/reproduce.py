@@ -32,17 +32,20 @@ def run(config: dict[str, Any]) -> None:
         return fit | {"launcher": config["launcher"], "trainer": config["trainer"], "tracking": config["tracking"]}
 
     made: list[Exhibit | Missing] = []
-    with fit_bars(1) as (begin, on_trial):
+    alone = len(wanted) == 1
+    report = folder / next(iter(wanted)) / "report.html" if alone else folder / "report.html"
+    with fit_bars(1, show=True) as (begin, on_trial):
         study = Study(config, folder, compose_fit, Fitter(draw_result, on_trial), begin)
         record = Run(folder)
         record.write_config(config)
         for name, item in wanted.items():
-            made.append(_make(study, name, item, alone=len(wanted) == 1))
+            begin(name)
+            made.append(_make(study, name, item, alone))
             if isinstance(made[-1], Exhibit):
                 write_exhibit(made[-1], folder / name)
+            write_report(made, study, report)  # what is there so far
     for exhibit in made:
         _print(exhibit)
-    report = write_report(made, study, folder / "report.html")
     track(config["tracking"], record, config, {"exhibits": len(made)}, "reproduce")
     print("made with " + ", ".join(f"{name} {version}" for name, version in versions().items()))
     print(f"report: {report}")
@@ -50,12 +53,12 @@ def run(config: dict[str, Any]) -> None:
 
 
 def _make(study: Study, name: str, item: Item, alone: bool) -> Exhibit | Missing:
-    """An exhibit; where its zoo is missing in ``all``, a word about it in its place."""
+    """An exhibit; where its zoo is missing, or it cannot be made of it, ``all`` has a word about it in its place."""
     began = time.perf_counter()
     try:
         exhibit = item.make(study, name)
     except MetanetError as error:
-        if alone or study.zoos(item.kind):
+        if alone:
             raise
         return Missing(name, str(error))
     exhibit.seconds = time.perf_counter() - began

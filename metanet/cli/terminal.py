@@ -79,8 +79,11 @@ def bytes_bar(title: str) -> Iterator[Callable[[int, int], None]]:
 
 
 @contextmanager
-def fit_bars(total: int) -> Iterator[tuple[Callable[[str], None], Callable[[int, int, float], None]]]:
-    """Two bars: over fits, and over the trials of the present search; call them with a fit's name, and with trials done."""
+def fit_bars(total: int, show: bool = False) -> Iterator[tuple[Callable[[str], None], Callable[[int, int, float], None]]]:
+    """Two bars: over fits, and over the trials of the present search; call them with a fit's name, and with trials done.
+
+    ``show`` the first also for one fit: more may follow than are known at first.
+    """
     console = Console(stderr=True)
     columns = (
         TextColumn("{task.description}"),
@@ -91,14 +94,14 @@ def fit_bars(total: int) -> Iterator[tuple[Callable[[str], None], Callable[[int,
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
-        fits = bar.add_task("fitting", total=total, visible=total > 1)
+        fits = bar.add_task("fitting", total=total, visible=show or total > 1)
         trials = bar.add_task("searching", total=None, visible=False)
         begun = -1
 
         def begin(name: str) -> None:
             nonlocal begun
             begun += 1
-            bar.update(fits, description=f"fitting: {name}", completed=begun)
+            bar.update(fits, description=f"fitting: {name}", completed=begun, total=max(total, begun + 1))
 
         def on_trial(done: int, of: int, best: float) -> None:
             if bar.tasks[trials].completed >= done:

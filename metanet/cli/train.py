@@ -28,7 +28,7 @@ def run(configs: list[dict[str, Any]], varied: list[str]) -> None:
             begin(name)
             folder = root / name if len(configs) > 1 else root
             kept = finished_run(folder, config) if config["out"] else None
-            rows.append((kept or fitter.fit(config, folder, floors_at=root)) | {"run": str(folder)})
+            rows.append((kept or fitter.fit(config, folder, lambda key: root / f"floor-{key}")) | {"run": str(folder)})
     table = leaderboard(rows)
     table.to_csv(root / "leaderboard.csv", index=False)
     print_leaderboard(table)
@@ -79,6 +79,5 @@ def print_searches(rows: list[dict[str, Any]]) -> None:
                 words.append(
                     f"r2 {row['r2_cv']:.3f} in cross-validation, {row['r2']:.3f} +- {row['r2_fold_sd']:.3f} on the test part"
                 )
-            if row.get("fit_share") is not None:
-                words.append(f"{row['search_seconds']:.0f} s, {row['fit_share']:.0%} of it within the estimator")
+            words.append(f"{row['search_seconds']:.0f} s of a worker")
             print("; ".join(words))

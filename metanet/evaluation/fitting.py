@@ -13,7 +13,7 @@ from lightgbm.basic import LightGBMError
 
 from metanet.errors import MetanetError
 from metanet.evaluation.protocol import FitResult, Floors, constant_floor, fit_and_score, fit_floors, floor_inputs
-from metanet.evaluation.search import Rows, SearchPlan, search_and_score
+from metanet.evaluation.search import OnTrial, Rows, Search, search_plan
 from metanet.evaluation.tasks import Launcher
 from metanet.models import create_model
 from metanet.models.base import MetaModel, check_settings, constructor_arguments
@@ -24,22 +24,47 @@ from metanet.zoo.split import Split, fetch_nfn_permutation, permutation_split, r
 from metanet.zoo.store import Zoo, open_zoo, read_header
 from metanet.zoo.view import View
 
-OnTrial = Callable[[int, int, float], None]
 Draw = Callable[[FitResult, Run], None]
 
 
+# Keys of a config that decide where and with what help a run is made, not what it finds.
+_CIRCUMSTANCES = ("threads", "launcher", "tracking", "out", "zoo")
+
+
 def finished_run(folder: Path, config: dict[str, Any]) -> dict[str, Any] | None:
-    """Metrics of a run that is there already with the same config; None where there is none."""
+    """Metrics of a run that is there already with the same config; None where there is none, or a search is to go on.
+
+    Raises:
+        MetanetError: the folder holds a run of another config or zoo.
+    """
     path = folder / "config.yaml"
     if not (path.exists() and (folder / "metrics.json").exists()):
         return None
     from omegaconf import OmegaConf
 
+    stored, given = _flat(OmegaConf.to_container(OmegaConf.load(path))), _flat(config)
+    differing = [k for k in sorted(stored.keys() | given.keys()) if stored.get(k) != given.get(k)]
+    if differing == ["search.n"] and given["search.n"] > stored["search.n"]:
+        return None
+    if differing:
+        key = differing[0]
+        raise MetanetError(
+            f"run folder '{folder}' holds a run with {key}={stored.get(key)}, now {given.get(key)}; choose another out="
+        )
     zoo = Path(config["zoo"]).expanduser()
-    same_zoo = read_header(zoo)["plan_hash"] == split_facts(folder / "split.json").get("plan_hash")
-    if OmegaConf.to_container(OmegaConf.load(path)) != config or not same_zoo:
-        raise MetanetError(f"run folder '{folder}' holds a run of another config or zoo; choose another out=")
+    if read_header(zoo)["plan_hash"] != split_facts(folder / "split.json").get("plan_hash"):
+        raise MetanetError(f"run folder '{folder}' holds a run on another zoo than '{zoo}'; choose another out=")
     return read_metrics(folder)
+
+
+def _flat(config: Any, prefix: str = "") -> dict[str, Any]:
+    """Dotted keys and values, without the circumstances of a run."""
+    flat: dict[str, Any] = {}
+    for key, value in config.items():
+        if not prefix and key in _CIRCUMSTANCES:
+            continue
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) and value else {f"{prefix}{key}": value}
+    return flat
 
 
 class Fitter:
@@ -62,23 +87,26 @@ class Fitter:
         return self._zoos[path]
 
     def fit(
-        self, config: dict[str, Any], folder: Path, split: Split | None = None, floors_at: Path | None = None
+        self,
+        config: dict[str, Any],
+        folder: Path,
+        floors_at: Callable[[str], Path] | None = None,
+        floor_n: int | None = None,
     ) -> dict[str, Any]:
-        """Fit, score and write one run; returns its metrics. A mistake in the config leaves no folder behind.
+        """Fit, score and write one run; returns its metrics. A run that is not searched leaves no folder after a mistake.
 
         Args:
             config: of ``metanet train``.
-            split: in the place of the one that the config draws.
-            floors_at: where the searches of floors lie that several runs share.
+            floors_at: the folder of a floor's search by its key, where several runs share it; default: below the run.
+            floor_n: configurations of the floor's search, where they are more than the run's own.
         """
         path = str(config["zoo"])
         view = view_of(self.zoo(path), config)
-        split = split or split_of(view, config["split"])
+        split = split_of(view, config["split"])
         model = model_of(config)
-        searched = config["search"]["name"] != "none"
         try:
-            if searched:
-                result = self._search(config, folder, view, split, floors_at)
+            if config["search"]["name"] != "none":
+                result = self._search(config, folder, view, split, floors_at or (lambda key: folder / "floor"), floor_n)
             else:
                 floors = self._plain_floors(config, view, split)
                 fit_view = all_snapshots(view, config)
@@ -99,19 +127,21 @@ class Fitter:
             self._floors[key] = fit_floors(view, split, config["target"], config["seed"], config["threads"])
         return self._floors[key]
 
-    def _search(self, config: dict[str, Any], folder: Path, view: View, split: Split, floors_at: Path | None) -> FitResult:
-        """The best of a search, beside a floor that was searched as widely."""
-        plan = SearchPlan(**config["search"])
+    def _search(
+        self,
+        config: dict[str, Any],
+        folder: Path,
+        view: View,
+        split: Split,
+        floors_at: Callable[[str], Path],
+        floor_n: int | None,
+    ) -> FitResult:
+        """The best of a search, beside a floor that was searched at least as widely."""
+        plan = search_plan(config["search"])
         training, test = view.part(split, "train", "validation"), view.part(split, "test")
         fit_view = all_snapshots(view, config)
         rows = Rows(training if fit_view is None else fit_view.part(split, "train", "validation"), training, test)
-        common: dict[str, Any] = {
-            "target_name": config["target"],
-            "launcher": Launcher.of(config["launcher"], config["threads"]),
-            "seed": config["seed"],
-            "threads": config["threads"],
-            "on_trial": self.on_trial,
-        }
+        launcher = Launcher.of(config["launcher"], config["threads"])
         name, base = model_settings(config)
         identity = {
             "target": config["target"],
@@ -121,30 +151,32 @@ class Fitter:
             "networks": view.zoo.header.get("plan_hash"),
             "fit_seed": config["seed"],
         }
+        common: dict[str, Any] = {
+            "target": config["target"],
+            "launcher": launcher,
+            "seed": config["seed"],
+            "threads": config["threads"],
+            "on_trial": self.on_trial,
+        }
         own = identity | model_identity(name, base, config["features"], config["train"]["snapshots"])
-        key = self._floor_key(config, split, config["search"] | {"space": {}})
+        # everything that can be wrong with this search is found before the floor's search begins
+        search = Search.of(name, base, config["features"], rows, plan, folder, own, **common)
+        floor_plan = replace(plan, space={}, n=max(plan.n, floor_n or 0))
+        key = self._floor_key(config, split, vars(floor_plan))
         if key not in self._floors:
-            floors = Floors(constant_floor(view, split, config["target"]), None)
-            inputs = floor_inputs(view, config["target"])
-            if inputs:
+            constant, hyper = constant_floor(view, split, config["target"]), None
+            if inputs := floor_inputs(view, config["target"]):
                 of_floor = identity | model_identity("gbm", {}, inputs, "last")
-                at = (floors_at or folder) / f"floor-{hashlib.sha256(key.encode()).hexdigest()[:8]}"
-                found = search_and_score(
-                    "gbm",
-                    {},
-                    inputs,
-                    Rows(training, training, test),
-                    plan=replace(plan, space={}),
-                    folder=folder if own == of_floor and not plan.space else at,  # this run may be the floor itself
-                    identity=of_floor,
-                    floors=None,
-                    **common,
-                )
-                floors = Floors(floors.constant, found.predictions.query("part == 'test'")["predicted"].to_numpy())
-            self._floors[key] = floors
-        return search_and_score(
-            name, base, config["features"], rows, plan=plan, folder=folder, identity=own, floors=self._floors[key], **common
-        )
+                is_floor = own == of_floor and plan == floor_plan
+                at = folder if is_floor else floors_at(hashlib.sha256(key.encode()).hexdigest()[:8])
+                floor_rows = Rows(training, training, test)
+                floor = Search.of("gbm", {}, inputs, floor_rows, floor_plan, at, of_floor, **common)
+                found = floor.score(None)
+                hyper = found.predictions.query("part == 'test'")["predicted"].to_numpy()
+                if is_floor:
+                    search = floor
+            self._floors[key] = Floors(constant, hyper)
+        return search.score(self._floors[key])
 
     def _write(
         self, run: Run, config: dict[str, Any], view: View, split: Split, result: FitResult, metrics: dict[str, Any]
@@ -221,6 +253,27 @@ def origin(zoo: Zoo) -> list[Any]:
     return [header["recipe"], header["data"], header["seed"], header.get("trainer")] if "recipe" in header else []
 
 
+def unseen(view: View, run: Path, part: str = "auto") -> View:
+    """The networks of a view that a run may be scored on: of its own zoo those that its fit never saw, of others all.
+
+    Args:
+        run: folder of ``metanet train``.
+        part: ``auto``, ``all``, or ``test``, which refuses other zoos.
+    """
+    zoo, path = view.zoo, run / "split.json"
+    trained_on = split_facts(path).get("origin")
+    own = bool(trained_on) and origin(zoo) == trained_on  # also where it was moved, copied or grown larger
+    if part == "test" and not own:
+        raise MetanetError(f"part=test: the run was trained on another zoo than {zoo.name}; give part=auto or all")
+    if part == "all" or not own:
+        return view
+    split = stored_split(path)
+    rest = view.of_networks(set(view.network_ids) - {*split.train, *split.validation})
+    if len(rest) == 0:
+        raise MetanetError(f"the run was trained on all networks of {zoo.name}, so none is left to test on")
+    return rest
+
+
 def store_split(zoo: Zoo, split: Split, folder: Path) -> Path:
     """Once per zoo, by hash; in the run folder where the zoo cannot be written."""
     if zoo.folder is not None:
@@ -254,6 +307,9 @@ def model_identity(name: str, settings: dict[str, Any], features: str | list[str
     """What a search's folder remembers of the model: what differs from the class's defaults."""
     known = constructor_arguments(model_class(name))
     changed = {k: v for k, v in settings.items() if k != "trainer" and v != known[k].default}
+    # where a fit runs does not change it; bounds on epochs or batches do
+    if trainer := {k: v for k, v in settings.get("trainer", {}).items() if k not in ("accelerator", "devices") and v is not None}:
+        changed["trainer"] = trainer
     inputs = features if isinstance(features, str) else "+".join(features)
     return {"model": {"name": name} | changed, "features": inputs, "snapshots": snapshots}
 

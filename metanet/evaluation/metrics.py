@@ -102,6 +102,11 @@ def r2_difference_interval(
     return bootstrap_interval(lambda rows: r2(true[rows], predicted[rows]) - r2(true[rows], other[rows]), networks, seed=seed)
 
 
+def tau_interval(true: np.ndarray, predicted: np.ndarray, networks: np.ndarray) -> tuple[float, float]:
+    """95 % interval of Kendall's tau over networks."""
+    return bootstrap_interval(lambda rows: tau(true[rows], predicted[rows]), networks, BOOTSTRAP_TAU_ROUNDS)
+
+
 def r2_beyond(true: np.ndarray, predicted: np.ndarray, floor: np.ndarray) -> float:
     """Share of what a floor leaves unexplained that the prediction explains: 1 - SSE / SSE(floor)."""
     left = np.sum((true - floor) ** 2)

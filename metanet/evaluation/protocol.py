@@ -14,7 +14,6 @@ import numpy as np
 import pandas as pd
 
 from metanet.evaluation.metrics import (
-    BOOTSTRAP_TAU_ROUNDS,
     bootstrap_interval,
     classification_metrics,
     r2,
@@ -23,6 +22,7 @@ from metanet.evaluation.metrics import (
     regression_metrics,
     tau,
     tau_ceiling,
+    tau_interval,
     tau_ties,
     trained,
 )
@@ -81,8 +81,7 @@ def fit_floors(view: View, split: Split, target: str, seed: int = 0, threads: in
 
 def constant_floor(view: View, split: Split, target: str) -> np.ndarray:
     """The best constant of training and validation part, for each row of the test part."""
-    train, validation, test = (view.part(split, name) for name in ("train", "validation", "test"))
-    return create_model("constant").fit(train, target, validation).predict(test)
+    return create_model("constant").fit(view.part(split, "train", "validation"), target).predict(view.part(split, "test"))
 
 
 def fit_and_score(
@@ -149,9 +148,7 @@ def score(model: MetaModel, view: View, predicted: np.ndarray, floors: Floors | 
         return _score_classes(true, predicted, networks, floors)
     metrics = regression_metrics(true, predicted)
     metrics["r2_low"], metrics["r2_high"] = bootstrap_interval(lambda i: r2(true[i], predicted[i]), networks)
-    metrics["tau_low"], metrics["tau_high"] = bootstrap_interval(
-        lambda i: tau(true[i], predicted[i]), networks, BOOTSTRAP_TAU_ROUNDS
-    )
+    metrics["tau_low"], metrics["tau_high"] = tau_interval(true, predicted, networks)
     metrics["tau_ties"] = tau_ties(true)
     data = view.zoo.data
     if model.target.name in ("test_accuracy", "final_test_accuracy") and "n_test" in data:

@@ -14,7 +14,7 @@ import os
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -26,14 +26,17 @@ from metanet.evaluation.metrics import r2
 from metanet.evaluation.protocol import FitResult, Floors, result_of
 from metanet.evaluation.tasks import Launcher
 from metanet.generation.distributions import Distribution, draw_column
-from metanet.models.base import MatrixModel, check_settings
+from metanet.models.base import MatrixModel, check_settings, constructor_arguments
 from metanet.models.registry import create_model, model_class
 from metanet.models.target import Target
 from metanet.representations.features import FeatureMap
 from metanet.zoo.view import View
 
+NAMES = ("random", "optuna")
+# What every model takes, and no search may draw: it would not be what the run says it is.
+NOT_SEARCHED = ("features", "seed", "threads", "trainer", "refit")
 RUNGS = 3  # of successive halving: its first rung costs halving ** (1 - RUNGS) of a full fit
-SAMPLERS = ("tpe", "gp", "cmaes", "random")
+SAMPLERS = ("tpe", "gp", "random")
 
 
 @dataclass(frozen=True)
@@ -60,6 +63,12 @@ class SearchPlan:
     sampler: str = "tpe"
 
     def __post_init__(self) -> None:
+        if self.name not in NAMES:
+            raise MetanetError(f"search.name={self.name}{did_you_mean(self.name, NAMES)}")
+        if not isinstance(self.space, dict):
+            raise MetanetError(
+                f"search.space={self.space} is no mapping of settings to distributions; give search.space.KEY=[...]"
+            )
         check_whole("search.n", self.n)
         check_whole("search.folds", self.folds, 2)
         check_seed("search.seed", self.seed)
@@ -67,6 +76,15 @@ class SearchPlan:
             check_whole("search.halving", self.halving, 2)
         if self.sampler not in SAMPLERS:
             raise MetanetError(f"search.sampler={self.sampler}{did_you_mean(self.sampler, SAMPLERS)}")
+
+
+def search_plan(config: dict[str, Any]) -> SearchPlan:
+    """From the ``search`` config group."""
+    known = [f.name for f in fields(SearchPlan)]
+    for key in config:
+        if key not in known:
+            raise MetanetError(f"search has no setting '{key}'{did_you_mean(key, known)}")
+    return SearchPlan(**config)
 
 
 @dataclass(frozen=True)
@@ -134,17 +152,22 @@ class Material:
         return model.output_features(held_out), seconds
 
 
+OnTrial = Callable[[int, int, float], None]
+
 _kept: dict[str, dict[int, dict[Any, Any]]] = {}  # of this process: token -> fold -> what fits on it share
 
 
-def run_trial(material: Material, number: int, rung: int, settings: dict[str, Any], bound: int | None) -> Trial:
-    """Cross-validate one configuration; ``bound`` cuts its trees or epochs short."""
+def run_trial(material: Material, number: int, rung: int, settings: dict[str, Any], share: float | None) -> Trial:
+    """Cross-validate one configuration; ``share`` cuts its trees or epochs short."""
     began = time.perf_counter()
     if material.token not in _kept:
         _kept.clear()
         _kept[material.token] = {}
     losses, rounds, fit_seconds = [], [], 0.0
-    short = {} if bound is None else {str(model_class(material.model).rounds_setting): bound}  # type: ignore[attr-defined]
+    short = {}
+    if share is not None:
+        setting = str(model_class(material.model).rounds_setting)  # type: ignore[attr-defined]
+        short = {setting: max(1, int(share * getattr(material.create(settings), setting)))}
     for fold in range(int(material.folds.max()) + 1):
         model = material.create(settings | short)
         model.shared = _kept[material.token].setdefault(fold, {})
@@ -175,6 +198,43 @@ def fold_of_networks(network_ids: Sequence[str], folds: int, seed: int) -> dict[
     return {ids[i]: position % folds for position, i in enumerate(order)}
 
 
+@dataclass(frozen=True)
+class Rows:
+    """The rows of a search: what is fitted on, what is held out, and what is tested.
+
+    Attributes:
+        fit: snapshots of the training part to fit on (all of each network, or its last).
+        out: the snapshots of the training part that are held out, one a network in most views.
+        test: of the test part.
+    """
+
+    fit: View
+    out: View
+    test: View
+
+
+def search_space(plan: SearchPlan, model: str, base: dict[str, Any], columns: int) -> dict[str, Distribution]:
+    """What is drawn: the model's own space, less the settings that the user fixed, with the plan's distributions in it."""
+    cls = model_class(model)
+    if not issubclass(cls, MatrixModel):
+        raise MetanetError(f"model {cls.name} has nothing to search; take another, or search=none")
+    for name in plan.space:
+        if name in NOT_SEARCHED:
+            raise MetanetError(f"search.space.{name} cannot be searched; make it a grid of runs instead: {name}=a,b")
+    known = constructor_arguments(cls)
+    fixed = {k for k, v in base.items() if k in known and v != known[k].default}
+    own = {k: d for k, d in cls.space(columns).items() if k not in fixed}
+    space = {k: d for k, d in (own | plan.space).items() if d is not None}
+    check_settings(cls, space, "search.space: model")
+    if not any(isinstance(d, dict | list) for d in space.values()):
+        raise MetanetError(f"model {cls.name} has no settings of its own to search; give search.space.SETTING=[...]")
+    if plan.halving is not None and cls.rounds_setting is None:
+        raise MetanetError(f"search.halving={plan.halving}: model {cls.name} has neither trees nor epochs to cut short")
+    for name, distribution in space.items():
+        draw_column(name, distribution, 1, 0, section="search.space")
+    return space
+
+
 class Search:
     """One search in one folder: ``search.json`` says what is searched, ``trials.jsonl`` what was found.
 
@@ -182,7 +242,7 @@ class Search:
         folder: made where it is not there; a search that lies there goes on.
         plan: what is searched.
         material: data and model.
-        identity: what makes this search this one (split, features ...); another one in the same folder is refused.
+        identity: what makes search this search (split, features ...); another one in the same folder is refused.
         launcher: where trials run.
         on_trial: told of finished trials, all trials, and the best loss so far.
     """
@@ -194,22 +254,88 @@ class Search:
         material: Material,
         identity: dict[str, Any],
         launcher: Launcher,
-        on_trial: Callable[[int, int, float], None] | None = None,
+        on_trial: OnTrial | None = None,
     ) -> None:
         self.folder, self.plan, self.material, self.launcher, self.on_trial = folder, plan, material, launcher, on_trial
-        cls = model_class(material.model)
-        own = cls.space(material.x.shape[1]) if issubclass(cls, MatrixModel) else {}
-        self.space = {key: d for key, d in (own | plan.space).items() if d is not None}
-        check_settings(cls, self.space, "search.space: model")
-        if not any(isinstance(d, dict | list) for d in self.space.values()):
-            raise MetanetError(f"model {cls.name} has no settings of its own to search; give search.space.SETTING=[...]")
-        if plan.halving is not None and getattr(cls, "rounds_setting", None) is None:
-            raise MetanetError(f"search.halving={plan.halving}: model {cls.name} has neither trees nor epochs to cut short")
-        for name, distribution in self.space.items():
-            draw_column(name, distribution, 1, 0, section="search.space")
+        self.space = search_space(plan, material.model, material.base, material.x.shape[1])
         self.trials: dict[tuple[int, int], Trial] = {}
-        self.busy_seconds = 0.0  # of all workers, in this call
+        self.busy_seconds, self.seconds = 0.0, 0.0  # in this call: within the estimator, all workers together; of the clock
         self._open(identity)
+
+    @classmethod
+    def of(
+        cls,
+        name: str,
+        base: dict[str, Any],
+        features: str | list[str],
+        rows: Rows,
+        plan: SearchPlan,
+        folder: Path,
+        identity: dict[str, Any],
+        target: str,
+        launcher: Launcher,
+        seed: int = 0,
+        threads: int = 1,
+        on_trial: OnTrial | None = None,
+    ) -> Search:
+        """From views and a model's name and settings; every mistake in them shows here, before anything is fitted."""
+        to_predict = Target.of(rows.out, target)
+        features_of = FeatureMap(features, threads).fit(rows.out, target)
+        search_space(plan, name, base, len(features_of.names))
+        folds = fold_of_networks(rows.out.network_ids.tolist(), plan.folds, plan.seed)
+        x_out, y_out = features_of.transform(rows.out), to_predict.encode(rows.out)
+        folds_out = np.array([folds[i] for i in rows.out.network_ids])
+        x, y, folds_fit = x_out, y_out, folds_out
+        if rows.fit is not rows.out:
+            x, y = features_of.transform(rows.fit), to_predict.encode(rows.fit)
+            folds_fit = np.array([folds[i] for i in rows.fit.network_ids])
+        token = hashlib.sha256(json.dumps([str(folder.resolve()), identity], default=str).encode()).hexdigest()
+        settings = base | {"features": features, "seed": seed}
+        material = Material(name, settings, to_predict, x, y, folds_fit, x_out, y_out, folds_out, token)
+        search = cls(folder, plan, material, identity, launcher, on_trial)
+        search.rows, search.features_of, search.threads = rows, features_of, threads
+        return search
+
+    rows: Rows
+    features_of: FeatureMap
+    threads: int
+
+    def score(self, floors: Floors | None) -> FitResult:
+        """Do what is not done yet, fit the best on the whole training part, and score it on the test part, once."""
+        with self.launcher.open():
+            return self._score(floors)
+
+    def _score(self, floors: Floors | None) -> FitResult:
+        best, rows, target = self.run(), self.rows, self.material.target
+        x_test = self.features_of.transform(rows.test)
+        rounds = int(np.median(best.rounds)) if best.rounds else None
+        tasks = [(best.settings, fold, rounds, x_test) for fold in (None, *range(self.plan.folds))]
+        final = {answer.fold: answer for answer in self.launcher.run(fit_final, self.material, tasks)}
+        model = final[None].model
+        assert model is not None
+        if not np.isfinite(final[None].on_test).all():
+            raise MetanetError(
+                f"the best configuration (trial {best.number}) diverged when it was fitted on the whole training part; narrow "
+                "the search, e.g. search.space.learning_rate"
+            )
+        model.map, model.threads = self.features_of, self.threads
+        held_out = np.concatenate([final[fold].held_out for fold in range(self.plan.folds)])
+        validation = rows.out.take(np.argsort(self.material.folds_out, kind="stable"))
+        spent = [t for t in self.trials.values() if t.number < self.plan.n]
+        metrics: dict[str, Any] = {
+            "search": self.plan.name,
+            "trials": len({t.number for t in spent}),
+            "seconds": final[None].seconds,
+            "search_seconds": sum(t.seconds for t in spent),
+            "loss_cv": best.loss,
+        }
+        if target.task == "regression":
+            true, on_test = target.true(rows.test), [target.decode(final[k].on_test) for k in range(self.plan.folds)]
+            metrics["r2_cv"] = r2(target.true(validation), target.decode(held_out))
+            metrics["r2_fold_sd"] = float(np.std([r2(true, output) for output in on_test], ddof=1))
+            metrics["mse_fold_sd"] = float(np.std([np.mean((true - output) ** 2) for output in on_test], ddof=1))
+        predicted = target.decode(final[None].on_test)
+        return result_of(model, rows.test, predicted, len(rows.fit), floors, metrics, (validation, target.decode(held_out)))
 
     # ------------------------------------------------------------------------------------------ on disk
 
@@ -229,24 +355,29 @@ class Search:
         facts = json.loads(json.dumps(facts))
         head, path = self.folder / "search.json", self.folder / "trials.jsonl"
         self.folder.mkdir(parents=True, exist_ok=True)
-        if head.exists():
+        text = path.read_text() if path.exists() else ""
+        whole = text[: text.rfind("\n") + 1]  # a line that was cut short by a kill is tried again
+        if whole:
             stored = json.loads(head.read_text())
             if differing := sorted(k for k in facts.keys() | stored.keys() if facts.get(k) != stored.get(k)):
                 key = differing[0]
+                before, now = stored.get(key), facts.get(key)
+                if isinstance(before, dict) and isinstance(now, dict):  # a space: only what differs in it
+                    own = sorted(k for k in before.keys() | now.keys() if before.get(k) != now.get(k))[0]
+                    key, before, now = f"{key}.{own}", before.get(own), now.get(own)
                 raise MetanetError(
-                    f"'{self.folder}' holds a search with another {key} ({stored.get(key)}, now {facts.get(key)}); its trials "
-                    "are kept: choose another out=, or search the same again"
+                    f"'{self.folder}' holds a search with another {key} ({before}, now {now}); its trials are kept: "
+                    "choose another out=, or search the same again"
                 )
-        else:
-            head.write_text(json.dumps(facts, indent=1))
-        if path.exists():
-            text = path.read_text()
-            whole = text[: text.rfind("\n") + 1]  # a line that was cut short by a kill is tried again
-            for line in whole.splitlines():
-                trial = Trial(**json.loads(line))
-                self.trials[trial.rung, trial.number] = trial
-            if whole != text:
-                path.write_text(whole)
+        else:  # nothing was found yet, so whatever was begun here may be begun anew
+            new = head.with_suffix(".new")
+            new.write_text(json.dumps(facts, indent=1))
+            new.replace(head)
+        for line in whole.splitlines():
+            trial = Trial(**json.loads(line))
+            self.trials[trial.rung, trial.number] = trial
+        if whole != text:
+            path.write_text(whole)
 
     def _append(self, trial: Trial) -> None:
         with open(self.folder / "trials.jsonl", "a") as file:
@@ -285,23 +416,20 @@ class Search:
         """Every configuration, or rung after rung the best of them; the last rung."""
         configurations = self.configurations()
         factor = self.plan.halving
-        bounds: list[int | None] = [None]
-        if factor is not None:
-            setting = str(model_class(self.material.model).rounds_setting)  # type: ignore[attr-defined]
-            longest = getattr(self.material.create(configurations[0]), setting)
-            bounds = [max(1, longest // factor ** (RUNGS - 1 - rung)) for rung in range(RUNGS)]
+        rungs = 1 if factor is None else RUNGS
         survivors = list(range(self.plan.n))
-        sizes = [max(1, self.plan.n // (factor or 1) ** rung) for rung in range(len(bounds))]
+        sizes = [max(1, self.plan.n // (factor or 1) ** rung) for rung in range(rungs)]
         done = 0
-        for rung, bound in enumerate(bounds):
+        for rung in range(rungs):
             if rung:
                 ranked = sorted(survivors, key=lambda number: (self.trials[rung - 1, number].loss, number))
                 survivors = sorted(ranked[: sizes[rung]])
-            tasks = [(n, rung, configurations[n], bound) for n in survivors if (rung, n) not in self.trials]
+            share = None if factor is None else factor ** (rung + 1 - RUNGS)
+            tasks = [(n, rung, configurations[n], share) for n in survivors if (rung, n) not in self.trials]
             for _ in self._trials(tasks, done + len(survivors) - len(tasks), sum(sizes)):
                 pass
             done += len(survivors)
-        return len(bounds) - 1
+        return rungs - 1
 
     def _trials(self, tasks: Sequence[tuple[Any, ...]], done: int, total: int) -> Iterator[Trial]:
         self._report(done, total)
@@ -324,8 +452,7 @@ class Search:
             raise MetanetError("search=optuna needs Optuna: pip install 'metanet-weights[optuna]'") from None
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         samplers = optuna.samplers
-        kinds = {"tpe": samplers.TPESampler, "gp": samplers.GPSampler, "cmaes": samplers.CmaEsSampler}
-        kinds["random"] = samplers.RandomSampler
+        kinds = {"tpe": samplers.TPESampler, "gp": samplers.GPSampler, "random": samplers.RandomSampler}
         distributions = {k: _optuna_distribution(optuna, d) for k, d in self.space.items() if isinstance(d, dict | list)}
         fixed = {k: d for k, d in self.space.items() if k not in distributions}
         with warnings.catch_warnings():
@@ -335,14 +462,11 @@ class Search:
                 params = {k: v for k, v in trial.settings.items() if k in distributions}
                 value = trial.loss if np.isfinite(trial.loss) else 1e9
                 study.add_trial(optuna.trial.create_trial(params=params, distributions=distributions, value=value))
-            done = len(self.trials)
-            while done < self.plan.n:
-                asked = [study.ask(distributions) for _ in range(min(self.launcher.workers, self.plan.n - done))]
-                numbers = {done + i: ask for i, ask in enumerate(asked)}
-                tasks = [(number, 0, fixed | ask.params, None) for number, ask in numbers.items()]
-                for trial in self._trials(tasks, done, self.plan.n):
-                    study.tell(numbers[trial.number], trial.loss if np.isfinite(trial.loss) else 1e9)
-                done += len(asked)
+            while free := sorted(set(range(self.plan.n)) - {number for _, number in self.trials}):
+                asked = {number: study.ask(distributions) for number in free[: self.launcher.workers]}
+                tasks = [(number, 0, fixed | ask.params, None) for number, ask in asked.items()]
+                for trial in self._trials(tasks, self.plan.n - len(free), self.plan.n):
+                    study.tell(asked[trial.number], trial.loss if np.isfinite(trial.loss) else 1e9)
 
     def table(self) -> pd.DataFrame:
         """One row a trial: number, rung, loss, its spread over folds, rounds, seconds and the settings; best first."""
@@ -368,86 +492,6 @@ def _optuna_distribution(optuna: Any, distribution: Distribution) -> Any:
     if kind == "integer":
         return optuna.distributions.IntDistribution(int(low), int(high))
     return optuna.distributions.FloatDistribution(float(low), float(high), log=kind == "log_uniform")
-
-
-@dataclass(frozen=True)
-class Rows:
-    """The rows of a search: what is fitted on, what is held out, and what is tested.
-
-    Attributes:
-        fit: snapshots of the training part to fit on (all of each network, or its last).
-        out: the snapshots of the training part that are held out, one a network in most views.
-        test: of the test part.
-    """
-
-    fit: View
-    out: View
-    test: View
-
-
-def search_and_score(
-    name: str,
-    base: dict[str, Any],
-    features: str | list[str],
-    rows: Rows,
-    target_name: str,
-    plan: SearchPlan,
-    folder: Path,
-    launcher: Launcher,
-    identity: dict[str, Any],
-    floors: Floors | None,
-    seed: int = 0,
-    threads: int = 1,
-    on_trial: Callable[[int, int, float], None] | None = None,
-) -> FitResult:
-    """Search, fit the best on the whole training part, score it once.
-
-    Args:
-        name, base: the model and its settings; those of the search space are drawn anew.
-        folder: of the search's files.
-        identity: see :class:`Search`.
-    """
-    target = Target.of(rows.out, target_name)
-    feature_map = FeatureMap(features, threads).fit(rows.out, target_name)
-    folds = fold_of_networks(rows.out.network_ids.tolist(), plan.folds, plan.seed)
-    x_out, y_out = feature_map.transform(rows.out), target.encode(rows.out)
-    folds_out = np.array([folds[i] for i in rows.out.network_ids])
-    x, y, folds_fit = x_out, y_out, folds_out
-    if rows.fit is not rows.out:
-        x, y = feature_map.transform(rows.fit), target.encode(rows.fit)
-        folds_fit = np.array([folds[i] for i in rows.fit.network_ids])
-    base = base | {"features": features, "seed": seed}
-    token = hashlib.sha256(json.dumps([str(folder.resolve()), identity], default=str).encode()).hexdigest()
-    material = Material(name, base, target, x, y, folds_fit, x_out, y_out, folds_out, token)
-    search = Search(folder, plan, material, identity, launcher, on_trial)
-    best = search.run()
-    x_test = feature_map.transform(rows.test)
-    rounds = int(np.median(best.rounds)) if best.rounds else None
-    tasks = [(best.settings, fold, rounds, x_test) for fold in (None, *range(plan.folds))]
-    final = {answer.fold: answer for answer in launcher.run(fit_final, material, tasks)}
-    model = final[None].model
-    assert model is not None
-    model.map, model.threads = feature_map, threads
-    held_out = np.concatenate([final[fold].held_out for fold in range(plan.folds)])
-    on_test = [final[fold].on_test for fold in range(plan.folds)]
-    validation = rows.out.take(np.argsort(folds_out, kind="stable"))
-    true = target.true(rows.test)
-    metrics: dict[str, Any] = {
-        "search": plan.name,
-        "trials": len({number for _, number in search.trials}),
-        "seconds": final[None].seconds,
-        "search_seconds": search.seconds,
-        "loss_cv": best.loss,
-        "fit_share": search.busy_seconds / (search.seconds * launcher.workers) if search.busy_seconds else None,
-    }
-    if target.task == "regression":
-        metrics["r2_cv"] = r2(target.true(validation), target.decode(held_out))
-        metrics["r2_fold_sd"] = float(np.std([r2(true, target.decode(output)) for output in on_test], ddof=1))
-        metrics["mse_fold_sd"] = float(np.std([np.mean((true - target.decode(o)) ** 2) for o in on_test], ddof=1))
-    output = model.output_features(x_test)
-    return result_of(
-        model, rows.test, target.decode(output), len(rows.fit), floors, metrics, (validation, target.decode(held_out))
-    )
 
 
 @dataclass(frozen=True)

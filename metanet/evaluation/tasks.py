@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -67,6 +68,15 @@ class Launcher:
                         "a worker process ended without an answer (out of memory?); what was finished is kept: give the same "
                         "command again, perhaps with fewer threads"
                     ) from None
+
+    @contextmanager
+    def open(self) -> Iterator[None]:
+        """Keeps one Ray cluster for all that runs within; nothing to keep on this machine."""
+        if self.name == "ray":
+            with ray_cluster(self.address, self.workers):
+                yield
+        else:
+            yield
 
     def _on_ray(self, function: Callable[..., Any], shared: Any, tasks: Sequence[tuple[Any, ...]]) -> Iterator[Any]:
         with ray_cluster(self.address, self.workers) as ray:

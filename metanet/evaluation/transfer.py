@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import numpy as np
 import pandas as pd
 
-from metanet.evaluation.metrics import BOOTSTRAP_TAU_ROUNDS, bootstrap_interval, r2, tau
+from metanet.evaluation.metrics import r2, tau, tau_interval
 from metanet.models.base import MetaModel
 from metanet.zoo.view import View
 
@@ -33,8 +32,3 @@ def transfer_table(models: Mapping[str, MetaModel], views: Mapping[tuple[str, st
         rows.append(pair | {"n_test": len(view)} | score)
         predictions.append(pd.DataFrame(pair | {"true": true, "predicted": predicted}))
     return pd.DataFrame(rows), pd.concat(predictions, ignore_index=True)
-
-
-def tau_interval(true: np.ndarray, predicted: np.ndarray, networks: np.ndarray) -> tuple[float, float]:
-    """95 % bootstrap interval of Kendall's tau over networks."""
-    return bootstrap_interval(lambda rows: tau(true[rows], predicted[rows]), networks, BOOTSTRAP_TAU_ROUNDS)

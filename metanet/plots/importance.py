@@ -23,7 +23,7 @@ def sensitivity_bars(table: pd.DataFrame, ax: Axes, title: str = "") -> Axes:
         f"{r.modification}{'' if r.mixed == '-' else ', mixed' if r.mixed == 'yes' else ', kinds apart'}"
         for r in shown.itertuples()
     ]
-    ax.barh(labels, shown["mad"], xerr=1.96 * shown["mad_sd"], color="tab:blue")
+    ax.barh(labels, shown["mad"], xerr=1.96 * shown["mad_se"], color="tab:blue")
     ax.set(xlabel="mean |change of prediction|", title=title)
     ax.tick_params(axis="y", labelsize=7)
     return ax

@@ -19,7 +19,7 @@ def sensitivity(model: MetaModel, view: View, seed: int = 0) -> pd.DataFrame:
     """Mean absolute change of a regression's prediction under each modification of W.
 
     Every network is permuted on its own. Columns: modification, mixed ("yes": kernels and biases change places, "no":
-    each kind within itself, "-" for scales), mad, mad_sd (its standard error over networks); one row a modification.
+    each kind within itself, "-" for scales), mad, mad_se (its standard error over networks); one row a modification.
     """
     weights, layout = np.array(view.weights(), np.float32), view.layout
     before = model.predict(view)
@@ -27,7 +27,7 @@ def sensitivity(model: MetaModel, view: View, seed: int = 0) -> pd.DataFrame:
     for name, mixed, changed in modifications(weights, layout, seed):
         other = zoo_from_arrays(changed, layout, view.frame.drop(columns=["layout_id"]))
         moved = np.abs(model.predict(other.view(epoch="all", status=None)) - before)
-        rows.append({"modification": name, "mixed": mixed, "mad": moved.mean(), "mad_sd": moved.std() / np.sqrt(len(moved))})
+        rows.append({"modification": name, "mixed": mixed, "mad": moved.mean(), "mad_se": moved.std() / np.sqrt(len(moved))})
     return pd.DataFrame(rows)
 
 

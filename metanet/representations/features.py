@@ -113,6 +113,12 @@ class FeatureMap:
                 part.encoder = HyperEncoder(names, hidden).fit(view.frame, view.zoo.log_uniform)
             if part.name == "metrics" and (not part.arguments or target in part.arguments):
                 raise MetanetError(f"features=metrics:... needs columns other than the target '{target}'")
+            for column in part.arguments if part.name == "metrics" and target else ():
+                if np.array_equal(view.target(column), view.target(str(target))):
+                    raise MetanetError(
+                        f"features=metrics:{column} is the target '{target}' itself in this view; take an earlier snapshot, "
+                        "for example view.epoch=1"
+                    )
         _, self.names = self._compute(view.take([0]))
         return self
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from metanet.errors import MetanetError
 from metanet.evaluation.metrics import bootstrap_interval, r2, r2_difference_interval, tau, tau_ceiling, trained
 from metanet.models import MetaModel, create_model
 from metanet.plots.curves import curves
@@ -34,13 +35,17 @@ def within_configurations(study: Study, name: str) -> Exhibit:
     for ax, zoo in zip(axes, study.zoos("seeds"), strict=True):
         view = study.zoo(zoo).view()
         configuration = view.frame["configuration"].astype(str).to_numpy()
-        split = split_networks(configuration.tolist(), test=0.5, validation=0.0, seed=study.seed)
-        test = view.take(np.flatnonzero(np.isin(configuration, split.test)))
-        train = view.take(np.flatnonzero(np.isin(configuration, split.train)))
+        split = split_networks(configuration.tolist(), test=0.5, validation=0.2, seed=study.seed)
+        parts = [view.take(np.flatnonzero(np.isin(configuration, ids))) for ids in (split.train, split.validation, split.test)]
+        train, validation, test = parts
         own = create_model("gbm", features="stats", seed=study.seed, threads=study.threads)
-        models: dict[str, MetaModel] = {f"half of the configurations of {zoo}": own.fit(train)}
+        models: dict[str, MetaModel] = {f"half of the configurations of {zoo}": own.fit(train, validation=validation)}
         for other in study.zoos("cnn"):
-            if study.data(other) == study.data(zoo):
+            if study.data(other) != study.data(zoo):
+                continue
+            if study.zoo(other).header.get("seed") == study.zoo(zoo).header.get("seed"):
+                notes.append(f"{other} was drawn from the same seed as {zoo} and shares its configurations: left out.")
+            else:
                 models[other] = study.searched(other, "gbm", "stats").model(study.threads)
         for trained_on, model in models.items():
             row, taus = _within(test, model.predict(test))
@@ -77,6 +82,8 @@ def _within(view: View, predicted: np.ndarray) -> tuple[dict[str, Any], np.ndarr
             true_parts.append(true[rows] - true[rows].mean())
             predicted_parts.append(predicted[rows] - predicted[rows].mean())
             groups.append(np.full(len(rows), one))
+    if not taus:
+        raise MetanetError(f"no configuration of {view.zoo.name} has three networks above chance whose accuracies differ")
     values = np.array(taus)
     low, high = bootstrap_interval(lambda i: float(values[i].mean()), np.arange(len(values)))
     deviation, estimate = np.concatenate(true_parts), np.concatenate(predicted_parts)
@@ -115,6 +122,10 @@ def early_prediction(study: Study, name: str) -> Exhibit:
     figure, axes = new_axes(len(zoos), width=3.6, height=3.4)
     for ax, zoo in zip(axes, zoos, strict=True):
         epochs = sorted(study.zoo(zoo).snapshots["epoch"].unique().tolist())[:-1]
+        if not epochs:
+            raise MetanetError(
+                f"early needs snapshots before the last epoch, and {zoo} has none; grow it with recipe.snapshots=[1,3]"
+            )
         for epoch in epochs:
             fits = {}
             for label, features in EARLY.items():

@@ -53,15 +53,19 @@ def bias_range_figure(study: Study, name: str) -> Exhibit:
         sgd = ranges["optimizer"] == "sgd"
         figure, axes = new_grid(2, 2, width=3.6, height=2.9)
         for column, (part, title) in enumerate(((ranges[~sgd], "Adam, RMSprop"), (ranges[sgd], "SGD"))):
+            if part.empty:
+                axes[0][column].set_title(f"{zoo}: no network of {title}")
+                continue
             bias_range_scatter(part, axes[0][column]).set_title(f"{zoo}: {title}")
             bias_range_scatter(part, axes[1][column]).set_title("upper right corner")
             for which, axis in (("first", "x"), ("last", "y")):
                 low = float(part[which].quantile(0.5))
-                high = float(part[which].max())
+                high = max(float(part[which].max()), low + 1e-6)
                 getattr(axes[1][column], f"set_{axis}scale")("linear")
                 getattr(axes[1][column], f"set_{axis}lim")(low, high)
         figures[f"{name}_{zoo}"] = figure
-        rows.append(_bias_rule(zoo, ranges[~sgd], view.zoo.data))
+        if not sgd.all():
+            rows.append(_bias_rule(zoo, ranges[~sgd], view.zoo.data))
     notes = [
         f"The paper's rule, on networks of Adam and RMSprop: the largest bias of the last layer is below {BIAS_RULE} for those "
         "near chance and above for the rest. best bound is the one that would part them best here."

@@ -10,8 +10,8 @@ import pandas as pd
 from metanet.evaluation.metrics import r2_difference_interval
 from metanet.plots.style import new_axes
 from metanet.plots.tables import heat_table
-from metanet.reproduce.published import SOURCE, released_r2
-from metanet.reproduce.study import ESTIMATORS, INPUTS, Exhibit, Fit, Study, interval
+from metanet.reproduce.published import ESTIMATORS, SOURCE, released_r2
+from metanet.reproduce.study import INPUTS, Exhibit, Fit, Study, interval
 
 MAIN = ("flat", "flat:conv1", "flat:conv2", "flat:conv3", "flat:last", "stats_global", "stats", "hyper", "hyper+flat")
 MORE = ("norms_l1", "norms_l2", "stats:last", "stats:first+last", "hyper:learning_rate")
@@ -102,9 +102,11 @@ def _grid(
     exhibit.figures[name] = figure
     measured, missing = int(table[measure].notna().sum()), int(table[measure].isna().sum())
     budget = ", ".join(f"{NAMES[e]} {study.config['n'][e]}" for e in estimators)
+    everything = " ".join(f"inputs.{e}=[all]" for e in estimators)
     exhibit.notes.append(
         f"Test part, scored once by the best of a random search (configurations: {budget}; {study.config['folds']} folds by "
-        f"network); {measured} fits, {missing} not measured (inputs.{estimators[0]}=[all] measures all)."
+        f"network); {measured} fits, {missing} not measured ({everything} measures all). Every row stands beside "
+        "the floor of the GBM on all hyperparameters, searched as widely as the GBM."
     )
     if "released" in table:
         exhibit.notes.append(f"released: {SOURCE}; ours have fewer networks, so the two are not the same measurement.")

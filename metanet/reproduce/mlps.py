@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from metanet.evaluation.metrics import tau
+from metanet.errors import MetanetError
+from metanet.evaluation.metrics import tau, tau_interval
 from metanet.evaluation.search import fold_of_networks
-from metanet.evaluation.transfer import tau_interval
 from metanet.models import MetaModel, create_model
 from metanet.plots.style import new_axes
 from metanet.plots.tables import heat_table
@@ -17,13 +17,19 @@ from metanet.zoo.view import View
 ROTATIONS = 5  # of the paper's 80/20 split, so that every network is tested once
 
 
-def _cells(study: Study) -> dict[str, View]:
-    """The networks of each data set and width."""
+def _cells(study: Study) -> dict[tuple[str, int], View]:
+    """The networks of each data set and width; a zoo's name stands for its data set where two zoos share that."""
+    zoos = study.zoos("mlp")
+    data = [study.data(zoo) for zoo in zoos]
     cells = {}
-    for zoo in study.zoos("mlp"):
-        view = study.zoo(zoo).view()
+    for zoo in zoos:
+        view, label = study.zoo(zoo).view(), study.data(zoo) if data.count(study.data(zoo)) == 1 else zoo
         for width in sorted(view.frame["hp.num_units"].unique()):
-            cells[f"{study.data(zoo)}, u={width}"] = view.where(f"hp.num_units == {width}")
+            cells[label, int(width)] = own = view.where(f"hp.num_units == {width}")
+            if len(own) < 2 * ROTATIONS:
+                raise MetanetError(
+                    f"{zoo} has {len(own)} networks of width {width}; {2 * ROTATIONS} are needed to rotate the split"
+                )
     return cells
 
 
@@ -47,12 +53,11 @@ def _rotated(view: View, study: Study) -> tuple[np.ndarray, MetaModel]:
 def within_sizes(study: Study, name: str) -> Exhibit:
     """Table 10: Kendall's tau of a random forest of 32 trees within each data set and width."""
     rows = []
-    for cell, view in _cells(study).items():
+    for (data, width), view in _cells(study).items():
         predicted, _ = _rotated(view, study)
         true = view.target("test_accuracy")
         low, high = tau_interval(true, predicted, view.network_ids)
-        data, width = cell.split(", u=")
-        row = {"data": data, "width": int(width), "networks": len(view), "tau": tau(true, predicted)}
+        row = {"data": data, "width": width, "networks": len(view), "tau": tau(true, predicted)}
         rows.append(row | {"95 %": f"{low:.3f} to {high:.3f}"})
     table = pd.DataFrame(rows)
     figure, (ax,) = new_axes(width=4.6, height=1.6 + 0.5 * table["data"].nunique())
@@ -66,7 +71,7 @@ def within_sizes(study: Study, name: str) -> Exhibit:
 
 def across_sizes(study: Study, name: str) -> Exhibit:
     """Table 11: the same forests on all other data sets and widths."""
-    cells = _cells(study)
+    cells = {f"{data}, u={width}": view for (data, width), view in _cells(study).items()}
     table = pd.DataFrame(index=pd.Index(cells, name="trained_on"), columns=list(cells), dtype=float)
     for cell, view in cells.items():
         predicted, forest = _rotated(view, study)

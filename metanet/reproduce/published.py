@@ -9,7 +9,7 @@ from __future__ import annotations
 SOURCE = "released best configurations, R2 in cross-validation on 15,000 training networks"
 
 COLLECTIONS = ("mnist", "fashion_mnist", "cifar10_gs", "svhn_gs")
-ESTIMATORS = ("gbm", "dnn", "logit_linear")
+ESTIMATORS = ("gbm", "dnn", "logit_linear")  # in the order of the figures below
 
 # input -> collection by collection, and in each gbm, dnn, logit-linear
 _R2: dict[str, tuple[tuple[float, float, float], ...]] = {

@@ -78,7 +78,7 @@ def write_report(made: Sequence[Exhibit | Missing], study: Study, path: Path) ->
             continue
         parts.append(f"<h2>{exhibit.name}: {html.escape(exhibit.title)}</h2>")
         for name in exhibit.figures:
-            picture = base64.b64encode((path.parent / exhibit.name / f"{name}.png").read_bytes()).decode()
+            picture = base64.b64encode((study.folder / exhibit.name / f"{name}.png").read_bytes()).decode()
             parts.append(f"<img alt='{html.escape(name)}' src='data:image/png;base64,{picture}'>")
         parts += [_table(table) for table in exhibit.tables.values()]
         parts += [f"<p>{html.escape(note)}</p>" for note in exhibit.notes]

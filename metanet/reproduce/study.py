@@ -15,8 +15,8 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from metanet.errors import MetanetError
-from metanet.evaluation.fitting import Fitter, finished_run, stored_split
+from metanet.errors import MetanetError, check_whole, did_you_mean
+from metanet.evaluation.fitting import Fitter, finished_run, stored_split, unseen
 from metanet.models import MetaModel, load_model
 from metanet.zoo.split import Split
 from metanet.zoo.store import Zoo
@@ -40,7 +40,6 @@ INPUTS = {
     "hyper+flat": "hyperparameters + W",
     "hyper:learning_rate": "learning rate",
 }
-ESTIMATORS = ("gbm", "dnn", "logit_linear")
 
 
 @dataclass
@@ -115,9 +114,9 @@ class Study:
                 raise MetanetError(f"two zoos are called '{name}'; the tables name zoos by their folders, so rename one")
             self.paths[name] = path
             fitter.zoo(path)  # a folder that is no zoo is refused before anything is fitted
-        for estimator, inputs in config["inputs"].items():
-            for unknown in set(inputs) - set(INPUTS) if inputs != ["all"] else ():
-                raise MetanetError(f"inputs.{estimator}: '{unknown}' stands in no table; choose from all, {', '.join(INPUTS)}")
+        self._inputs = {estimator: _listed(estimator, given) for estimator, given in config["inputs"].items()}
+        for estimator, count in config["n"].items():
+            check_whole(f"n.{estimator}", count)
 
     def zoo(self, name: str) -> Zoo:
         """A zoo by the name of its folder."""
@@ -133,8 +132,7 @@ class Study:
 
     def inputs(self, estimator: str) -> list[str]:
         """Inputs that the budget holds for an estimator."""
-        inputs = self.config["inputs"][estimator]
-        return list(INPUTS) if inputs == ["all"] else [name for name in INPUTS if name in inputs]
+        return self._inputs[estimator]
 
     def fit(self, zoo: str, estimator: str, features: str) -> Fit | None:
         """A searched fit; None where the budget does not hold it, or the zoo has not what it reads."""
@@ -147,28 +145,37 @@ class Study:
         overrides = {"search": "random", "search.n": str(self.config["n"][estimator])}
         return self._fitted(zoo, estimator, features, f"{estimator}-{features}", overrides)
 
-    def plain(
-        self, zoo: str, estimator: str, features: str, name: str, overrides: dict[str, str], split: Split | None = None
-    ) -> Fit:
+    def plain(self, zoo: str, estimator: str, features: str, name: str, overrides: dict[str, str]) -> Fit:
         """A fit with the model's defaults."""
-        return self._fitted(zoo, estimator, features, name, overrides, split)
+        return self._fitted(zoo, estimator, features, name, overrides)
 
-    def _fitted(
-        self, zoo: str, estimator: str, features: str, name: str, overrides: dict[str, str], split: Split | None = None
-    ) -> Fit:
-        folder = self.folder / "fits" / zoo / name.replace(":", "_").replace("/", "_")
+    def _fitted(self, zoo: str, estimator: str, features: str, name: str, overrides: dict[str, str]) -> Fit:
+        fits = self.folder / "fits" / zoo
+        folder = fits / name.replace(":", "_").replace("/", "_")
         config = self.compose_fit(self.paths[zoo], estimator, features, {"out": str(folder), "seed": str(self.seed)} | overrides)
         config["threads"] = self.threads
         metrics = finished_run(folder, config)
         if metrics is None:
             self.begin(f"{zoo}: {estimator} on {features}")
-            metrics = self.fitter.fit(config, folder, split, floors_at=folder.parent)
-        return Fit(folder, metrics)
+            # all estimators stand beside one floor, that of the GBM's own row in the tables
+            widest = max(self.config["n"].values())
+            metrics = self.fitter.fit(config, folder, lambda key: fits / "gbm-hyper", widest)
+        return Fit(folder, {k: np.nan if v is None else v for k, v in metrics.items()})
 
     def test_view(self, fit: Fit, zoo: str) -> View:
-        """The networks of a zoo that a fit may be tested on: its own test part, or all of another zoo."""
-        view = self.zoo(zoo).view()
-        return view.part(fit.split, "test") if fit.metrics["zoo"] == self.paths[zoo] else view
+        """The networks of a zoo that a fit may be tested on: of its own (also copied or grown larger) those it never saw."""
+        return unseen(self.zoo(zoo).view(), fit.folder)
+
+
+def _listed(estimator: str, given: Any) -> list[str]:
+    """``inputs.ESTIMATOR`` as a list of inputs in the paper's order."""
+    names = [given] if isinstance(given, str) else given
+    if not isinstance(names, list):
+        raise MetanetError(f"inputs.{estimator}={given}: give a list of inputs, for example inputs.{estimator}=[stats,flat]")
+    for name in names:
+        if name not in INPUTS and name != "all":
+            raise MetanetError(f"inputs.{estimator}: '{name}' stands in no table{did_you_mean(str(name), ['all', *INPUTS])}")
+    return [name for name in INPUTS if name in names or "all" in names]
 
 
 def kind_of(zoo: Zoo) -> str:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pandas as pd
 
-from metanet.evaluation.metrics import tau
-from metanet.evaluation.transfer import tau_interval, transfer_table
+from metanet.errors import MetanetError
+from metanet.evaluation.metrics import tau, tau_interval
+from metanet.evaluation.transfer import transfer_table
 from metanet.plots.style import new_axes
 from metanet.plots.tables import heat_table
 from metanet.plots.transfer import transfer_matrices, transfer_scatter, transfer_scatters
@@ -66,6 +67,8 @@ def transfer_grid(study: Study, name: str) -> Exhibit:
 def other_architectures(study: Study, name: str) -> Exhibit:
     """Table 4: the GBM on the last layer's statistics ranks networks of architectures that it never saw."""
     sources, others = study.zoos("cnn"), study.zoos("other")
+    if not sources:
+        raise MetanetError(f"{name} needs a zoo of small CNNs to train on, beside {', '.join(others)}")
     rows = []
     for other in others:
         view = study.zoo(other).view()
@@ -98,6 +101,4 @@ def other_architectures(study: Study, name: str) -> Exhibit:
         "The paper ranks 216 ResNet-32 of three widths: all tau clearly above zero, slightly higher for train than for test, and "
         "tau(train, test) falls with width."
     ]
-    if not sources:
-        notes.append("No zoo of small CNNs was given to train on.")
     return Exhibit(name, f"ranking of other architectures; {', '.join(others)}", {name: table}, {name: figure}, notes)

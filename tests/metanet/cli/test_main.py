@@ -170,7 +170,7 @@ def test_a_grid_is_one_leaderboard_and_resumes(grown_folder: Path, capsys: pytes
     assert run(*words) == 0
     assert before == {p: p.stat().st_mtime_ns for p in before}
     assert run(*words[:-1], "split.test=0.4", "out=grid") == 2
-    assert "another config" in capsys.readouterr().err
+    assert "split.test=0.5, now 0.4" in capsys.readouterr().err
     assert run("compare", "grid", "out=cmp", "where=model == 'constant'") == 0
     assert len(pd.read_csv("cmp/leaderboard.csv")) == 2
 
@@ -280,11 +280,20 @@ def test_a_search_is_trained_resumed_and_refused(grown_folder: Path, capsys: pyt
     Path("s/metrics.json").unlink()  # as if killed before the end
     assert run(*words) == 0
     assert Path("s/trials.jsonl").read_text() == before
+    assert run(*[w for w in words if w != "search.n=3"], "search.n=4", "threads=2") == 0  # more of the same goes on
+    assert Path("s/trials.jsonl").read_text().startswith(before)
+    capsys.readouterr()
+    assert run(*words, "model.num_leaves=7") == 2
+    assert "model.num_leaves=15, now 7" in capsys.readouterr().err
     Path("s/metrics.json").unlink()
     assert run(*words, "search.space.num_leaves=[2,3]") == 2
     assert "holds a search with another space" in capsys.readouterr().err
     assert run("train", f"zoo={grown_folder}", "search=random", "search.folds=20", "out=t") == 2
     assert "too few for search.folds=20" in capsys.readouterr().err
+    assert not Path("t").exists()
+    for wrong in ("search.space.num_leafs=[3]", "features=statz", "search.halving=1", "train=all"):
+        assert run("train", f"zoo={grown_folder}", "search=random", wrong, "out=u") == 2
+        assert not Path("u").exists()  # found before the floor was searched
     assert run("train", f"zoo={grown_folder}", "train.snapshots=some", "out=t") == 2
     assert "give last or all" in capsys.readouterr().err
 
@@ -293,6 +302,7 @@ def test_early_snapshots_predict_the_final_accuracy(grown_folder: Path) -> None:
     words = ["view.epoch=1", "target=final_test_accuracy", "model.max_trees=20", "out=e", "threads=1"]
     assert run("train", f"zoo={grown_folder}", *words) == 0
     assert set(pd.read_parquet("e/predictions.parquet")["epoch"]) == {1}
+    assert run("train", f"zoo={grown_folder}", "target=final_test_accuracy", "features=metrics:test_accuracy", "out=f") == 2
 
 
 def test_several_runs_on_several_zoos_make_a_matrix(grown_folder: Path, trained_run: Path) -> None:

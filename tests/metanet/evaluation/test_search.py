@@ -8,12 +8,13 @@ import lightgbm as lgb
 import numpy as np
 import pandas as pd
 import pytest
+from lightgbm.basic import LightGBMError
 from scipy.stats import chisquare, kstest
 
 import metanet
 from metanet.errors import MetanetError
 from metanet.evaluation.fitting import model_identity
-from metanet.evaluation.search import Material, Rows, Search, SearchPlan, fold_of_networks, loss, run_trial, search_and_score
+from metanet.evaluation.search import Material, Rows, Search, SearchPlan, fold_of_networks, loss, run_trial
 from metanet.evaluation.tasks import Launcher
 from metanet.models.gbm import GBM
 from metanet.models.target import Target
@@ -32,23 +33,29 @@ def rows(known: Zoo) -> Rows:
 
 
 def searched(rows: Rows, folder: Path, workers: int = 1, model: str = "gbm", target: str = "test_accuracy", **plan: Any):  # type: ignore[no-untyped-def]
+    return search_of(rows, folder, Launcher("local", workers), model, target, **plan).score(None)
+
+
+def search_of(
+    rows: Rows, folder: Path, launcher: Launcher, model: str = "gbm", target: str = "test_accuracy", base: Any = None, **plan: Any
+) -> Search:
     settings = SearchPlan(**{"n": 6, "space": SPACE} | plan)
-    identity = model_identity(model, {}, "stats", "last")
-    return search_and_score(model, {}, "stats", rows, target, settings, folder, Launcher("local", workers), identity, None)
+    identity = model_identity(model, base or {}, "stats", "last")
+    return Search.of(model, base or {}, "stats", rows, settings, folder, identity, target, launcher)
 
 
 def trials(folder: Path) -> list[dict[str, Any]]:
     return sorted((json.loads(line) for line in (folder / "trials.jsonl").read_text().splitlines()), key=lambda t: t["number"])
 
 
-def material_of(rows: Rows, columns: int = 56) -> Material:
+def material_of(columns: int = 56) -> Material:
     rng = np.random.default_rng(0)
     x, y, folds = rng.standard_normal((30, columns)), rng.random(30), np.arange(30) % 3
     return Material("gbm", {}, Target("test_accuracy", "share"), x, y, folds, x, y, folds, "token")
 
 
-def test_the_space_is_the_papers(rows: Rows, tmp_path: Path) -> None:
-    search = Search(tmp_path / "a", SearchPlan(n=4000), material_of(rows), {}, Launcher())
+def test_the_space_is_the_papers(tmp_path: Path) -> None:
+    search = Search(tmp_path / "a", SearchPlan(n=4000), material_of(), {}, Launcher())
     drawn = pd.DataFrame(search.configurations())
     assert chisquare(np.bincount(drawn["max_depth"])[5:], np.full(11, 4000 / 11)).pvalue > 1e-3
     assert kstest(np.log(drawn["learning_rate"] / 0.01) / np.log(10), "uniform").pvalue > 1e-3
@@ -57,9 +64,9 @@ def test_the_space_is_the_papers(rows: Rows, tmp_path: Path) -> None:
     assert set(drawn["max_bin"]) == {63, 127, 255}
     assert drawn["num_leaves"].max() <= 10_000
     assert set(drawn["max_trees"]) == {1000}
-    wide = Search(tmp_path / "b", SearchPlan(n=500), material_of(rows, 4970), {}, Launcher())
+    wide = Search(tmp_path / "b", SearchPlan(n=500), material_of(4970), {}, Launcher())
     assert pd.DataFrame(wide.configurations())["colsample_bytree"].between(0.0316, 0.1).all()
-    fewer = Search(tmp_path / "c", SearchPlan(n=10), material_of(rows), {}, Launcher())
+    fewer = Search(tmp_path / "c", SearchPlan(n=10), material_of(), {}, Launcher())
     assert fewer.configurations() == search.configurations()[:10]  # the first ones do not depend on how many follow
 
 
@@ -72,7 +79,7 @@ def test_folds_are_of_networks_and_even() -> None:
         fold_of_networks(list("abcde"), 3, 0)
 
 
-def test_a_trial_is_what_lightgbm_alone_finds(rows: Rows) -> None:
+def test_a_trial_is_what_lightgbm_alone_finds() -> None:
     rng = np.random.default_rng(1)
     x, y, folds = rng.standard_normal((90, 5)), rng.random(90), np.arange(90) % 3
     y = np.clip(y * 0.2 + 0.4 + 0.1 * x[:, 0], 0, 1)
@@ -93,7 +100,7 @@ def test_a_trial_is_what_lightgbm_alone_finds(rows: Rows) -> None:
     assert run_trial(material, 4, 0, settings, None).losses == trial.losses
 
 
-def test_losses(rows: Rows) -> None:
+def test_losses() -> None:
     share = Target("test_accuracy", "share")
     assert loss(share, np.array([0.5, 1.0]), np.array([0.0, 3.0])) == pytest.approx(0.125)  # outputs are cut to [0, 1]
     assert loss(share, np.array([0.5]), np.array([np.nan])) == np.inf
@@ -149,14 +156,14 @@ def test_more_configurations_go_on_and_another_space_is_refused(rows: Rows, tmp_
     searched(rows, tmp_path, n=5)
     assert (tmp_path / "trials.jsonl").read_text().startswith(before)
     assert len(trials(tmp_path)) == 5
-    with pytest.raises(MetanetError, match=r"another space .*kept: choose another out="):
+    with pytest.raises(MetanetError, match=r"another space.num_leaves .*kept: choose another out="):
         searched(rows, tmp_path, space=SPACE | {"num_leaves": [3]})
     with pytest.raises(MetanetError, match="another seed"):
         searched(rows, tmp_path, seed=1)
     assert len(trials(tmp_path)) == 5
 
 
-def test_the_test_part_decides_nothing(rows: Rows, known: Zoo, tmp_path: Path) -> None:
+def test_the_test_part_decides_nothing(rows: Rows, tmp_path: Path) -> None:
     other = Rows(rows.fit, rows.out, rows.test.take(np.arange(len(rows.test))[::-1][:40]))
     a, b = searched(rows, tmp_path / "a"), searched(other, tmp_path / "b")
     assert a.model.settings() == b.model.settings()
@@ -164,19 +171,22 @@ def test_the_test_part_decides_nothing(rows: Rows, known: Zoo, tmp_path: Path) -
 
 
 def test_halving_keeps_the_best_of_each_rung(rows: Rows, tmp_path: Path) -> None:
-    result = searched(rows, tmp_path, n=9, halving=3)
+    result = searched(rows, tmp_path, n=9, halving=3, space=SPACE | {"max_trees": [36, 90]})
     found = trials(tmp_path)
     rungs = {r: [t for t in found if t["rung"] == r] for r in range(3)}
     assert [len(rungs[r]) for r in range(3)] == [9, 3, 1]
+    lengths = [t["settings"]["max_trees"] // 9 for t in rungs[0]]
+    assert all(max(t["rounds"]) <= length for t, length in zip(rungs[0], lengths, strict=True))
     first = sorted(rungs[0], key=lambda t: (np.mean(t["losses"]), t["number"]))[:3]
     assert {t["number"] for t in first} == {t["number"] for t in rungs[1]}
-    assert max(max(t["rounds"]) for t in rungs[0]) <= 40 // 9
     assert result.metrics["loss_cv"] == pytest.approx(np.mean(rungs[2][0]["losses"]))
 
 
 def test_optuna_proposes_and_goes_on(rows: Rows, tmp_path: Path) -> None:
     pytest.importorskip("optuna", reason="the extra [optuna] is not installed")
     searched(rows, tmp_path, name="optuna", n=4)
+    lines = (tmp_path / "trials.jsonl").read_text().splitlines(keepends=True)
+    (tmp_path / "trials.jsonl").write_text(lines[1] + lines[3])  # killed within a batch: 0 and 2 were not written
     result = searched(rows, tmp_path, name="optuna", n=6)
     found = trials(tmp_path)
     assert [t["number"] for t in found] == list(range(6))
@@ -209,12 +219,16 @@ def test_networks_are_searched(model: str, rows: Rows, tmp_path: Path) -> None:
         ({"space": {"num_leafs": [3]}}, "did you mean 'num_leaves'"),
         ({"space": SPACE | {"num_leaves": {"normal": [0, 1]}}}, "search.space.num_leaves=.* is no distribution"),
         ({"sampler": "tpee"}, "did you mean 'tpe'"),
+        ({"name": "optun"}, "did you mean 'optuna'"),
+        ({"space": 5}, "search.space=5 is no mapping"),
+        ({"space": {"features": ["flat"]}}, "search.space.features cannot be searched; make it a grid"),
+        ({"space": {"threads": [1, 2]}}, "search.space.threads cannot be searched"),
     ],
 )
 def test_bad_plans_are_refused(plan: dict[str, Any], says: str, rows: Rows, tmp_path: Path) -> None:
     with pytest.raises(MetanetError, match=says):
         searched(rows, tmp_path / "s", **plan)
-    assert not (tmp_path / "s" / "trials.jsonl").exists()
+    assert not (tmp_path / "s").exists()
 
 
 def test_a_model_without_a_space_says_so(rows: Rows, tmp_path: Path) -> None:
@@ -240,7 +254,28 @@ def test_all_snapshots_of_the_training_networks_are_fitted_on(grown: Zoo, tmp_pa
 def test_ray_finds_the_same(rows: Rows, tmp_path: Path) -> None:
     pytest.importorskip("ray")
     searched(rows, tmp_path / "here")
-    identity = model_identity("gbm", {}, "stats", "last")
-    plan = SearchPlan(n=6, space=SPACE)
-    search_and_score("gbm", {}, "stats", rows, "test_accuracy", plan, tmp_path / "ray", Launcher("ray", 2), identity, None)
+    search_of(rows, tmp_path / "ray", Launcher("ray", 2)).score(None)
     assert [t["losses"] for t in trials(tmp_path / "ray")] == [t["losses"] for t in trials(tmp_path / "here")]
+
+
+def test_what_the_user_sets_is_not_drawn(rows: Rows, tmp_path: Path) -> None:
+    base = {"max_depth": 2, "max_trees": 7, "reg_lambda": 1.0}  # the last is the default, so it is searched
+    result = search_of(rows, tmp_path, Launcher(), base=base, n=2, space={"num_leaves": [3, 4]}).score(None)
+    assert result.model.max_depth == 2
+    assert result.model.max_trees == 7
+    assert result.model.reg_lambda != 1.0
+
+
+def test_a_mended_mistake_may_begin_anew(rows: Rows, tmp_path: Path) -> None:
+    search = search_of(rows, tmp_path, Launcher(), n=2, space=SPACE | {"subsample": [7.0]})
+    with pytest.raises(LightGBMError):
+        search.score(None)
+    assert (tmp_path / "search.json").exists()
+    assert searched(rows, tmp_path, n=2).metrics["trials"] == 2  # nothing was found, so another space may take its place
+
+
+def test_the_length_of_training_belongs_to_the_identity() -> None:
+    one, other = ({"trainer": {"accelerator": a, "max_epochs": e}} for a, e in (("cpu", 1), ("auto", None)))
+    assert model_identity("dnn", one, "stats", "last") != model_identity("dnn", other, "stats", "last")
+    same = {"trainer": {"accelerator": "gpu", "max_epochs": 1}}
+    assert model_identity("dnn", one, "stats", "last") == model_identity("dnn", same, "stats", "last")

@@ -95,6 +95,15 @@ def test_table2_is_the_score_of_the_runs(study: Path) -> None:
     assert floors.loc["plain", "all hyperparameters (GBM) r2"] == pytest.approx(hyper)  # the floor is that very search
 
 
+def test_all_estimators_stand_beside_one_floor(study: Path) -> None:
+    floors = {
+        json.loads((study / "fits" / "plain" / name / "metrics.json").read_text())["r2_hyper"]
+        for name in ("gbm-stats", "dnn-stats", "gbm-hyper")
+    }
+    assert len(floors) == 1
+    assert len(list((study / "fits" / "plain").glob("floor*"))) == 0
+
+
 def test_table6_is_the_squared_error(study: Path) -> None:
     table = pd.read_csv(study / "table6" / "table6.csv")
     test = pd.read_parquet(study / "fits" / "plain" / "dnn-stats" / "predictions.parquet").query("part == 'test'")
@@ -115,8 +124,29 @@ def test_table3_is_tau_of_the_models_own_predictions(study: Path, zoos: dict[str
     assert table.loc[("plain", "plain"), "n_test"] == 60  # its own test part
 
 
-def test_table4_ranks_each_width(study: Path) -> None:
+def test_a_larger_zoo_of_the_same_plan_is_no_unseen_zoo(zoos: dict[str, Path], study: Path) -> None:
+    """It shares networks with training, whatever folder it lies in."""
+    from metanet.evaluation.fitting import stored_split, unseen
+
+    moved = open_zoo(zoos["plain"]).view()
+    moved.zoo.folder = Path("elsewhere")
+    run = study / "fits" / "plain" / "gbm-stats"
+    split = stored_split(run / "split.json")
+    assert set(unseen(moved, run).network_ids) == set(split.test)
+
+
+def test_table4_ranks_each_width(study: Path, zoos: dict[str, Path]) -> None:
+    import metanet
+
     table = pd.read_csv(study / "table4" / "table4.csv")
+    view = open_zoo(zoos["resnets"]).view().where("`hp.num_units` == 4")
+    predicted = metanet.load_model(study / "fits" / "plain" / "gbm-stats_last" / "model").predict(view)
+    row = table.query("trained_on == 'plain' and width == 4").iloc[0]
+    for which in ("train", "test"):
+        expected = kendalltau(view.frame[f"{which}_accuracy"], predicted).statistic
+        assert row[f"tau, {which}"] == pytest.approx(0 if np.isnan(expected) else expected)
+    expected = kendalltau(view.frame["train_accuracy"], view.frame["test_accuracy"]).statistic
+    assert row["tau(train, test)"] == pytest.approx(expected)
     assert set(table["width"]) == {2, 4}
     assert (table["networks"] == 3).all()
     assert set(table["trained_on"]) == {"plain", "other"}
@@ -128,6 +158,28 @@ def test_tables_10_and_11_share_their_diagonal(study: Path) -> None:
     assert within["networks"].sum() == 60
     for width in (4, 8):
         assert within.loc[width, "tau"] == pytest.approx(across.loc[f"digits, u={width}", f"digits, u={width}"])
+
+
+def test_the_rule_of_the_last_biases_is_counted(study: Path, zoos: dict[str, Path]) -> None:
+    table = pd.read_csv(study / "fig3" / "fig3.csv").set_index("zoo")
+    view = open_zoo(zoos["plain"]).view().where("hp.optimizer != 'sgd'")
+    largest = view.weights()[:, -10:].max(axis=1)
+    works = view.target("test_accuracy") > 0.1028 + 3 * np.sqrt(0.1028 * 0.8972 / 360)
+    assert table.loc["plain", "networks"] == len(view)
+    assert table.loc["plain", "right"] == pytest.approx(np.mean((largest > 0.1) == works), abs=1e-9)
+
+
+def test_fig2_counts(study: Path, zoos: dict[str, Path]) -> None:
+    table = pd.read_csv(study / "fig2" / "fig2.csv").set_index("zoo")
+    frame = open_zoo(zoos["other"]).view().frame
+    assert table.loc["other", "mean"] == pytest.approx(frame["test_accuracy"].mean())
+    assert table.loc["other", "train - test, largest"] == pytest.approx((frame["train_accuracy"] - frame["test_accuracy"]).max())
+
+
+def test_the_learning_curve_ends_at_the_whole_training_part(study: Path) -> None:
+    table = pd.read_csv(study / "curve" / "curve.csv").query("zoo == 'plain'")
+    assert sorted(table["networks"].unique()) == [30, 60]
+    assert table.groupby(["reads", "networks"])["draw"].count().unstack().to_numpy().tolist() == [[3, 1], [3, 1]]
 
 
 def test_early_prediction_reads_only_early_snapshots(study: Path, zoos: dict[str, Path]) -> None:
@@ -160,6 +212,25 @@ def test_one_item_without_its_zoo_says_what_to_grow(
     assert "'statz' stands in no table" in capsys.readouterr().err
     assert main(["reproduce", "table2", f"zoo=[{zoos['plain']},{zoos['plain']}]", f"out={tmp_path}/r"]) == 2
     assert "two zoos are called 'plain'" in capsys.readouterr().err
+    for words, says in (
+        (["n=5"], "n has parts, n.gbm, n.dnn"),
+        (["inputs=[stats]"], "inputs has parts"),
+        (["inputs.gbm=null"], "is no list"),
+        (["split=0.3"], "split has parts"),
+        (["n.gbm=0"], "n.gbm=0"),
+        (["zoo=nowhere"], "no folder 'nowhere'"),
+    ):
+        assert main(["reproduce", "table2", f"zoo={zoos['plain']}", f"out={tmp_path}/r", *words]) == 2
+        assert says in capsys.readouterr().err
+
+
+def test_an_exhibit_that_cannot_be_made_stops_no_other(zoos: dict[str, Path], tmp_path: Path) -> None:
+    """MLPs and residual networks alone: no small CNN to train on."""
+    words = ["reproduce", "all", f"zoo=[{zoos['mlps']},{zoos['resnets']}]", f"out={tmp_path}/r", *BUDGET]
+    assert main(words) == 0
+    page = (tmp_path / "r" / "report.html").read_text()
+    assert "table4: not measured</h2><p>table4 needs a zoo of small CNNs to train on" in page
+    assert (tmp_path / "r" / "table10" / "table10.csv").exists()
 
 
 def test_items_are_all_or_one() -> None:
@@ -191,10 +262,12 @@ def test_tau_within_configurations_ignores_what_the_recipe_explains() -> None:
     recipe_alone, _ = _within(view, level)
     assert recipe_alone["tau within"] == 0
     assert recipe_alone["tau overall"] > 0.8
-    noisy, taus = _within(view, accuracy + rng.normal(0, 0.02, 120))
-    own = [kendalltau(accuracy[i : i + 10], (accuracy)[i : i + 10]).statistic for i in range(0, 120, 10)]
-    assert np.mean(own) == pytest.approx(1)
-    assert 0.2 < noisy["tau within"] < 0.9
+    guess = accuracy + rng.normal(0, 0.02, 120)
+    noisy, _ = _within(view, guess)
+    own = [kendalltau(accuracy[i : i + 10], guess[i : i + 10]).statistic for i in range(0, 120, 10)]
+    assert noisy["tau within"] == pytest.approx(np.mean(own))
+    deviations = [v - np.repeat(v.reshape(12, 10).mean(1), 10) for v in (accuracy, guess)]
+    assert noisy["r2 of deviations"] == pytest.approx(r2_score(*deviations))
     assert 0.8 < perfect["ceiling"] < 1
 
 
