@@ -42,6 +42,10 @@ INPUTS = {
 }
 
 
+class NotFittedError(MetanetError):
+    """A fit that is not there, where ``fit=false`` asks for none to be made."""
+
+
 @dataclass
 class Exhibit:
     """One table or figure of a paper, made again.
@@ -135,10 +139,13 @@ class Study:
         return self._inputs[estimator]
 
     def fit(self, zoo: str, estimator: str, features: str) -> Fit | None:
-        """A searched fit; None where the budget does not hold it, or the zoo has not what it reads."""
+        """A searched fit; None where the budget does not hold it, the zoo has not what it reads, or ``fit=false``."""
         if features not in self.inputs(estimator) or not _readable(self.zoo(zoo).view(), features):
             return None
-        return self.searched(zoo, estimator, features)
+        try:
+            return self.searched(zoo, estimator, features)
+        except NotFittedError:
+            return None
 
     def searched(self, zoo: str, estimator: str, features: str) -> Fit:
         """A fit by the paper's protocol, whatever the budget holds; its number of configurations is the budget's."""
@@ -155,6 +162,8 @@ class Study:
         config = self.compose_fit(self.paths[zoo], estimator, features, {"out": str(folder), "seed": str(self.seed)} | overrides)
         config["threads"] = self.threads
         metrics = finished_run(folder, config)
+        if metrics is None and not self.config["fit"]:
+            raise NotFittedError(f"{estimator} on {features} was not fitted on {zoo} yet; give fit=true")
         if metrics is None:
             self.begin(f"{zoo}: {estimator} on {features}")
             # all estimators stand beside one floor, that of the GBM's own row in the tables

@@ -201,6 +201,15 @@ def test_a_second_call_fits_nothing_again(study: Path, zoos: dict[str, Path], ca
     assert "smallest tau across zoos" in capsys.readouterr().out
 
 
+def test_without_fitting_what_is_missing_reads_not_measured(zoos: dict[str, Path], tmp_path: Path) -> None:
+    words = ["reproduce", "all", f"zoo={zoos['plain']}", f"out={tmp_path}/r", "fit=false", *BUDGET]
+    assert main(words) == 0
+    page = (tmp_path / "r" / "report.html").read_text()
+    assert "table3: not measured</h2><p>gbm on stats was not fitted on plain yet; give fit=true" in page
+    assert pd.read_csv(tmp_path / "r" / "table2" / "table2.csv")["r2"].isna().all()
+    assert not (tmp_path / "r" / "fits").exists()
+
+
 def test_one_item_without_its_zoo_says_what_to_grow(
     zoos: dict[str, Path], capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
