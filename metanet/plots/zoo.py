@@ -46,10 +46,14 @@ def bias_ranges(view: View) -> pd.DataFrame:
     return frame
 
 
-def bias_range_scatter(frame: pd.DataFrame, ax: Axes) -> Axes:
-    """Bias range of the first layer against the last, coloured by accuracy (Fig. 3); ``frame`` of :func:`bias_ranges`."""
+def bias_range_scatter(frame: pd.DataFrame, ax: Axes, best: float = 1.0) -> Axes:
+    """Bias range of the first layer against the last, coloured by accuracy (Fig. 3); ``frame`` of :func:`bias_ranges`.
+
+    Args:
+        best: accuracy at which the colours end.
+    """
     points = ax.scatter(
-        frame["first"], frame["last"], c=frame["test_accuracy"], s=6, cmap="viridis", vmin=0, vmax=1, linewidths=0
+        frame["first"], frame["last"], c=frame["test_accuracy"], s=6, cmap="viridis", vmin=0, vmax=best, linewidths=0
     )
     # Ranges span decades, and a network whose biases never moved has a range of zero.
     ax.set_xscale("symlog", linthresh=1e-3)

@@ -58,7 +58,7 @@ def within_configurations(study: Study, name: str) -> Exhibit:
             )
         ax.axvline(0, color="black", linewidth=0.8, linestyle=":")
         ax.set(xlabel="Kendall's τ within a configuration", ylabel="configurations", title=zoo)
-        ax.legend(frameon=False, fontsize=7)
+        ax.figure.legend(loc="outside lower center", frameon=False, fontsize=7)
     notes.append(
         "Only configurations whose mean accuracy is above chance are counted; hyperparameters alone score 0 in all of them."
     )

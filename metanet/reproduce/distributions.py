@@ -50,14 +50,14 @@ def bias_range_figure(study: Study, name: str) -> Exhibit:
         ranges = bias_ranges(view)
         if "optimizer" not in ranges:
             continue
-        sgd = ranges["optimizer"] == "sgd"
+        sgd, best = ranges["optimizer"] == "sgd", float(ranges["test_accuracy"].max())
         figure, axes = new_grid(2, 2, width=3.6, height=2.9)
         for column, (part, title) in enumerate(((ranges[~sgd], "Adam, RMSprop"), (ranges[sgd], "SGD"))):
             if part.empty:
                 axes[0][column].set_title(f"{zoo}: no network of {title}")
                 continue
-            bias_range_scatter(part, axes[0][column]).set_title(f"{zoo}: {title}")
-            bias_range_scatter(part, axes[1][column]).set_title("upper right corner")
+            bias_range_scatter(part, axes[0][column], best).set_title(f"{zoo}: {title}")
+            bias_range_scatter(part, axes[1][column], best).set_title("upper right corner")
             for which, axis in (("first", "x"), ("last", "y")):
                 low = float(part[which].quantile(0.5))
                 high = max(float(part[which].max()), low + 1e-6)

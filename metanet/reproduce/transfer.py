@@ -92,7 +92,7 @@ def other_architectures(study: Study, name: str) -> Exhibit:
                 }
                 rows.append(row)
     table = pd.DataFrame(rows)
-    figure, axes = new_axes(len(others), width=2.5 + 0.9 * 2, height=1.6 + 0.35 * len(sources) * 3)
+    figure, axes = new_axes(len(others), width=5.0, height=1.6 + 0.35 * len(sources) * 3)
     for ax, other in zip(axes, others, strict=True):
         part = table[table["tested_on"] == other]
         shown = part.set_index(part["trained_on"] + ", width " + part["width"].astype(str))
