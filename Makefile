@@ -64,7 +64,7 @@ reproduction: $(VENV)/.installed
 	$(BIN)/metanet generate recipe=resnet_mini data=cifar10_gs n=null out=$(ZOOS)/cifar10_gs_resnet
 	$(BIN)/metanet generate recipe=mlp data=mnist n=400 data.size=14 recipe.train_images=7500 recipe.batch_size=64 \
 		'recipe.snapshots=[0,86]' out=$(ZOOS)/mnist_mlp
-	$(BIN)/metanet generate recipe=mlp data=cifar10_gs n=400 data.size=16 recipe.train_images=7500 recipe.batch_size=64 \
+	$(BIN)/metanet generate recipe=mlp data=cifar10_gs n=200 data.size=16 recipe.train_images=7500 recipe.batch_size=64 \
 		'recipe.snapshots=[0,86]' out=$(ZOOS)/cifar10_gs_mlp
 	$(BIN)/metanet reproduce all out=$(ZOOS)/reproduction zoo=[$(subst $(space),$(comma),$(foreach z,$(REPRODUCED),$(ZOOS)/$(z)))] \
 		| tee results/reproduction.txt

@@ -71,7 +71,8 @@ def _print(exhibit: Exhibit | Missing) -> None:
         return
     print(f"{exhibit.name}: {exhibit.title}")
     for table in exhibit.tables.values():
-        print_table(table)
+        measured = [table[m].notna() for m in ("r2", "mse") if m in table]
+        print_table(table[measured[0]] if measured else table)  # the CSV also names what was not measured
     for note in exhibit.notes:
         print(f"  {note}")
     print()

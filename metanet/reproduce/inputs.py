@@ -38,6 +38,7 @@ def inputs_by_zoo(study: Study, name: str) -> Exhibit:
     """Table 2: R2 of the GBM on each input, zoo by zoo, with floors, ceilings and the order of the inputs."""
     zoos = study.zoos("cnn")
     exhibit = _grid(study, name, zoos, list(INPUTS), ("gbm",), "R² of the GBM on each input")
+    exhibit.tables = {"summary": _summary(exhibit.tables[name], zoos)} | exhibit.tables
     exhibit.tables["floors"] = _floors(study, zoos)
     exhibit.tables["order"] = order = _order(study, zoos)
     for row in order.itertuples():
@@ -137,6 +138,14 @@ def _row(study: Study, zoo: str, estimator: str, features: str, fit: Fit | None,
         released = released_r2(study.data(zoo), estimator, features)
         row["released"] = np.nan if released is None else released
     return row
+
+
+def _summary(table: pd.DataFrame, zoos: Sequence[str]) -> pd.DataFrame:
+    """R2 of each input by zoo, released figures beside ours; inputs that were not measured anywhere are left out."""
+    ours = table.pivot_table(index="features", columns="zoo", values="r2", dropna=False).reindex(columns=list(zoos))
+    released = table.pivot_table(index="features", columns="zoo", values="released", dropna=False).reindex(columns=list(zoos))
+    both = ours.join(released.dropna(axis=1, how="all").add_suffix(", released")).dropna(how="all", subset=list(zoos))
+    return both.reindex([f for f in INPUTS if f in both.index]).reset_index()
 
 
 def _floors(study: Study, zoos: Sequence[str]) -> pd.DataFrame:
