@@ -245,7 +245,14 @@ class Search:
         identity: what makes search this search (split, features ...); another one in the same folder is refused.
         launcher: where trials run.
         on_trial: told of finished trials, all trials, and the best loss so far.
+
+    Attributes:
+        rows, features_of, threads: where the material came from; set by :meth:`of`, used by :meth:`score`.
     """
+
+    rows: Rows
+    features_of: FeatureMap
+    threads: int
 
     def __init__(
         self,
@@ -295,10 +302,6 @@ class Search:
         search = cls(folder, plan, material, identity, launcher, on_trial)
         search.rows, search.features_of, search.threads = rows, features_of, threads
         return search
-
-    rows: Rows
-    features_of: FeatureMap
-    threads: int
 
     def score(self, floors: Floors | None) -> FitResult:
         """Do what is not done yet, fit the best on the whole training part, and score it on the test part, once."""
