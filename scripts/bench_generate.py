@@ -28,7 +28,6 @@ import numpy as np
 import pandas as pd
 import pytorch_lightning as pl
 import torch
-from machine import describe_machine
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -40,6 +39,7 @@ from metanet.generation.fused import load_kernel, variants
 from metanet.generation.plan import Plan, images_per_epoch, make_plan
 from metanet.generation.recipes import create_recipe
 from metanet.lightning import quiet_trainer
+from metanet.machine import describe_machine
 
 # Full recipes with fewer epochs, so that the baseline ends: (verb's config, overrides, networks).
 SETTINGS = {

@@ -17,9 +17,9 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from machine import describe_machine
 
 from metanet.generation.networks import SmallCNN
+from metanet.machine import describe_machine
 from metanet.zoo.small_cnn_zoo import layout_table
 
 EPOCHS = (0, 1, 2, 3, 20, 40, 60, 80, 86)

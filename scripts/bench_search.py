@@ -30,13 +30,12 @@ def main() -> None:
         print(f"{_peak_of_large_trees() / 2**30:.2f}")
         return
 
-    from machine import describe_machine
-
     from metanet.cli.compose import compose
     from metanet.evaluation.search import Rows, Search, SearchPlan
     from metanet.evaluation.tasks import Launcher
     from metanet.generation.recipes import create_recipe
     from metanet.generation.runner import generate
+    from metanet.machine import describe_machine
 
     print(describe_machine(1))
     configurations = 20 if arguments.quick else 100

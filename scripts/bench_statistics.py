@@ -12,9 +12,9 @@ import resource
 import time
 
 import numpy as np
-from machine import describe_machine
 
 from metanet.generation.networks import SmallCNN
+from metanet.machine import describe_machine
 from metanet.representations.statistics import layer_statistics
 
 

@@ -9,7 +9,7 @@ from metanet.cli.compose import compose, required
 from metanet.cli.terminal import fit_bars, print_run, print_table
 from metanet.errors import MetanetError
 from metanet.evaluation.fitting import Fitter
-from metanet.generation.runner import versions
+from metanet.machine import describe_machine
 from metanet.plots.predictions import draw_result
 from metanet.reproduce.catalogue import Item, items
 from metanet.reproduce.report import Missing, write_exhibit, write_report
@@ -47,7 +47,7 @@ def run(config: dict[str, Any]) -> None:
     for exhibit in made:
         _print(exhibit)
     track(config["tracking"], record, config, {"exhibits": len(made)}, "reproduce")
-    print("made with " + ", ".join(f"{name} {version}" for name, version in versions().items()))
+    print(describe_machine(study.threads))
     print(f"report: {report}")
     print_run(folder)
 

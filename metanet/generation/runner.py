@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import platform
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
@@ -11,7 +10,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import pytorch_lightning as pl
 import torch
@@ -24,6 +22,7 @@ from metanet.generation.launchers import GroupResult, Job, Progress, Reporter, t
 from metanet.generation.plan import Plan, make_plan
 from metanet.generation.recipes import Recipe
 from metanet.lightning import check_trainer
+from metanet.machine import processor, versions
 from metanet.zoo.store import Zoo, ZooWriter, open_zoo, read_header
 
 LAUNCHERS = ("local", "ray")
@@ -151,20 +150,10 @@ def _on_gpu(plan: Plan, trainer: dict[str, Any]) -> bool:
 
 
 def _header(plan: Plan, trainer: dict[str, Any], rates: dict[str, float]) -> dict[str, Any]:
-    device = torch.cuda.get_device_name() if _on_gpu(plan, trainer) else platform.processor() or platform.machine()
+    device = torch.cuda.get_device_name() if _on_gpu(plan, trainer) else processor()
     return plan.header() | {
         "created": time.strftime("%Y-%m-%dT%H:%M:%S"),
         "device": device,
         "measured_net_images_per_second": rates,
         "versions": versions(),
-    }
-
-
-def versions() -> dict[str, str]:
-    """Versions of what decides the numbers."""
-    from metanet import __version__
-
-    libraries = {"numpy": np, "pandas": pd, "torch": torch, "pytorch_lightning": pl}
-    return {"metanet": __version__, "python": platform.python_version()} | {
-        name: str(module.__version__) for name, module in libraries.items()
     }

@@ -57,7 +57,8 @@ def all_r2(study: Study, name: str) -> Exhibit:
 
 def all_mse(study: Study, name: str) -> Exhibit:
     """Table 6: mean squared errors of the same fits."""
-    return _grid(study, name, study.zoos("cnn"), MAIN, ESTIMATORS, "mean squared error with the spread of the fold models", "mse")
+    title = "mean squared error in thousandths with the spread of the fold models"
+    return _grid(study, name, study.zoos("cnn"), MAIN, ESTIMATORS, title, "mse")
 
 
 def more_r2(study: Study, name: str) -> Exhibit:
@@ -67,7 +68,7 @@ def more_r2(study: Study, name: str) -> Exhibit:
 
 def more_mse(study: Study, name: str) -> Exhibit:
     """Table 8: as Table 6, of the inputs of Table 7."""
-    title = "mean squared error with the spread of the fold models, further inputs"
+    title = "mean squared error in thousandths with the spread of the fold models, further inputs"
     return _grid(study, name, study.zoos("cnn"), MORE, ESTIMATORS, title, "mse")
 
 
@@ -99,7 +100,7 @@ def _grid(
         part = part.reindex(index=[f for f in INPUTS if f in inputs], columns=[NAMES[e] for e in estimators])
         part.index = [INPUTS[f] for f in part.index]
         high = 1.0 if measure == "r2" or table[measure].isna().all() else float(table[measure].max())
-        heat_table(part.astype(float), ax, zoo, high=high, form=".3f" if measure == "r2" else ".4f")
+        heat_table(part.astype(float), ax, zoo, high=high, form=".3f" if measure == "r2" else ".2f")
     exhibit.figures[name] = figure
     measured, missing = int(table[measure].notna().sum()), int(table[measure].isna().sum())
     budget = ", ".join(f"{NAMES[e]} {study.config['n'][e]}" for e in estimators)
@@ -116,15 +117,19 @@ def _grid(
 
 def _row(study: Study, zoo: str, estimator: str, features: str, fit: Fit | None, measure: str) -> dict[str, object]:
     metrics = {} if fit is None else fit.metrics
+    scale = 1.0 if measure == "r2" else 1000.0
     row: dict[str, object] = {
         "zoo": zoo,
         "data": study.data(zoo),
         "estimator": NAMES[estimator],
         "features": features,
         "input": INPUTS[features],
-        measure: metrics.get(measure, np.nan),
-        "fold_sd": metrics.get(f"{measure}_fold_sd", np.nan),
+        measure: scale * metrics.get(measure, np.nan),
+        "fold_sd": scale * metrics.get(f"{measure}_fold_sd", np.nan),
     }
+    if measure == "mse":
+        variance = np.nan if fit is None else float(np.var(fit.test["true"]))
+        row["hyper"] = scale * variance * (1 - metrics.get("r2_hyper", np.nan))
     if measure == "r2":
         low, high = metrics.get("r2_low", np.nan), metrics.get("r2_high", np.nan)
         row |= {

@@ -5,14 +5,13 @@ from __future__ import annotations
 import base64
 import html
 import json
-import platform
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 
-from metanet.generation.runner import versions
+from metanet.machine import processor, versions
 from metanet.plots.style import save
 from metanet.reproduce.published import SOURCE
 from metanet.reproduce.study import Exhibit, Study
@@ -83,7 +82,7 @@ def write_report(made: Sequence[Exhibit | Missing], study: Study, path: Path) ->
         parts += [_table(table) for table in exhibit.tables.values()]
         parts += [f"<p>{html.escape(note)}</p>" for note in exhibit.notes]
         parts.append(f"<p class='missing'>{exhibit.seconds:.0f} s</p></section>")
-    facts = {"machine": platform.machine(), "threads": study.threads, **versions()}
+    facts = {"machine": processor(), "threads": study.threads, **versions()}
     config = {k: v for k, v in study.config.items() if k not in ("zoo", "out")}
     parts.append(
         f"<section><h2>Made with</h2><pre>{html.escape(json.dumps(facts | {'config': config}, indent=1))}</pre></section>"

@@ -16,6 +16,7 @@ from typing import Any
 import pandas as pd
 
 from metanet.errors import MetanetError
+from metanet.machine import versions
 
 
 class Run:
@@ -44,8 +45,6 @@ class Run:
         from omegaconf import OmegaConf
 
         OmegaConf.save(OmegaConf.create(config), self.folder / "config.yaml")
-        from metanet.generation.runner import versions
-
         commit = git_commit()
         (self.folder / "versions.json").write_text(json.dumps(versions() | ({"commit": commit} if commit else {}), indent=1))
 

@@ -107,8 +107,10 @@ def test_all_estimators_stand_beside_one_floor(study: Path) -> None:
 def test_table6_is_the_squared_error(study: Path) -> None:
     table = pd.read_csv(study / "table6" / "table6.csv")
     test = pd.read_parquet(study / "fits" / "plain" / "dnn-stats" / "predictions.parquet").query("part == 'test'")
-    found = table.query("zoo == 'plain' and features == 'stats' and estimator == 'DNN'")["mse"].item()
-    assert found == pytest.approx(np.mean((test["true"] - test["predicted"]) ** 2))
+    row = table.query("zoo == 'plain' and features == 'stats' and estimator == 'DNN'").iloc[0]
+    assert row["mse"] == pytest.approx(1000 * np.mean((test["true"] - test["predicted"]) ** 2))
+    floor = pd.read_parquet(study / "fits" / "plain" / "gbm-hyper" / "predictions.parquet").query("part == 'test'")
+    assert row["hyper"] == pytest.approx(1000 * np.mean((floor["true"] - floor["predicted"]) ** 2))
 
 
 def test_table3_is_tau_of_the_models_own_predictions(study: Path, zoos: dict[str, Path]) -> None:
