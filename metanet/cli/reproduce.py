@@ -70,9 +70,8 @@ def _print(exhibit: Exhibit | Missing) -> None:
         print(f"{exhibit.name}: not measured; {exhibit.why}\n")
         return
     print(f"{exhibit.name}: {exhibit.title}")
-    for table in exhibit.tables.values():
-        measured = [table[m].notna() for m in ("r2", "mse") if m in table]
-        print_table(table[measured[0]] if measured else table)  # the CSV also names what was not measured
+    for table in exhibit.measured():
+        print_table(table)
     for note in exhibit.notes:
         print(f"  {note}")
     print()

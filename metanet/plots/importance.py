@@ -9,8 +9,12 @@ from matplotlib.axes import Axes
 def importance_bars(table: pd.DataFrame, ax: Axes, title: str = "", most: int = 25) -> Axes:
     """The inputs that were split on most often (Fig. 5); ``table`` of :func:`metanet.probing.importance.importance`."""
     top = table.head(most).iloc[::-1]
-    colours = ["tab:orange" if "-B" in name else "tab:blue" for name in top["input"]]
-    ax.barh(top["input"], top["splits"], color=colours)
+    bias = top["input"].str.contains("-B")
+    order = list(top["input"])
+    for kind, part, colour in (("bias", top[bias], "tab:orange"), ("weight", top[~bias], "tab:blue")):
+        ax.barh([order.index(name) for name in part["input"]], part["splits"], color=colour, label=kind)
+    ax.set_yticks(range(len(order)), order)
+    ax.legend(frameon=False, fontsize="small", loc="lower right")
     ax.set(xlabel="splits", title=title)
     ax.tick_params(axis="y", labelsize=6)
     return ax

@@ -22,7 +22,7 @@ def accuracies(study: Study, name: str) -> Exhibit:
         view = study.zoo(zoo).view()
         frame, data = view.frame, view.zoo.data
         accuracy_histogram(frame, axes[0][column], data.get("chance"))
-        axes[0][column].set_title(f"{zoo}: {len(frame)} networks")
+        axes[0][column].set_title(f"{zoo}\n{len(frame)} networks")
         train_against_test(frame, axes[1][column])
         works = trained(frame["test_accuracy"].to_numpy(), data.get("chance", 0.1), data.get("n_test", 10_000))
         gap = frame["train_accuracy"] - frame["test_accuracy"]

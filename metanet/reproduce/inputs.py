@@ -94,7 +94,9 @@ def _grid(
     table = table.sort_values(["zoo", "estimator", "at"], ignore_index=True, kind="stable").drop(columns="at")
     data = ", ".join(dict.fromkeys(f"{zoo} ({study.data(zoo)}, {len(study.zoo(zoo).networks)} networks)" for zoo in zoos))
     exhibit = Exhibit(name, f"{title}; {data}", {name: table})
-    figure, axes = new_axes(len(zoos), width=2.2 + 1.0 * len(estimators), height=1.2 + 0.3 * len(inputs))
+    figure, axes = new_axes(
+        len(zoos), width=2.2 + 1.0 * len(estimators), height=1.2 + 0.3 * len(inputs), most=6 // len(estimators)
+    )
     for ax, zoo in zip(axes, zoos, strict=True):
         part = table[table["zoo"] == zoo].pivot_table(index="features", columns="estimator", values=measure, dropna=False)
         part = part.reindex(index=[f for f in INPUTS if f in inputs], columns=[NAMES[e] for e in estimators])

@@ -19,7 +19,7 @@ def sensitivity_table(study: Study, name: str) -> Exhibit:
     """Table 9: mean change of the prediction of the GBM on W when W is permuted or scaled."""
     zoos = study.zoos("cnn")
     tables, notes = [], []
-    figure, axes = new_axes(len(zoos), width=4.4, height=3.8)
+    figure, axes = new_axes(len(zoos), width=5.0, height=3.8, most=2)
     for ax, zoo in zip(axes, zoos, strict=True):
         fit = study.searched(zoo, "gbm", "flat")
         view = study.test_view(fit, zoo)

@@ -79,7 +79,7 @@ def write_report(made: Sequence[Exhibit | Missing], study: Study, path: Path) ->
         for name in exhibit.figures:
             picture = base64.b64encode((study.folder / exhibit.name / f"{name}.png").read_bytes()).decode()
             parts.append(f"<img alt='{html.escape(name)}' src='data:image/png;base64,{picture}'>")
-        parts += [_table(table) for table in exhibit.tables.values()]
+        parts += [_table(table) for table in exhibit.measured()]
         parts += [f"<p>{html.escape(note)}</p>" for note in exhibit.notes]
         parts.append(f"<p class='missing'>{exhibit.seconds:.0f} s</p></section>")
     facts = {"machine": processor(), "threads": study.threads, **versions()}
@@ -93,4 +93,5 @@ def write_report(made: Sequence[Exhibit | Missing], study: Study, path: Path) ->
 
 
 def _table(table: pd.DataFrame) -> str:
-    return f"<div class='wide'>{table.to_html(index=False, border=0, na_rep='not measured', float_format='{:.3f}'.format)}</div>"
+    plain = table.rename_axis(columns=None).to_html(index=False, border=0, na_rep="not measured", float_format="{:.3f}".format)
+    return f"<div class='wide'>{plain}</div>"

@@ -66,6 +66,13 @@ class Exhibit:
     notes: list[str] = field(default_factory=list)
     seconds: float = 0.0
 
+    def measured(self) -> list[pd.DataFrame]:
+        """The tables without rows that were not measured; the CSVs have those too, and a note says how to measure them."""
+        return [
+            table.dropna(subset=[c for c in ("r2", "mse") if c in table], how="all") if {"r2", "mse"} & set(table) else table
+            for table in self.tables.values()
+        ]
+
 
 @dataclass(frozen=True)
 class Fit:
