@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from metanet.cli.main import VERBS, main
@@ -94,3 +95,29 @@ def test_its_numbers_are_those_of_the_tables_in_results() -> None:
     assert len(imported) == 4
     figures = [*linear, *(a or b for a, b in imported)]
     assert not [figure for figure in figures if not re.search(rf"(?<![\d.]){re.escape(figure)}(?![\d.])", text)]
+
+
+def test_the_reproductions_figures_are_those_of_results() -> None:
+    results = README.parent / "results"
+    prose = " ".join(README.read_text().split())
+    text = (results / "reproduction.txt").read_text()
+    summary = pd.read_csv(results / "reproduction" / "summary.csv")
+    rows = [line for line in text.splitlines() if re.match(rf" ({'|'.join(summary['features'])}) +0\.\d", line)]
+    assert len(rows) == len(summary) > 5
+    assert not [row for row in rows if row not in README.read_text()]
+    order = pd.read_csv(results / "reproduction" / "order.csv").query("higher == 'stats' and lower == 'hyper'")
+    stated = re.findall(r"\+0(\.\d+) to \+0(\.\d+)", " ".join(order["interval"]))
+    assert len(stated) == 4
+    assert not [pair for pair in stated if f"+{pair[0]} to +{pair[1]}" not in prose]
+    transfer = pd.read_csv(results / "reproduction" / "table3.csv").query("trained_on != tested_on")
+    assert f"tau {transfer['tau'].min():.3f} to {transfer['tau'].max():.3f}".replace("0.", ".") in prose
+    assert f"R² down to {transfer['r2'].min():.1f}" in prose
+    grown = re.findall(r"stats: R².* give 0(\.\d+) with", text)[1:]
+    assert f"{', '.join(grown)} for statistics" in prose
+    resnets = pd.read_csv(results / "reproduction" / "table4.csv").drop_duplicates("width")
+    share = resnets["train above .95, gap above .1"].mean()
+    assert f"{share:.0%}".replace("%", " %") + " with a train accuracy above .95" in prose
+    search = (results / "bench_search.txt").read_text()
+    (minutes,), (lost,), (memory,) = (re.findall(p, search) for p in (r"([\d.]+) minutes", r": ([\d.]+)%", r"peak ([\d.]+ GiB)"))
+    assert f"{minutes} minutes, measured on 100; {lost} % of the time outside LightGBM" in prose
+    assert f"{memory} of peak memory" in prose
