@@ -68,6 +68,9 @@ reproduction: $(VENV)/.installed
 		'recipe.snapshots=[0,86]' out=$(ZOOS)/cifar10_gs_mlp
 	$(BIN)/metanet reproduce all out=$(ZOOS)/reproduction zoo=[$(subst $(space),$(comma),$(foreach z,$(REPRODUCED),$(ZOOS)/$(z)))] \
 		| tee results/reproduction.txt
+	for zoo in mnist_mini fashion_mnist_mini cifar10_gs_mini digits_10000; do \
+		$(BIN)/metanet train zoo=$(ZOOS)/$$zoo model=gbm features=stats search=random search.n=50 train.snapshots=all \
+			out=$(ZOOS)/all_snapshots/$$zoo || exit 1; done | tee results/all_snapshots.txt
 	mkdir -p results/reproduction
 	cp $(ZOOS)/reproduction/*/*.csv $(ZOOS)/reproduction/*/*.png results/reproduction/
 

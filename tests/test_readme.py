@@ -121,3 +121,6 @@ def test_the_reproductions_figures_are_those_of_results() -> None:
     (minutes,), (lost,), (memory,) = (re.findall(p, search) for p in (r"([\d.]+) minutes", r": ([\d.]+)%", r"peak ([\d.]+ GiB)"))
     assert f"{minutes} minutes, measured on 100; {lost} % of the time outside LightGBM" in prose
     assert f"{memory} of peak memory" in prose
+    scores = re.findall(r"^ gbm +stats +W +0(\.\d+)", (results / "all_snapshots.txt").read_text(), re.MULTILINE)
+    mnist, fashion, cifar, digits = scores
+    assert f"{digits} on digits, {mnist} on mnist, {fashion} on fashion_mnist, {cifar} on cifar10_gs" in prose
