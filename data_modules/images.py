@@ -8,8 +8,8 @@ data module yields batches by one indexed gather from tensors that are already o
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +47,10 @@ class ImageSet:
         """(H, W, C)."""
         return tuple(self.train_images.shape[1:])  # type: ignore[return-value]
 
+    def of(self, name: str) -> ImageSet:
+        """Itself, as the one set of its zoo."""
+        return self
+
     @property
     def chance(self) -> float:
         """Test accuracy of the best constant answer: the share of the commonest class."""
@@ -76,6 +80,37 @@ class ImageSet:
 def scale_pixels(images: Tensor) -> Tensor:
     """Bytes to floats in [-1, 1]: x / 255 * 2 - 1 (Unterthiner et al. 2020, section 4.1)."""
     return images.to(torch.float32).mul_(2.0 / 255.0).sub_(1.0)
+
+
+def unit_pixels(images: Tensor) -> Tensor:
+    """Bytes to floats in [0, 1] (Eilertsen et al. 2020)."""
+    return images.to(torch.float32).mul_(1.0 / 255.0)
+
+
+@dataclass(frozen=True)
+class ImageMix:
+    """Several image sets of one shape; every network is trained on one of them."""
+
+    sets: dict[str, ImageSet]
+
+    @property
+    def name(self) -> str:
+        """Names joined by +."""
+        return "+".join(self.sets)
+
+    def of(self, name: str) -> ImageSet:
+        """One of them."""
+        return self.sets[name]
+
+    def facts(self) -> dict[str, Any]:
+        """What a zoo records of its image sets."""
+        facts = {name: images.facts() for name, images in self.sets.items()}
+        shapes = {name: tuple(f["shape"]) for name, f in facts.items()}
+        if len(set(shapes.values())) > 1:
+            sizes = ", ".join(f"{name} {'x'.join(map(str, shape))}" for name, shape in shapes.items())
+            raise MetanetError(f"image sets of one zoo need one shape, but here are {sizes}; data.size=32 makes sides alike")
+        first = next(iter(facts.values()))
+        return {"name": self.name, "shape": first["shape"], "classes": max(f["classes"] for f in facts.values()), "sets": facts}
 
 
 def load_images(
@@ -124,6 +159,22 @@ def resize(images: Tensor, size: int) -> Tensor:
     return torch.cat(small)
 
 
+def resize_set(images: ImageSet, size: int) -> ImageSet:
+    """A set with images of ``size`` x ``size``."""
+    if images.shape[:2] == (size, size):
+        return images
+    train, test = resize(images.train_images, size), resize(images.test_images, size)
+    return replace(images, train_images=train.contiguous(), test_images=test.contiguous())
+
+
+def colour(images: ImageSet) -> ImageSet:
+    """A set in three channels; grey is replicated."""
+    if images.shape[2] == 3:
+        return images
+    train, test = images.train_images.expand(-1, -1, -1, 3), images.test_images.expand(-1, -1, -1, 3)
+    return replace(images, train_images=train.contiguous(), test_images=test.contiguous())
+
+
 def _official(name: str, root: Path, on_download: OnDownload | None) -> Parts:
     base = name.removesuffix("_gs")
     if name in SOURCES:
@@ -160,15 +211,28 @@ class ImageBatches:
 
     Args:
         limit: at most so many batches an epoch, or that share of them where it is a float.
+        balanced: each epoch draws as many images of every class as the rarest has.
+        scale: bytes to floats.
     """
 
-    def __init__(self, images: Tensor, labels: Tensor, batch_size: int, seed: int, limit: float | None = None) -> None:
+    def __init__(
+        self,
+        images: Tensor,
+        labels: Tensor,
+        batch_size: int,
+        seed: int,
+        limit: float | None = None,
+        balanced: bool = False,
+        scale: Callable[[Tensor], Tensor] = scale_pixels,
+    ) -> None:
         self.images, self.labels, self.batch_size, self.seed = images, labels, batch_size, seed
-        self.limit = limit
+        self.limit, self.scale = limit, scale
         self.epoch = 0
+        self._classes = [torch.nonzero(labels == c).flatten() for c in labels.unique()] if balanced else []
+        self._per_epoch = len(self._classes) * min(map(len, self._classes)) if balanced else len(labels)
 
     def __len__(self) -> int:
-        batches = len(self.labels) // self.batch_size
+        batches = self._per_epoch // self.batch_size
         if self.limit is None:
             return batches
         return max(1, int(batches * self.limit)) if isinstance(self.limit, float) else min(batches, self.limit)
@@ -176,13 +240,18 @@ class ImageBatches:
     def next_order(self) -> Tensor:
         """Which images the next epoch takes, batch after batch: int64 (len(self) * batch_size,)."""
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
-        order = torch.randperm(len(self.labels), generator=generator)
+        if self._classes:
+            least = min(map(len, self._classes))
+            drawn = torch.cat([c[torch.randperm(len(c), generator=generator)[:least]] for c in self._classes])
+            order = drawn[torch.randperm(len(drawn), generator=generator)]
+        else:
+            order = torch.randperm(len(self.labels), generator=generator)
         self.epoch += 1
         return order[: len(self) * self.batch_size].to(self.labels.device)
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         for batch in self.next_order().view(len(self), self.batch_size):
-            yield scale_pixels(self.images[batch]), self.labels[batch]
+            yield self.scale(self.images[batch]), self.labels[batch]
 
 
 class ImageDataModule(pl.LightningDataModule):
@@ -195,6 +264,8 @@ class ImageDataModule(pl.LightningDataModule):
         batch_size: at most the number of images.
         train_images: n, at most those of the set; default: all.
         limit_batches: of each epoch, see :class:`ImageBatches`.
+        validation: share of the n images that is kept from training, the last ones.
+        balanced, scale: see :class:`ImageBatches`.
     """
 
     def __init__(
@@ -206,18 +277,29 @@ class ImageDataModule(pl.LightningDataModule):
         device: torch.device | str = "cpu",
         train_images: int | None = None,
         limit_batches: float | None = None,
+        validation: float = 0.0,
+        balanced: bool = False,
+        scale: Callable[[Tensor], Tensor] = scale_pixels,
     ) -> None:
         super().__init__()
+        self.scale = scale
         available = min(len(images.train_labels), train_images or len(images.train_labels))
         count = int(train_fraction * available)
         if count < 1:
             raise MetanetError(f"train_fraction={train_fraction} of {available} training images leaves none")
         order = torch.randperm(len(images.train_labels), generator=torch.Generator().manual_seed(seed))[:count]
+        held = round(validation * count)
+        if validation and not 0 < held < count:
+            raise MetanetError(f"validation={validation} of {count} training images leaves none for one of the two")
+        kept, order = order[count - held :], order[: count - held]
         self.train_images = images.train_images[order].to(device)
         self.train_labels = images.train_labels[order].to(device)
+        self.validation_images = images.train_images[kept].to(device)
+        self.validation_labels = images.train_labels[kept].to(device)
         self.test_images = images.test_images.to(device)
         self.test_labels = images.test_labels.to(device)
-        self.batches = ImageBatches(self.train_images, self.train_labels, min(batch_size, count), seed, limit_batches)
+        size = min(batch_size, len(order))
+        self.batches = ImageBatches(self.train_images, self.train_labels, size, seed, limit_batches, balanced, scale)
 
     def train_dataloader(self) -> ImageBatches:
         """Batches without a DataLoader: the set is on the device already."""

@@ -38,6 +38,8 @@ LIST_KEYS = frozenset({"recipe.num_units", "recipe.num_layers"})
 WORD_OR_NUMBER_KEYS = frozenset({"view.epoch"})
 # Mappings of distributions, whose keys are free.
 DISTRIBUTIONS = frozenset({"hyperparameters", "space"})
+# Groups of which several options may be given.
+SEVERAL = frozenset({"data"})
 # Groups whose further keys are checked by the class that takes them, not by the YAML.
 CHECKED_BY_CLASS = frozenset({"trainer"})
 
@@ -91,7 +93,7 @@ def compose(verb: str, overrides: dict[str, str]) -> Config:
                 raise MetanetError(f"the experiment names a group '{group}' that {verb} has not{did_you_mean(group, groups)}")
             groups[group] = option
     groups |= {group: overrides.pop(group) for group in list(groups) if group in overrides}
-    config: Config = {group: _load_option(group, option) for group, option in groups.items()}
+    config: Config = {group: _load_options(group, option) for group, option in groups.items()}
     for key, value in _leaves(base):
         _set(config, key, value)
     given = dict(_leaves(experiment)) | {key: text if key in TEXT_KEYS else _parse(key, text) for key, text in overrides.items()}
@@ -119,6 +121,24 @@ def _load(path: Path) -> Config:
     if not isinstance(config, DictConfig):
         raise MetanetError(f"config '{path}' is no mapping of keys to values")
     return OmegaConf.to_container(config, resolve=False)  # type: ignore[return-value]
+
+
+def _load_options(group: str, option: str) -> Config:
+    """One option of a group, or ``[a,b]``: values that differ stand by name, the names themselves in a list."""
+    if not option.startswith("["):
+        return _load_option(group, option)
+    if group not in SEVERAL:
+        raise MetanetError(f"{group}={option}: give one of {', '.join(options(group))}, not several")
+    parts = [_load_option(group, word.strip()) for word in split_values(option.strip("[]"))]
+    names = [part["name"] for part in parts]
+    if len(set(names)) < len(names):
+        raise MetanetError(f"{group}={option} names one of them twice")
+    merged: Config = {"name": names}
+    for key in (k for k in parts[0] if k != "name"):
+        values = {name: part.get(key) for name, part in zip(names, parts, strict=True)}
+        alike = all(value == parts[0][key] for value in values.values())
+        merged[key] = parts[0][key] if alike else values
+    return merged
 
 
 def _load_option(group: str, option: str) -> Config:

@@ -1,6 +1,7 @@
 """Engines: what trains a group. All take the same plan and give the same networks but for rounding and dropout bits.
 
     torch      K stacked networks in one pass; any device; the reference
+    blocks     networks of convolution, normalisation and pooling, one after another; any device
     module     any nn.Module, one after another, through torch (recipes of your own)
     fused      one small CNN a core, the whole step out of its cache
     fused_cuda one small CNN a thread block of a GPU, out of its shared memory
@@ -19,8 +20,9 @@ import pandas as pd
 import pytorch_lightning as pl
 import torch
 
-from data_modules.images import ImageDataModule, ImageSet
+from data_modules.images import ImageDataModule, ImageMix, ImageSet, unit_pixels
 from metanet.errors import MetanetError, did_you_mean
+from metanet.generation.blocks_group import BlocksGroup
 from metanet.generation.fused import why_not
 from metanet.generation.fused.cuda import CudaGroup, why_not_cuda
 from metanet.generation.fused.group import FusedGroup
@@ -29,11 +31,11 @@ from metanet.generation.memory import keep_freed_memory
 from metanet.generation.module_group import ModuleGroup
 from metanet.generation.networks import SmallCNN
 from metanet.generation.plan import Plan, images_per_epoch
-from metanet.generation.recipes import ModuleRecipe
+from metanet.generation.recipes import ModuleRecipe, NWSRecipe
 from metanet.generation.torch_group import TorchGroup
 from metanet.lightning import quiet_trainer
 
-ENGINES = ("torch", "module", "fused", "fused_cuda")
+ENGINES = ("torch", "blocks", "module", "fused", "fused_cuda")
 MEASURED_SECONDS = 0.3  # of each engine, when a plan is made
 MEASURED_NETWORKS = {"torch": 32, "fused": 2, "fused_cuda": 512}
 
@@ -41,7 +43,7 @@ MEASURED_NETWORKS = {"torch": 32, "fused": 2, "fused_cuda": 512}
 def train_rows(
     plan: Plan,
     rows: pd.DataFrame,
-    images: ImageSet,
+    images: ImageSet | ImageMix,
     trainer: dict[str, Any],
     callbacks: Any = (),
     threads: int = 1,
@@ -68,12 +70,20 @@ def train_rows(
             keep_freed_memory()
         fraction = float(rows["hp.train_fraction"].iloc[0]) if "hp.train_fraction" in rows else 1.0
         batch_size = int(rows["hp.batch_size"].iloc[0])
-        data = ImageDataModule(images, batch_size, fraction, plan.seed, device, recipe.train_images, limit)
+        own = images.of(rows["hp.dataset"].iloc[0])
+        protocol: dict[str, Any] = {}
+        if isinstance(recipe, NWSRecipe):
+            balanced = own.name in recipe.balanced
+            protocol = {"validation": recipe.validation, "balanced": balanced, "scale": unit_pixels}
+        data = ImageDataModule(own, batch_size, fraction, plan.seed, device, recipe.train_images, limit, **protocol)
         snapshots = [e for e in recipe.snapshots if e <= epochs]
         shared: Any = (rows, data, epochs, snapshots, recipe.evaluate_every, on_progress)
         group: GroupModule
         if plan.engine == "module":
             group = ModuleGroup(plan.modules(rows), plan.layouts[rows["layout_id"].iloc[0]], *shared)
+        elif plan.engine == "blocks":
+            assert isinstance(recipe, NWSRecipe)
+            group = BlocksGroup(plan.architectures(rows), recipe, *shared)
         elif plan.engine == "fused":
             network = plan.network(rows)
             assert isinstance(network, SmallCNN)
@@ -90,6 +100,9 @@ def train_rows(
 
 def refusal(plan: Plan, engine: str, trainer: dict[str, Any]) -> str | None:
     """Why an engine cannot train a plan; None where it can."""
+    if isinstance(plan.recipe, NWSRecipe) or engine == "blocks":
+        both = isinstance(plan.recipe, NWSRecipe) and engine == "blocks"
+        return None if both else "the recipes of the neural weight space, and they alone, have engine=blocks"
     own_modules = isinstance(plan.recipe, ModuleRecipe)
     if engine == "module":
         return None if own_modules else "it is for recipes of your own, given by path"
@@ -109,7 +122,7 @@ def refusal(plan: Plan, engine: str, trainer: dict[str, Any]) -> str | None:
 
 
 def choose_engine(
-    requested: str, plan_for: Callable[[str], Plan], images: ImageSet, trainer: dict[str, Any], workers: int = 1
+    requested: str, plan_for: Callable[[str], Plan], images: ImageSet | ImageMix, trainer: dict[str, Any], workers: int = 1
 ) -> tuple[str, dict[str, float]]:
     """The engine of a zoo, and training images times networks per second of those that were measured.
 
@@ -144,9 +157,10 @@ def choose_engine(
     return max(rates, key=lambda engine: rates[engine]), rates
 
 
-def measure(plan: Plan, images: ImageSet, trainer: dict[str, Any]) -> float:
+def measure(plan: Plan, images: ImageSet | ImageMix, trainer: dict[str, Any]) -> float:
     """Training images times networks per second of one process on the plan's costliest group, evaluations left out."""
     rows = plan.group(0).head(MEASURED_NETWORKS[plan.engine])
+    images = images.of(rows["hp.dataset"].iloc[0])
     small = replace(images, test_images=images.test_images[:1], test_labels=images.test_labels[:1])
     batch = int(min(rows["hp.batch_size"].iloc[0], images_per_epoch(rows, plan.recipe, plan.data)[0]))
     seconds, batches, done = 0.0, 1, 0

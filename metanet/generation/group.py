@@ -7,7 +7,7 @@ networks that stop being finite, and progress are the same for all and live here
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,9 +25,9 @@ class Snapshot:
 
     epoch: int
     step: int
-    weights: np.ndarray | None  # (K, D), None where only metrics were taken
+    weights: np.ndarray | Sequence[np.ndarray | None] | None  # (K, D), or K vectors; None where only metrics were taken
     alive: np.ndarray  # (K,)
-    metrics: dict[str, np.ndarray]  # train/test accuracy and loss, each (K,)
+    metrics: dict[str, np.ndarray]  # train, validation and test accuracy and loss, each (K,)
 
 
 class GroupModule(pl.LightningModule):
@@ -61,6 +61,7 @@ class GroupModule(pl.LightningModule):
         self.on_progress = on_progress
         self.alive = np.ones(len(table), bool)
         self.epochs_run = np.zeros(len(table), np.int64)
+        self.stopped_by = np.full(len(table), "epochs", dtype="<U16")
         self.snapshots: list[Snapshot] = []
         self.steps = 0
         self.seconds = 0.0
@@ -104,15 +105,26 @@ class GroupModule(pl.LightningModule):
             batches = self.data.batches
             self.on_progress(len(batches) * batches.batch_size * len(self.table))
 
+    @property
+    def lengths(self) -> np.ndarray:
+        """Epochs from the first to the last snapshot of each network, (K,); what its progress counts."""
+        return np.full(len(self.table), self.epochs)
+
     def on_train_end(self) -> None:
         self.seconds = time.perf_counter() - self._began
 
-    def _keep_snapshot(self, epoch: int) -> None:
+    def _measure(self) -> dict[str, np.ndarray]:
+        """Accuracy and loss on each part of the images, (K,) each; networks that are not finite from here on are masked."""
         metrics: dict[str, np.ndarray] = {}
-        for part in ("train", "test"):
+        for part in ("train", "validation", "test"):
             images, labels = getattr(self.data, f"{part}_images"), getattr(self.data, f"{part}_labels")
-            metrics[f"{part}_accuracy"], metrics[f"{part}_loss"] = self.evaluate(images, labels)
+            if len(labels):
+                metrics[f"{part}_accuracy"], metrics[f"{part}_loss"] = self.evaluate(images, labels)
         self._mask(~np.isfinite(metrics["train_loss"] + metrics["test_loss"]))
+        return metrics
+
+    def _keep_snapshot(self, epoch: int) -> None:
+        metrics = self._measure()
         kept = self.vectors() if epoch in self.snapshot_epochs else None
         self.snapshots.append(Snapshot(epoch, self.steps, kept, self.alive.copy(), metrics))
         self._log(epoch, metrics)

@@ -1,7 +1,8 @@
 """Weight initialisers with Keras' constants, drawn for one network from its own seed.
 
 Glorot and He normal are truncated normals whose standard deviation is corrected for the cut at two
-standard deviations (Keras' 0.87962566); ``truncated_normal`` is not corrected; biases are zero.
+standard deviations (Keras' 0.87962566); ``truncated_normal`` is not corrected; biases are zero, and batch
+normalisation begins with scale and variance one.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from metanet.errors import MetanetError, did_you_mean
 from metanet.zoo.layout import Layout
 
 TRUNCATION_CORRECTION = 0.87962566103423978
+CONSTANT = 0.1  # of the initialiser ``constant`` (Eilertsen et al. 2020, supplement A.1)
 
 
 def _truncated(tensor: Tensor, std: float, generator: torch.Generator) -> None:
@@ -33,6 +35,15 @@ def _glorot_normal(tensor: Tensor, _std: float, generator: torch.Generator) -> N
     _truncated(tensor, math.sqrt(2.0 / (fan_in + fan_out)) / TRUNCATION_CORRECTION, generator)
 
 
+def _glorot_uniform(tensor: Tensor, _std: float, generator: torch.Generator) -> None:
+    bound = math.sqrt(6.0 / sum(_fans(tensor)))
+    nn.init.uniform_(tensor, -bound, bound, generator=generator)
+
+
+def _constant(tensor: Tensor, _std: float, _generator: torch.Generator) -> None:
+    nn.init.constant_(tensor, CONSTANT)
+
+
 def _he_normal(tensor: Tensor, _std: float, generator: torch.Generator) -> None:
     _truncated(tensor, math.sqrt(2.0 / _fans(tensor)[0]) / TRUNCATION_CORRECTION, generator)
 
@@ -47,10 +58,12 @@ def _normal(tensor: Tensor, std: float, generator: torch.Generator) -> None:
 
 INITIALIZERS: dict[str, Callable[[Tensor, float, torch.Generator], None]] = {
     "glorot_normal": _glorot_normal,
+    "glorot_uniform": _glorot_uniform,
     "he_normal": _he_normal,
     "orthogonal": _orthogonal,
     "normal": _normal,
     "truncated_normal": _truncated,
+    "constant": _constant,
 }
 
 
@@ -58,7 +71,7 @@ def initial_weights(layout: Layout, w_init: str, init_std: float, seed: int) -> 
     """The weight vector of one network before training, float32 of shape (D,).
 
     Args:
-        layout: kernels are drawn, biases are zero.
+        layout: kernels are drawn; scales and variances of batch normalisation are one, all else zero.
         w_init: a name in :data:`INITIALIZERS`.
         init_std: standard deviation for ``normal`` and ``truncated_normal``; the others ignore it.
         seed: of this network alone.
@@ -70,4 +83,6 @@ def initial_weights(layout: Layout, w_init: str, init_std: float, seed: int) -> 
     for spec, tensor in zip(layout.tensors, layout.unflatten(vector).values(), strict=True):
         if spec.kind == "kernel":
             INITIALIZERS[w_init](tensor, init_std, generator)
+        elif spec.kind in ("bn_scale", "bn_var"):
+            tensor.fill_(1.0)
     return vector.numpy()

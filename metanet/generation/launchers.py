@@ -30,12 +30,14 @@ import pandas as pd
 import pytorch_lightning as pl
 import torch
 
-from data_modules.images import ImageSet, load_images
+from data_modules.images import ImageMix, ImageSet, load_images
+from data_modules.sources import OnDownload
 from metanet.errors import MetanetError
 from metanet.generation.cluster import ray_cluster
 from metanet.generation.engines import train_rows
 from metanet.generation.group import GroupModule
 from metanet.generation.plan import Plan
+from metanet.generation.recipes import Recipe
 
 METRICS = ("train_accuracy", "train_loss", "validation_accuracy", "validation_loss", "test_accuracy", "test_loss")
 MOST_DEATHS = 3  # of workers in a row, before a group is given up
@@ -74,8 +76,21 @@ class Job:
     callbacks: Sequence[pl.Callback] = ()
     threads: int = 1
 
-    def images(self) -> ImageSet:
-        return load_images(self.plan.data["name"], self.root, self.train_limit, self.size)
+    def images(self) -> ImageSet | ImageMix:
+        return load_all(self.plan.recipe, self.plan.data["name"].split("+"), self.root, self.train_limit, self.size)
+
+
+def load_all(
+    recipe: Recipe,
+    names: Sequence[str],
+    root: str | None,
+    train_limit: int | None,
+    size: int | None,
+    on_download: OnDownload | None = None,
+) -> ImageSet | ImageMix:
+    """The image sets of a zoo as its recipe's networks see them: one, or a mix."""
+    sets = {name: recipe.prepare(load_images(name, root, train_limit, size, on_download)) for name in names}
+    return next(iter(sets.values())) if len(sets) == 1 else ImageMix(sets)
 
 
 @dataclass
@@ -122,7 +137,7 @@ class Reporter:
 
 
 def train_group(
-    job: Job, images: ImageSet, group: int, on_progress: Callable[[int], None] | None = None, parts: int = 1
+    job: Job, images: ImageSet | ImageMix, group: int, on_progress: Callable[[int], None] | None = None, parts: int = 1
 ) -> GroupResult:
     """Train one group of a plan; its networks come out the same in however many parts they are trained.
 
@@ -151,7 +166,7 @@ def train_group(
 
 
 def _result(
-    job: Job, group: int, rows: pd.DataFrame, images: ImageSet, on_progress: Callable[[int], None] | None
+    job: Job, group: int, rows: pd.DataFrame, images: ImageSet | ImageMix, on_progress: Callable[[int], None] | None
 ) -> GroupResult | None:
     """Some rows of a group trained; None where there was no memory for them, and then nothing of them is held."""
     try:
@@ -171,23 +186,24 @@ def collect(group: int, table: pd.DataFrame, module: GroupModule) -> GroupResult
     """The rows and weights of a trained group."""
     networks = table.drop(columns=["group"]).assign(
         status=np.where(module.alive, "ok", "nan"),
-        stopped_by=np.where(module.alive, "epochs", "nan"),
+        stopped_by=np.where(module.alive, module.stopped_by, "nan"),
         epochs_run=module.epochs_run,
         seconds=module.seconds / len(table),
     )
-    rows, kept, weights = [], [], []
+    rows, kept, weights, lengths = [], [], [], module.lengths
     for snapshot in module.snapshots:
-        for k in np.flatnonzero(snapshot.alive):
+        for k in np.flatnonzero(snapshot.alive).tolist():
             row: dict[str, Any] = {
                 "network_id": table["network_id"].iloc[k],
                 "epoch": snapshot.epoch,
                 "step": snapshot.step,
-                "progress": snapshot.epoch / module.epochs,
+                "progress": snapshot.epoch / lengths[k],
             }
             rows.append(row | {m: float(snapshot.metrics[m][k]) if m in snapshot.metrics else np.nan for m in METRICS})
-            if snapshot.weights is not None:
+            vector = None if snapshot.weights is None else snapshot.weights[k]
+            if vector is not None:
                 kept.append(len(rows) - 1)
-                weights.append(snapshot.weights[k])
+                weights.append(vector)
     history = pd.DataFrame(rows, columns=["network_id", "epoch", "step", "progress", *METRICS])
     history = history.astype(dict.fromkeys(METRICS, np.float64) | {"epoch": np.int64, "step": np.int64})
     return GroupResult(group, weights, networks, history.iloc[kept].reset_index(drop=True), history)
@@ -205,7 +221,7 @@ def join(results: Sequence[GroupResult]) -> GroupResult:
 # ------------------------------------------------------------------------------------------------ local
 
 
-def train_here(job: Job, images: ImageSet, todo: Sequence[int], report: Reporter) -> Iterator[GroupResult]:
+def train_here(job: Job, images: ImageSet | ImageMix, todo: Sequence[int], report: Reporter) -> Iterator[GroupResult]:
     """In this process, one group after another."""
     for group in todo:
         report.restart(group)
@@ -324,7 +340,7 @@ def _end_with_parent() -> None:
 
 
 def train_on_ray(
-    job: Job, images: ImageSet, todo: Sequence[int], address: str | None, workers: int, on_gpu: bool, report: Reporter
+    job: Job, images: ImageSet | ImageMix, todo: Sequence[int], address: str | None, workers: int, on_gpu: bool, report: Reporter
 ) -> Iterator[GroupResult]:
     """As tasks of one CPU (or one GPU) each on a Ray cluster; a task whose worker or node dies is given to another.
 
@@ -363,7 +379,7 @@ def train_on_ray(
                     raise error.cause if isinstance(error.cause, MetanetError) else error from None
 
 
-def _train_on_node(shared: tuple[Job, ImageSet], group: int, parts: int) -> GroupResult:
+def _train_on_node(shared: tuple[Job, ImageSet | ImageMix], group: int, parts: int) -> GroupResult:
     torch.set_num_threads(1)
     job, images = shared
     return train_group(job, images, group, parts=parts)

@@ -1,14 +1,14 @@
 """Optimizers for K stacked networks, each with its own rule and learning rate.
 
 torch.optim has no learning rate per network. These rules are torch.optim's formulas, vectorised over the
-rows of one (K, D) parameter, with the constants that Keras uses by default. Networks that share a
+rows of one (K, D) parameter, with the constants that Keras uses by default or with those of a recipe. Networks that share a
 rule must be neighbours, so that each rule works on one slice without a copy.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
@@ -50,11 +50,20 @@ def _rmsprop(weights: Tensor, grad: Tensor, rate: Tensor, state: State, _step: i
     weights.addcdiv_(grad * rate, square.sqrt().add_(eps), value=-1)
 
 
-RULES: dict[str, tuple[Callable[..., None], tuple[str, ...]]] = {
-    "sgd": (_sgd, ()),
-    "momentum": (_momentum, ("velocity",)),
-    "adam": (_adam, ("mean", "square")),
-    "rmsprop": (_rmsprop, ("square",)),
+def _rmsprop_tf(
+    weights: Tensor, grad: Tensor, rate: Tensor, state: State, _step: int, rho: float = 0.9, eps: float = 1e-10
+) -> None:
+    square = state["square"].mul_(rho).addcmul_(grad, grad, value=1 - rho)
+    weights.addcdiv_(grad * rate, square.add(eps).sqrt_(), value=-1)
+
+
+# Each rule, and what its state begins with. rmsprop_tf is TensorFlow 1's: the mean square begins at one, eps under the root.
+RULES: dict[str, tuple[Callable[..., None], dict[str, float]]] = {
+    "sgd": (_sgd, {}),
+    "momentum": (_momentum, {"velocity": 0.0}),
+    "adam": (_adam, {"mean": 0.0, "square": 0.0}),
+    "rmsprop": (_rmsprop, {"square": 0.0}),
+    "rmsprop_tf": (_rmsprop_tf, {"square": 1.0}),
 }
 
 
@@ -65,9 +74,17 @@ class StackedOptimizer(torch.optim.Optimizer):
         weights: parameter of shape (K, D).
         rules: the rule of each network, K names of :data:`RULES`, equal ones side by side.
         learning_rates: shape (K,).
+        constants: by rule, those that differ from Keras' defaults.
     """
 
-    def __init__(self, weights: torch.nn.Parameter, rules: Sequence[str], learning_rates: Tensor) -> None:
+    def __init__(
+        self,
+        weights: torch.nn.Parameter,
+        rules: Sequence[str],
+        learning_rates: Tensor,
+        constants: Mapping[str, Mapping[str, float]] | None = None,
+    ) -> None:
+        self.constants = constants or {}
         for rule in rules:
             if rule not in RULES:
                 raise MetanetError(f"no optimizer '{rule}'{did_you_mean(rule, RULES)}")
@@ -82,7 +99,7 @@ class StackedOptimizer(torch.optim.Optimizer):
         self.rates = learning_rates.to(weights).unsqueeze(1)
         super().__init__([weights], {"lr": float(learning_rates.mean())})
         self.states: list[State] = [
-            {name: torch.zeros_like(weights[part]) for name in RULES[rule][1]} for rule, part in self.slices
+            {name: torch.full_like(weights[part], value) for name, value in RULES[rule][1].items()} for rule, part in self.slices
         ]
         self.steps = 0
 
@@ -93,5 +110,5 @@ class StackedOptimizer(torch.optim.Optimizer):
         (weights,) = self.param_groups[0]["params"]
         self.steps += 1
         for (rule, part), state in zip(self.slices, self.states, strict=True):
-            RULES[rule][0](weights[part], weights.grad[part], self.rates[part], state, self.steps)
+            RULES[rule][0](weights[part], weights.grad[part], self.rates[part], state, self.steps, **self.constants.get(rule, {}))
         return loss

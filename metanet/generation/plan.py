@@ -17,16 +17,15 @@ import pandas as pd
 
 from metanet.errors import MetanetError, check_seed, check_whole
 from metanet.generation.networks import StackedNetwork
+from metanet.generation.nws import NWSNetwork
 from metanet.generation.recipes import ModuleNetwork, Recipe
 from metanet.zoo.layout import Layout
-
-# Networks of a group share batches and one activation function, so these must agree.
-GROUP_KEYS = ["layout_id", "hp.dataset", "hp.batch_size", "hp.train_fraction", "hp.activation"]
 
 # Without a group_size: networks of the torch engine share a pass, and more of them do not fit a cache; the fused engine
 # trains one after another, so a group is what a kill may cost, about so many multiply-adds of training.
 # A GPU takes a network a block and has a few hundred blocks at once.
 TORCH_GROUP = 32
+BLOCKS_GROUP = 8  # networks of the blocks engine share batches and their augmentation, nothing else
 CUDA_GROUP = 2048
 FUSED_GROUP_WORK = 1.2e13
 FUSED_GROUP_BOUNDS = (4, 128)
@@ -48,7 +47,7 @@ class Plan:
     """
 
     table: pd.DataFrame
-    networks: dict[str, StackedNetwork | ModuleNetwork]
+    networks: dict[str, StackedNetwork | ModuleNetwork | NWSNetwork]
     layouts: dict[str, Layout]
     recipe: Recipe
     seed: int
@@ -78,6 +77,11 @@ class Plan:
         networks = [self.networks[i] for i in rows["network_id"]]
         return [network for network in networks if isinstance(network, ModuleNetwork)]
 
+    def architectures(self, rows: pd.DataFrame) -> list[NWSNetwork]:
+        """The base networks of a group whose architectures differ, one a row."""
+        networks = [self.networks[i] for i in rows["layout_id"]]
+        return [network for network in networks if isinstance(network, NWSNetwork)]
+
     def header(self) -> dict[str, Any]:
         """What ``zoo.json`` says of the plan; ``plan_hash`` decides if two plans are one."""
         facts = {
@@ -101,7 +105,8 @@ class Plan:
 
 def images_per_epoch(rows: pd.DataFrame, recipe: Recipe, data: dict[str, Any]) -> np.ndarray:
     """Training images that each row's network sees in an epoch, shape (n,)."""
-    available = min(data["n_train"], recipe.train_images or data["n_train"])
+    sizes = {name: recipe.training_images(facts["n_train"]) for name, facts in data.get("sets", {data["name"]: data}).items()}
+    available = rows["hp.dataset"].map(sizes).to_numpy()
     fraction = rows["hp.train_fraction"].to_numpy(float) if "hp.train_fraction" in rows else np.ones(len(rows))
     counts = np.maximum((fraction * available).astype(int), 1)
     batch = np.minimum(rows["hp.batch_size"].to_numpy(), counts)
@@ -136,7 +141,7 @@ def make_plan(
     for name, value in (("n", n), ("group_size", group_size)):
         if value is not None:
             check_whole(name, value)
-    table = recipe.draw(n, seed, data["name"])
+    table = recipe.draw(n, seed, list(data["sets"]) if "sets" in data else data["name"])
     table.insert(0, "network_id", [f"{i:06d}" for i in range(n)])
     networks, layouts, layout_ids = _networks(recipe, table, tuple(data["shape"]), data["classes"])
     table.insert(1, "layout_id", layout_ids)
@@ -146,21 +151,21 @@ def make_plan(
     seeds = (np.arange(n, dtype=np.uint64) * np.uint64(0x9E3779B9) + np.uint64(start)) % np.uint64(2**32)
     table.insert(2, "seed", seeds.astype(np.int64))
     cost = images_per_epoch(table, recipe, data) * float(recipe.epochs)
-    if engine == "fused":
+    if engine in ("fused", "blocks"):
         cost = cost * np.array([3 * getattr(networks.get(i), "multiply_adds", 1) for i in layout_ids])
-    table.insert(3, "group", _assign_groups(table, cost, engine, group_size))
+    table.insert(3, "group", _assign_groups(table, recipe, cost, engine, group_size))
     decisive = {k: v for k, v in (trainer or {}).items() if k not in ("accelerator", "devices") and v is not None}
     return Plan(table, networks, layouts, recipe, seed, data, group_size, engine, decisive)
 
 
 def _networks(
     recipe: Recipe, table: pd.DataFrame, shape: tuple[int, int, int], classes: int
-) -> tuple[dict[str, StackedNetwork | ModuleNetwork], dict[str, Layout], list[str]]:
+) -> tuple[dict[str, StackedNetwork | ModuleNetwork | NWSNetwork], dict[str, Layout], list[str]]:
     """Base networks by layout (modules: by network), layouts by id, and the layout of each row."""
-    networks: dict[str, StackedNetwork | ModuleNetwork] = {}
+    networks: dict[str, StackedNetwork | ModuleNetwork | NWSNetwork] = {}
     layouts: dict[str, Layout] = {}
     ids: list[str] = []
-    made: dict[StackedNetwork, str] = {}
+    made: dict[StackedNetwork | NWSNetwork, str] = {}
     for row in table.to_dict("records"):
         network = recipe.network(row, shape, classes)
         if isinstance(network, ModuleNetwork):
@@ -178,14 +183,14 @@ def _networks(
     return networks, layouts, ids
 
 
-def _assign_groups(table: pd.DataFrame, cost: np.ndarray, engine: str, group_size: int | None) -> np.ndarray:
+def _assign_groups(table: pd.DataFrame, recipe: Recipe, cost: np.ndarray, engine: str, group_size: int | None) -> np.ndarray:
     """Number the groups from the costliest on, so that parallel workers finish together."""
-    keys = [key for key in GROUP_KEYS if key in table]
+    keys = [key for key in recipe.group_keys if key in table]
     ordered = table.sort_values([*keys, "hp.optimizer", "network_id"])
     members: list[np.ndarray] = []
     for _, bucket in ordered.groupby(keys, sort=True):
         rows = bucket.index.to_numpy()
-        size = group_size or (CUDA_GROUP if engine == "fused_cuda" else TORCH_GROUP)
+        size = group_size or {"fused_cuda": CUDA_GROUP, "blocks": BLOCKS_GROUP}.get(engine, TORCH_GROUP)
         if engine == "fused" and group_size is None:
             size = int(np.clip(FUSED_GROUP_WORK / cost[rows[0]], *FUSED_GROUP_BOUNDS))
         members += np.array_split(rows, -(-len(rows) // size))

@@ -11,7 +11,7 @@ import functools
 import itertools
 import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -19,16 +19,19 @@ import numpy as np
 import pandas as pd
 from torch import nn
 
+from data_modules.images import ImageSet, colour, resize_set
 from metanet.errors import MetanetError, check_whole, did_you_mean
+from metanet.generation.augmentation import ZOOM
 from metanet.generation.distributions import Distribution, draw_column
 from metanet.generation.initializers import INITIALIZERS
 from metanet.generation.mlp import MLP
 from metanet.generation.networks import ACTIVATIONS, SmallCNN, StackedNetwork
+from metanet.generation.nws import ACTIVATIONS as NWS_ACTIVATIONS
+from metanet.generation.nws import NWSNetwork
 from metanet.generation.optimizers import RULES
 from metanet.generation.resnet import ResNetMini
+from metanet.generation.stopping import StoppingRules
 from metanet.plugins import absolute, is_path, load_object
-
-_KNOWN_CHOICES: dict[str, Mapping[str, Any]] = {"optimizer": RULES, "activation": ACTIVATIONS, "w_init": INITIALIZERS}
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,13 @@ class Recipe:
 
     name: ClassVar[str] = ""
     required: ClassVar[frozenset[str]] = frozenset()
+    known_choices: ClassVar[dict[str, Mapping[str, Any]]] = {
+        "optimizer": RULES,
+        "activation": ACTIVATIONS,
+        "w_init": INITIALIZERS,
+    }
+    # Networks of a group share batches and one activation function, so these must agree.
+    group_keys: ClassVar[tuple[str, ...]] = (*("layout_id", "hp.dataset", "hp.batch_size", "hp.train_fraction", "hp.activation"),)
 
     def __post_init__(self) -> None:
         for key, distribution in self.hyperparameters.items():
@@ -83,13 +93,14 @@ class Recipe:
         kept = {e for e in epochs if e is not None and e < self.epochs}
         object.__setattr__(self, "snapshots", (*sorted(kept), self.epochs))
 
-    @staticmethod
-    def _check_choices(name: str, choices: Sequence[Any]) -> None:
-        for choice in choices if name in _KNOWN_CHOICES else ():
-            if choice not in _KNOWN_CHOICES[name]:
-                raise MetanetError(
-                    f"recipe.hyperparameters.{name}={choice} is not known{did_you_mean(str(choice), _KNOWN_CHOICES[name])}"
-                )
+    @classmethod
+    def _check_choices(cls, name: str, choices: Sequence[Any]) -> None:
+        if name not in cls.known_choices:
+            return
+        known = cls.known_choices[name]
+        for choice in choices:
+            if choice not in known:
+                raise MetanetError(f"recipe.hyperparameters.{name}={choice} is not known{did_you_mean(str(choice), known)}")
 
     def to_json(self) -> dict[str, Any]:
         """Plain values: what a zoo records of its recipe."""
@@ -104,10 +115,28 @@ class Recipe:
         configurations = self._configurations()
         return None if configurations is None else len(configurations) * self.seeds
 
-    def draw(self, n: int, seed: int, dataset: str) -> pd.DataFrame:
-        """n rows of ``hp.*`` columns, the constant ones included; with several seeds also ``configuration``."""
-        frame = pd.DataFrame({"hp.dataset": np.full(n, dataset)})
+    def prepare(self, images: ImageSet) -> ImageSet:
+        """The images as this recipe's networks see them."""
+        return images
+
+    def training_images(self, available: int) -> int:
+        """How many of the training images of a set its networks train on, at most."""
+        return min(available, self.train_images or available)
+
+    def draw(self, n: int, seed: int, dataset: str | Sequence[str]) -> pd.DataFrame:
+        """n rows of ``hp.*`` columns, the constant ones included; with several seeds also ``configuration``.
+
+        Args:
+            dataset: the image set's name, or several that each network's is drawn from.
+        """
         configuration = np.arange(n) // self.seeds
+        if not isinstance(dataset, str):
+            datasets, dataset = list(dataset), "+".join(dataset)
+            frame = pd.DataFrame(
+                {"hp.dataset": draw_column("dataset", datasets, configuration[-1] + 1, seed, dataset)[configuration]}
+            )
+        else:
+            frame = pd.DataFrame({"hp.dataset": np.full(n, dataset)})
         fixed = self._configurations()
         if fixed is not None and configuration[-1] >= len(fixed):
             raise MetanetError(
@@ -122,7 +151,8 @@ class Recipe:
             frame[f"hp.{name}"] = values
         if self.init_scale == "variance" and "hp.init_std" in frame:
             frame["hp.init_std"] = np.sqrt(frame["hp.init_std"].astype(float))
-        frame["hp.batch_size"] = self.batch_size
+        if "hp.batch_size" not in frame:
+            frame["hp.batch_size"] = self.batch_size
         if self.seeds > 1:
             frame["configuration"] = configuration
         self._check_ranges(frame)
@@ -170,7 +200,9 @@ class Recipe:
             ):
                 raise MetanetError(f"recipe.{name} must be whole numbers from 1 up")
 
-    def network(self, hp: Mapping[str, Any], shape: tuple[int, int, int], classes: int) -> StackedNetwork | ModuleNetwork:
+    def network(
+        self, hp: Mapping[str, Any], shape: tuple[int, int, int], classes: int
+    ) -> StackedNetwork | ModuleNetwork | NWSNetwork:
         """The base network of one row of :meth:`draw`, for images of a shape (H, W, C)."""
         raise NotImplementedError
 
@@ -310,11 +342,101 @@ class ResNetMiniRecipe(ModuleRecipe):
         return ResNetMini(shape[2], int(hp["num_units"]), self.num_blocks, classes, float(hp["dropout"]))
 
 
+_ARCHITECTURE = ("filter_size", "conv_depth", "fc_depth", "conv_width", "fc_width")
+
+
+@dataclass(frozen=True)
+class NWSRecipe(Recipe):
+    """The neural weight space (Eilertsen et al. 2020, section 3 and supplement A).
+
+    Images are 32x32 in colour and in [0, 1]. A tenth of the training images is the validation set, whose accuracy ends a
+    training early. The weights of every epoch are exported, and ``exports`` of them kept, uniformly from the first, before
+    training, to the last.
+
+    Attributes:
+        exports: snapshots of each network.
+        validation: share of the training images.
+        test_images: use only so many test images, the first ones.
+        learning_rate_decay: factor of the learning rate in each epoch.
+        stopping: see :class:`metanet.generation.stopping.StoppingRules`.
+        zoom: of the augmentation, ``paper`` (3.3 %) or ``code`` (10 %).
+        balanced: image sets of which an epoch draws as many images of every class as the rarest has.
+        constants: of the optimizers, by rule.
+        batch_norm: whether layers are normalised (section F.3, Figure 19).
+    """
+
+    exports: int = 20
+    validation: float = 0.1
+    test_images: int | None = None
+    learning_rate_decay: float = 0.96
+    stopping: dict[str, int] = field(default_factory=dict)
+    zoom: str = "paper"
+    balanced: Sequence[str] = ("svhn",)
+    constants: dict[str, dict[str, float]] = field(default_factory=dict)
+    batch_norm: bool | list[bool] = True
+
+    name: ClassVar[str] = "nws"
+    required: ClassVar[frozenset[str]] = frozenset(
+        {"optimizer", "learning_rate", "batch_size", "augmentation", "activation", "w_init", "init_std", *_ARCHITECTURE}
+    )
+    known_choices: ClassVar[dict[str, Mapping[str, Any]]] = Recipe.known_choices | {"activation": NWS_ACTIVATIONS}
+    group_keys: ClassVar[tuple[str, ...]] = ("hp.dataset", "hp.batch_size")
+    size: ClassVar[int] = 32
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_whole("recipe.exports", self.exports)
+        if self.test_images is not None:
+            check_whole("recipe.test_images", self.test_images)
+        if not 0 < self.validation < 1:
+            raise MetanetError(f"recipe.validation={self.validation}: give a share between 0 and 1")
+        if self.zoom not in ZOOM:
+            raise MetanetError(f"recipe.zoom={self.zoom}: give {' or '.join(ZOOM)}")
+        known = [f.name for f in fields(StoppingRules)]
+        for key, value in self.stopping.items():
+            if key not in known:
+                raise MetanetError(f"recipe.stopping has no rule '{key}'{did_you_mean(key, known)}")
+            if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+                raise MetanetError(f"recipe.stopping.{key}={value}: give a whole number, 0 to switch it off")
+        for rule in self.constants:
+            if rule not in RULES:
+                raise MetanetError(f"recipe.constants has no optimizer '{rule}'{did_you_mean(rule, RULES)}")
+
+    def distributions(self) -> dict[str, Distribution]:
+        return self.hyperparameters | {"batch_norm": self.batch_norm}
+
+    def rules(self) -> StoppingRules:
+        """The stopping rules."""
+        return StoppingRules(**self.stopping)
+
+    def prepare(self, images: ImageSet) -> ImageSet:
+        """Up- or down-sampled bilinearly to 32x32, grey replicated to three channels; so many test images."""
+        few = replace(
+            images, test_images=images.test_images[: self.test_images], test_labels=images.test_labels[: self.test_images]
+        )
+        return colour(resize_set(few, self.size))
+
+    def training_images(self, available: int) -> int:
+        """Those that are left beside the validation set."""
+        count = super().training_images(available)
+        return count - round(self.validation * count)
+
+    def network(self, hp: Mapping[str, Any], shape: tuple[int, int, int], classes: int) -> NWSNetwork:
+        """The network of Algorithm 1."""
+        sizes = {name: int(hp[f"hp.{name}"]) for name in _ARCHITECTURE}
+        return NWSNetwork(shape, **sizes, batch_norm=bool(hp["hp.batch_norm"]))
+
+
 def _rebuild(source: str, settings: dict[str, Any]) -> Recipe:
     return create_recipe(source, **settings)
 
 
-RECIPES: dict[str, type[Recipe]] = {"small_cnn": SmallCNNRecipe, "mlp": MLPRecipe, "resnet_mini": ResNetMiniRecipe}
+RECIPES: dict[str, type[Recipe]] = {
+    "small_cnn": SmallCNNRecipe,
+    "mlp": MLPRecipe,
+    "resnet_mini": ResNetMiniRecipe,
+    "nws": NWSRecipe,
+}
 
 
 def list_recipes() -> list[str]:

@@ -14,11 +14,20 @@ import pandas as pd
 import pytorch_lightning as pl
 import torch
 
-from data_modules.images import ImageSet, load_images
+from data_modules.images import ImageMix, ImageSet
 from data_modules.sources import OnDownload
 from metanet.errors import MetanetError, check_whole, did_you_mean
 from metanet.generation.engines import choose_engine
-from metanet.generation.launchers import GroupResult, Job, Progress, Reporter, train_here, train_in_workers, train_on_ray
+from metanet.generation.launchers import (
+    GroupResult,
+    Job,
+    Progress,
+    Reporter,
+    load_all,
+    train_here,
+    train_in_workers,
+    train_on_ray,
+)
 from metanet.generation.plan import Plan, make_plan
 from metanet.generation.recipes import Recipe
 from metanet.lightning import check_trainer
@@ -30,7 +39,7 @@ LAUNCHERS = ("local", "ray")
 
 def generate(
     recipe: Recipe,
-    data: str = "digits",
+    data: str | Sequence[str] = "digits",
     *,
     n: int | None,
     out: str | Path,
@@ -38,7 +47,7 @@ def generate(
     root: str | None = None,
     train_limit: int | None = None,
     size: int | None = None,
-    converged: float | None = None,
+    converged: float | dict[str, float] | None = None,
     group_size: int | None = None,
     engine: str = "auto",
     launcher: str = "local",
@@ -54,11 +63,11 @@ def generate(
 
     Args:
         recipe: the recipe, see :func:`metanet.generation.recipes.create_recipe`.
-        data: name of the image set; ``root``, ``train_limit``, ``size`` and ``on_download`` as in
-            :func:`data_modules.images.load_images`.
+        data: name of the image set, or several that each network's is drawn from; ``root``, ``train_limit``, ``size``
+            and ``on_download`` as in :func:`data_modules.images.load_images`.
         n: number of networks; None for all of a recipe whose design lists them.
         out: the zoo's folder.
-        converged: test accuracy above which a network counts as converged.
+        converged: test accuracy above which a network counts as converged; by image set where there are several.
         group_size: most networks of a group; default: what suits the engine. Recorded in the plan.
         engine: one of :data:`metanet.generation.engines.ENGINES`, or ``auto`` for the fastest; an unfinished zoo
             keeps the one it was begun with.
@@ -84,7 +93,7 @@ def generate(
         raise MetanetError(f"no launcher '{launcher}'{did_you_mean(launcher, LAUNCHERS)}")
     if shard is not None and not 1 <= shard[0] <= shard[1]:
         raise MetanetError(f"shard={shard[0]}/{shard[1]}: give i/n with i from 1 to n")
-    images = load_images(data, root, train_limit, size, on_download)
+    images = load_all(recipe, [data] if isinstance(data, str) else list(data), root, train_limit, size, on_download)
     facts = images.facts() | ({} if converged is None else {"converged": converged})
     settings = dict(trainer or {})
     path = Path(out).expanduser()
@@ -135,7 +144,7 @@ def _plan(path: Path, *arguments: Any) -> Plan:
 
 
 def _results(
-    job: Job, images: ImageSet, todo: list[int], launcher: str, workers: int, address: str | None, report: Reporter
+    job: Job, images: ImageSet | ImageMix, todo: list[int], launcher: str, workers: int, address: str | None, report: Reporter
 ) -> Iterator[GroupResult]:
     if launcher == "ray":
         return train_on_ray(job, images, todo, address, workers, _on_gpu(job.plan, job.trainer), report)

@@ -119,8 +119,15 @@ class Zoo:
         if converged:
             if "converged" not in self.data:
                 raise MetanetError(f"{self.name} does not say which accuracy counts as converged; use where=")
-            view = view.where(f"test_accuracy > {self.data['converged']}")
+            view = View(self, view.rows[self._converged(view.frame)])
         return view if where is None else view.where(where)
+
+    def _converged(self, frame: pd.DataFrame) -> np.ndarray:
+        """Whether each row's test accuracy is above what its image set calls converged, (N,)."""
+        bound = self.data["converged"]
+        if isinstance(bound, dict):
+            bound = frame["hp.dataset"].map(bound)
+        return (frame["test_accuracy"] > bound).to_numpy()
 
     def read(self, rows: np.ndarray, size: int) -> np.ndarray:
         """The vectors of some snapshots, all of length ``size``: float32 (N, size), checked."""
@@ -508,6 +515,10 @@ def zoo_card(header: dict[str, Any], networks: pd.DataFrame, snapshots: pd.DataF
         origin = (
             f"Seed {header.get('seed')}, device {header.get('device')}, engine {header.get('engine')}, {header.get('created')}."
         )
+    images = " ".join(
+        f"{name}: {facts.get('n_train')} training and {facts.get('n_test')} test images, {facts.get('classes')} classes."
+        for name, facts in data.get("sets", {data.get("name", "?"): data}).items()
+    )
     drawn = "\n".join(f"- {k}: {v}" for k, v in recipe.get("hyperparameters", {}).items())
     return f"""# Zoo: {recipe.get("name", "?")} on {data.get("name", "?")}
 
@@ -515,7 +526,7 @@ def zoo_card(header: dict[str, Any], networks: pd.DataFrame, snapshots: pd.DataF
 {sorted(snapshots["epoch"].unique().tolist())}. Test accuracy of the last snapshots: mean {accuracy["mean"]:.3f},
 quartiles {accuracy["25%"]:.3f} / {accuracy["50%"]:.3f} / {accuracy["75%"]:.3f}.
 
-Trained on {data.get("n_train")} images, tested on {data.get("n_test")}, {data.get("classes")} classes. {losses}
+{images} {losses}
 {origin}
 
 ## Hyperparameters drawn

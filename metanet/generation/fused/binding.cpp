@@ -6,6 +6,7 @@
 #include <string>
 
 #include "kernel.hpp"
+#include "norm_pool.hpp"
 
 namespace py = pybind11;
 using metanet::Activation;
@@ -48,6 +49,25 @@ Images images_of(const Network& network, const Array<uint8_t>& pixels, const Arr
   for (py::ssize_t i = 0; i < labels.size(); ++i)
     if (labels.data()[i] < 0 || labels.data()[i] >= network.classes()) throw std::invalid_argument("a label is none of the network's classes");
   return {pixels.data(), labels.data()};
+}
+
+metanet::PoolShape pool_shape(const Array<float>& x, int pool) {
+  if (x.ndim() != 4) throw std::invalid_argument("x must be (n, H, W, C)");
+  if (pool != 1 && pool != 2) throw std::invalid_argument("pool must be 1 or 2");
+  const metanet::PoolShape shape{x.shape(0), int(x.shape(1)), int(x.shape(2)), int(x.shape(3)), pool};
+  if (shape.height % pool || shape.width % pool || x.size() == 0) throw std::invalid_argument("x cannot be pooled so");
+  if (!metanet::with_channels(shape.channels, []<int N>() {})) throw std::invalid_argument("no build for so many channels");
+  return shape;
+}
+
+void check_pooled(const metanet::PoolShape& shape, py::ssize_t pooled, py::ssize_t chosen) {
+  const int64_t wanted = shape.positions() / (shape.pool * shape.pool) * shape.channels;
+  if (pooled != wanted || (shape.pool > 1 && chosen != wanted)) throw std::invalid_argument("the pooled arrays do not belong to x");
+}
+
+void check_channels(int channels, std::initializer_list<py::ssize_t> sizes) {
+  for (const py::ssize_t size : sizes)
+    if (size != channels) throw std::invalid_argument("a vector has another size than the channels");
 }
 
 Activation activation_of(int code) {
@@ -113,6 +133,50 @@ PYBIND11_MODULE(METANET_VARIANT, m) {
             return network.evaluate(w, images, count, code);
           },
           "Correct answers and the sum of cross-entropies without dropout.");
+  m.attr("norm_pool_channels") = py::make_tuple(4, 8, 12, 16, 24, 32, 48);
+  m.def(
+      "norm_pool",
+      [](Array<float> x, Array<float> scale, Array<float> shift, Array<float> mean, Array<float> inverse, Array<float> variance,
+         Array<float> out, Array<uint8_t> chosen, int pool, double eps, bool normed) {
+        const metanet::PoolShape shape = pool_shape(x, pool);
+        const int C = shape.channels;
+        check_pooled(shape, out.size(), chosen.size());
+        check_channels(C, {scale.size(), shift.size(), mean.size(), inverse.size(), variance.size()});
+        std::vector<float> a(scale.data(), scale.data() + C), b(shift.data(), shift.data() + C);
+        if (normed) {
+          float *m_ = mean.mutable_data(), *i_ = inverse.mutable_data();
+          float* v_ = variance.mutable_data();
+          metanet::with_channels(C, [&]<int N>() { metanet::channel_statistics<N>(x.data(), shape, eps, m_, i_, v_); });
+          for (int c = 0; c < C; ++c) {
+            a[c] = scale.data()[c] * i_[c];
+            b[c] = shift.data()[c] - m_[c] * a[c];
+          }
+        }
+        float* o = out.mutable_data();
+        uint8_t* k = chosen.mutable_data();
+        metanet::with_channels(C, [&]<int N>() { metanet::scale_and_pool<N>(x.data(), shape, a.data(), b.data(), o, k); });
+      },
+      py::arg("x").noconvert(), py::arg("scale").noconvert(), py::arg("shift").noconvert(), py::arg("mean").noconvert(),
+      py::arg("inverse").noconvert(), py::arg("variance").noconvert(), py::arg("out").noconvert(), py::arg("chosen").noconvert(),
+      py::arg("pool"), py::arg("eps"), py::arg("normed"),
+      "scale * x + shift, x (n, H, W, C) normalised by the batch's statistics where `normed`; then the maximum of each pool x pool window.");
+  m.def(
+      "norm_pool_backward",
+      [](Array<float> grad, Array<float> x, Array<uint8_t> chosen, Array<float> scale, Array<float> mean, Array<float> inverse,
+         Array<float> grad_scale, Array<float> grad_shift, Array<float> out, int pool, bool normed) {
+        const metanet::PoolShape shape = pool_shape(x, pool);
+        check_pooled(shape, grad.size(), chosen.size());
+        check_channels(shape.channels, {scale.size(), mean.size(), inverse.size(), grad_scale.size(), grad_shift.size()});
+        if (out.size() != x.size()) throw std::invalid_argument("the gradient has another size than x");
+        float *o = out.mutable_data(), *gs = grad_scale.mutable_data(), *gb = grad_shift.mutable_data();
+        metanet::with_channels(shape.channels, [&]<int N>() {
+          metanet::backward<N>(grad.data(), x.data(), chosen.data(), shape, scale.data(), mean.data(), inverse.data(), normed, gs, gb, o);
+        });
+      },
+      py::arg("grad").noconvert(), py::arg("x").noconvert(), py::arg("chosen").noconvert(), py::arg("scale").noconvert(),
+      py::arg("mean").noconvert(), py::arg("inverse").noconvert(), py::arg("grad_scale").noconvert(),
+      py::arg("grad_shift").noconvert(), py::arg("out").noconvert(), py::arg("pool"), py::arg("normed"),
+      "The gradient of norm_pool's inputs from that of its output.");
   m.def(
       "multiply_add_rate",
       [](double seconds) {

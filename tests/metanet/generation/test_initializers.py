@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from scipy.stats import kstest, truncnorm
+from scipy.stats import kstest, truncnorm, uniform
 
 from metanet.errors import MetanetError
 from metanet.generation.initializers import INITIALIZERS, initial_weights
@@ -46,9 +46,27 @@ def test_orthogonal_rows() -> None:
 def test_biases_are_zero_and_the_seed_decides(name: str) -> None:
     assert not initial_weights(LAYOUT, name, 0.1, 1)[-64:].any()
     assert np.array_equal(kernel(name, seed=1), kernel(name, seed=1))
-    assert not np.array_equal(kernel(name, seed=1), kernel(name, seed=2))
+    assert (name == "constant") == np.array_equal(kernel(name, seed=1), kernel(name, seed=2))
 
 
 def test_an_unknown_initialiser_is_named() -> None:
     with pytest.raises(MetanetError, match="did you mean 'he_normal'"):
         initial_weights(LAYOUT, "he_norml", 0.1, 0)
+
+
+def test_glorot_uniform_and_the_constant() -> None:
+    values = kernel("glorot_uniform")
+    bound = np.sqrt(6 / (FAN_IN + FAN_OUT))
+    assert kstest(values[:5000] / bound, uniform(-1, 2).cdf).pvalue > 1e-3
+    assert np.abs(values).max() <= bound
+    assert set(kernel("constant")) == {float(np.float32(0.1))}
+
+
+def test_normalisation_begins_as_the_identity() -> None:
+    kinds = ("kernel", "bias", "bn_shift", "bn_scale", "bn_mean", "bn_var")
+    layout = Layout.build([(kind, "l", kind, (3, 2) if kind == "kernel" else (3,)) for kind in kinds])
+    vector = initial_weights(layout, "constant", 1.0, 0)
+    parts = {t.kind: vector[t.start : t.stop].mean() for t in layout.tensors}
+    assert {k: round(float(v), 6) for k, v in parts.items()} == {
+        **{"kernel": 0.1, "bias": 0, "bn_shift": 0, "bn_scale": 1, "bn_mean": 0, "bn_var": 1}
+    }

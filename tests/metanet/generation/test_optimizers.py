@@ -17,10 +17,43 @@ TORCH = {
 
 
 def test_every_rule_has_a_reference() -> None:
-    assert set(TORCH) == set(RULES)
+    assert {*TORCH, "rmsprop_tf"} == set(RULES)
 
 
-@pytest.mark.parametrize("rule", sorted(RULES))
+def test_rmsprop_as_tensorflow_1_has_it() -> None:
+    """Its update written out in numpy: the mean square begins at one, and eps stands under the root."""
+    rng = np.random.default_rng(0)
+    start, gradients = rng.normal(size=(2, 9)), rng.normal(size=(6, 2, 9))
+    weights = torch.nn.Parameter(torch.from_numpy(start.copy()))
+    optimizer = StackedOptimizer(weights, ["rmsprop_tf"] * 2, torch.tensor([1e-2, 3e-2], dtype=torch.float64))
+    square, expected = np.ones((2, 9)), start
+    for gradient in gradients:
+        weights.grad = torch.from_numpy(gradient.copy())
+        optimizer.step()
+        square = 0.9 * square + 0.1 * gradient**2
+        expected = expected - np.array([[1e-2], [3e-2]]) * gradient / np.sqrt(square + 1e-10)
+    np.testing.assert_allclose(weights.detach(), expected, rtol=1e-12)
+
+
+def test_constants_of_a_recipe_take_the_place_of_keras() -> None:
+    torch.manual_seed(0)
+    start, gradients = torch.randn(1, 12, dtype=torch.float64), torch.randn(5, 1, 12, dtype=torch.float64)
+    constants = {"adam": {"eps": 1e-2, "beta2": 0.9}, "momentum": {"mu": 0.95}}
+    references = {
+        "adam": lambda p: torch.optim.Adam(p, 1e-2, betas=(0.9, 0.9), eps=1e-2),
+        "momentum": lambda p: torch.optim.SGD(p, 1e-2, momentum=0.95),
+    }
+    for rule, make in references.items():
+        ours, theirs = torch.nn.Parameter(start.clone()), torch.nn.Parameter(start.clone())
+        optimizer, reference = StackedOptimizer(ours, [rule], torch.tensor([1e-2]), constants), make([theirs])
+        for gradient in gradients:
+            ours.grad, theirs.grad = gradient.clone(), gradient.clone()
+            optimizer.step()
+            reference.step()
+        np.testing.assert_allclose(ours.detach(), theirs.detach(), rtol=1e-7)
+
+
+@pytest.mark.parametrize("rule", sorted(TORCH))
 def test_each_network_steps_as_torch_optim_would(rule: str) -> None:
     """Twenty steps in float64 on a quartic bowl with noise; each network beside its own torch optimizer."""
     torch.manual_seed(0)

@@ -4,7 +4,7 @@ import pytest
 from conftest import small_recipe
 
 from metanet.errors import MetanetError
-from metanet.generation.plan import GROUP_KEYS, make_plan
+from metanet.generation.plan import make_plan
 
 DATA = {"name": "digits", "shape": [16, 16, 1], "classes": 10, "n_train": 1437, "n_test": 360, "chance": 0.1}
 
@@ -15,7 +15,7 @@ def test_every_network_is_in_one_group_of_equals() -> None:
     assert plan.table.groupby("group").size().max() <= 8
     for group in range(plan.groups):
         rows = plan.group(group)
-        assert all(rows[key].nunique() == 1 for key in GROUP_KEYS)
+        assert all(rows[key].nunique() == 1 for key in plan.recipe.group_keys)
         assert rows["hp.optimizer"].is_monotonic_increasing
     assert sum(len(plan.group(g)) for g in range(plan.groups)) == 100
 

@@ -60,7 +60,7 @@ def test_two_data_sets_draw_different_networks_from_one_seed() -> None:
 
 
 def test_list_recipes_names_what_create_recipe_takes() -> None:
-    assert list_recipes() == ["mlp", "resnet_mini", "small_cnn"]
+    assert list_recipes() == ["mlp", "nws", "resnet_mini", "small_cnn"]
     with pytest.raises(MetanetError, match="did you mean 'small_cnn'"):
         create_recipe("small_cn")
 
@@ -163,9 +163,9 @@ def test_seeds_repeat_a_configuration_with_networks_of_their_own() -> None:
 def test_the_mini_recipe_has_the_papers_number_of_steps() -> None:
     """86 epochs of 11, 29, 58 and 117 batches: at full size 60,000 f / 512, at an eighth 7,500 f / 64."""
     full, mini = (compose("generate", {"recipe": name})["recipe"] for name in ("small_cnn", "small_cnn_mini"))
-    mnist = {"n_train": 60_000}
+    mnist = {"name": "mnist", "n_train": 60_000}
     for fraction, batches in ((0.1, 11), (0.25, 29), (0.5, 58), (1.0, 117)):
-        rows = pd.DataFrame({"hp.train_fraction": [fraction], "hp.batch_size": [512]})
+        rows = pd.DataFrame({"hp.dataset": "mnist", "hp.train_fraction": [fraction], "hp.batch_size": [512]})
         assert images_per_epoch(rows, create_recipe(**full), mnist)[0] == 512 * batches
         rows["hp.batch_size"] = 64
         assert images_per_epoch(rows, create_recipe(**mini), mnist)[0] == 64 * batches
