@@ -29,7 +29,7 @@ from metanet.generation.optimizers import StackedOptimizer
 from metanet.generation.recipes import NWSRecipe
 from metanet.generation.stopping import EarlyStopping
 
-EVALUATION_BATCH = 256
+EVALUATION_BATCH = 128  # the activations of more leave the cache (measured: 43 against 35 microseconds an image)
 
 
 class BlocksGroup(GroupModule):

@@ -458,20 +458,26 @@ class ZooWriter:
 
 
 def write_zoo(
-    folder: Path, header: dict[str, Any], layouts: dict[str, Layout], networks: pd.DataFrame, snapshots: pd.DataFrame
+    folder: Path,
+    header: dict[str, Any],
+    layouts: dict[str, Layout],
+    networks: pd.DataFrame,
+    snapshots: pd.DataFrame,
+    history: pd.DataFrame | None = None,
 ) -> None:
     """Write the tables and header of a zoo whose shards are there already, as an import does; ``zoo.json`` comes last.
 
     Args:
         header: with ``shards`` (values of each), ``plan_hash``, and ``files`` for shards that lie elsewhere.
         snapshots: with their positions: shard, offset, length, crc32.
+        history: metrics of every epoch; default: those of the snapshots.
     """
     with _ExplainOSErrors(folder):
         hidden = ["shard", "offset", "length", "crc32", "row"]
         tables = {
             "networks": networks,
             "snapshots": snapshots,
-            "history": snapshots.drop(columns=[c for c in hidden if c in snapshots]),
+            "history": snapshots.drop(columns=[c for c in hidden if c in snapshots]) if history is None else history,
         }
         for name, table in tables.items():
             _write_table(table, folder / f"{name}.parquet")

@@ -1,0 +1,256 @@
+"""The files in which the neural weight space was released (Eilertsen et al. 2020): import.
+
+    <run>/weights/001.bin ... 020.bin   raw float64: layer by layer kernel, bias, and batch normalisation's four vectors
+    <run>/meta.csv                      the thirteen hyperparameters, in the code's numbers
+    <run>/error.bin                     float64 (evaluations, 5): step, training, validation and test error in percent, smoothed
+    <run>/stat.bin                      float64: evaluations, iterations, epochs, seconds
+    *.csv beside them                   splits: path, weightn_conv, weightn_fc and the hyperparameters
+
+Weights become float32, the rows of the first fully connected layer come from TensorFlow's order (h, w, c) into PyTorch's,
+and percent of error become accuracies.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from metanet.errors import MetanetError
+from metanet.generation.nws import NWSNetwork
+from metanet.zoo.store import Zoo, open_zoo, write_zoo
+
+CODES = {
+    "optimizer": ("adam", "rmsprop", "momentum"),
+    "activation": ("relu", "elu", "sigmoid", "tanh"),
+    "initialization": ("constant", "normal", "glorot_uniform", "glorot_normal"),
+}
+# Their names for our hyperparameters.
+HYPERPARAMETERS = {
+    "dataset": "dataset",
+    "lrate": "learning_rate",
+    "batch_size": "batch_size",
+    "batch_norm": "batch_norm",
+    "augmentation": "augmentation",
+    "optimizer": "optimizer",
+    "activation": "activation",
+    "initialization": "w_init",
+    "filter_size": "filter_size",
+    "depth_conv": "conv_depth",
+    "depth_fc": "fc_depth",
+    "width_conv": "conv_width",
+    "width_fc": "fc_width",
+}
+ARCHITECTURE = ("filter_size", "conv_depth", "fc_depth", "conv_width", "fc_width")
+CONVERGED = {"mnist": 0.8, "cifar10": 0.25, "svhn": 0.5, "stl10": 0.25, "fashion_mnist": 0.5}
+_SHARD_VALUES = 1 << 26  # of a weights file: 256 MB
+OnProgress = Callable[[int, int], None]  # bytes so far, bytes in all
+
+
+def import_nws(source: Path, out: Path, on_progress: OnProgress | None = None) -> Zoo:
+    """Make a zoo of released run folders, found by their ``meta.csv`` or named by the split files.
+
+    Raises:
+        MetanetError: for a folder without runs, and for a run whose files are missing, damaged, or do not fit its
+            hyperparameters; the run is named, and nothing is left behind.
+    """
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise MetanetError(f"out='{out}' is not empty; give a new folder for the zoo")
+    if not source.is_dir():
+        raise MetanetError(f"source='{source}' is no folder; give the one that holds the runs, unpacked")
+    runs, splits = _find(source)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        return _import(runs, splits, out, on_progress)
+    except OSError as error:
+        _clean(out)
+        raise MetanetError(f"import of '{source}' into '{out}' failed: {error.strerror or error}") from None
+    except BaseException:
+        _clean(out)
+        raise
+
+
+def _clean(out: Path) -> None:
+    for path in out.glob("weights-*.npy"):
+        path.unlink()
+    if not any(out.iterdir()):
+        out.rmdir()
+
+
+def _find(source: Path) -> tuple[list[Path], dict[Path, tuple[str, int, int]]]:
+    """Run folders in order of their paths; of each that a split file names, its split and its two numbers of values."""
+    splits: dict[Path, tuple[str, int, int]] = {}
+    for path in sorted(source.glob("*.csv")):
+        table = _read_csv(path)
+        if {"path", "weightn_conv", "weightn_fc"} <= set(table.columns):
+            for row in table.to_dict("records"):
+                folder = (source / str(row["path"])).resolve()
+                splits[folder] = (path.stem, int(row["weightn_conv"]), int(row["weightn_fc"]))
+    runs = sorted({path.parent.resolve() for path in source.rglob("meta.csv")} | set(splits))
+    if not runs:
+        raise MetanetError(f"source='{source}' holds no run: no folder in it has a meta.csv with weights/001.bin ...")
+    return runs, splits
+
+
+def _import(runs: list[Path], splits: dict[Path, tuple[str, int, int]], out: Path, on_progress: OnProgress | None) -> Zoo:
+    rows = [_hyperparameters(run) for run in runs]
+    networks_of = [_network(run, row, splits.get(run)) for run, row in zip(runs, rows, strict=True)]
+    files = [sorted((run / "weights").glob("[0-9]*.bin"), key=lambda p: int(p.stem)) for run in runs]
+    total, done = sum(8 * n.layout.size * len(f) for n, f in zip(networks_of, files, strict=True)), 0
+    snapshots, histories, statuses, extra = [], [], [], []
+    shard, offset = 0, 0
+    vectors: list[np.ndarray] = []
+    shards: list[int] = []
+    for number, (run, network, parts) in enumerate(zip(runs, networks_of, files, strict=True)):
+        name = f"{number:06d}"
+        history, seconds = _history(run, name)
+        if not parts:
+            raise MetanetError(f"run '{run}' has no weights/001.bin")
+        kept = np.linspace(0, len(history) - 1, len(parts)).round().astype(int)
+        finite = True
+        for path, row in zip(parts, kept, strict=True):
+            vector = _vector(path, network)
+            done += 8 * len(vector)
+            finite = bool(np.isfinite(vector).all())
+            if finite:
+                if offset + len(vector) > _SHARD_VALUES and vectors:
+                    shards.append(_write_shard(out, shard, vectors))
+                    shard, vectors, offset = shard + 1, [], 0
+                place = {"shard": shard, "offset": offset, "length": len(vector), "crc32": zlib.crc32(vector.data)}
+                snapshots.append(history.iloc[row].to_dict() | place)
+                vectors.append(vector)
+                offset += len(vector)
+        histories.append(history)
+        statuses.append("ok" if finite else "nan")
+        extra.append({"epochs_run": len(history) - 1, "seconds": seconds, "released": splits.get(run, ("", 0, 0))[0]})
+        if on_progress is not None:
+            on_progress(done, total)
+    shards.append(_write_shard(out, shard, vectors))
+    networks = pd.DataFrame(
+        {"network_id": [f"{i:06d}" for i in range(len(runs))], "layout_id": [n.layout.id for n in networks_of]}
+    )
+    networks = networks.join(pd.DataFrame(rows).add_prefix("hp.")).join(pd.DataFrame(extra)).assign(status=statuses)
+    header = _header(networks, shards, runs)
+    layouts = {network.layout.id: network.layout for network in networks_of}
+    write_zoo(out, header, layouts, networks, pd.DataFrame(snapshots), pd.concat(histories, ignore_index=True))
+    return open_zoo(out)
+
+
+def _read_csv(path: Path) -> pd.DataFrame:
+    try:
+        return pd.read_csv(path, skipinitialspace=True)
+    except (OSError, ValueError) as error:
+        raise MetanetError(f"'{path}' cannot be read: {error}") from None
+
+
+def _hyperparameters(run: Path) -> dict[str, Any]:
+    if not (run / "meta.csv").exists():
+        raise MetanetError(f"run '{run}' has no meta.csv, though a split file names it")
+    table = _read_csv(run / "meta.csv")
+    if missing := sorted(set(HYPERPARAMETERS) - set(table.columns)):
+        raise MetanetError(f"'{run}/meta.csv' has no column '{missing[0]}'; a released run has {', '.join(HYPERPARAMETERS)}")
+    if len(table) != 1:
+        raise MetanetError(f"'{run}/meta.csv' has {len(table)} rows; a run has one")
+    values: dict[str, Any] = {}
+    for theirs, ours in HYPERPARAMETERS.items():
+        value = table[theirs].iloc[0]
+        try:
+            if theirs in CODES:
+                values[ours] = dict(enumerate(CODES[theirs]))[int(value)]
+            elif theirs == "dataset":
+                values[ours] = _dataset(str(value))
+            else:
+                kind = {"lrate": float, "batch_norm": bool, "augmentation": bool}.get(theirs, int)
+                values[ours] = kind(float(value))
+        except (ValueError, KeyError):
+            raise MetanetError(f"'{run}/meta.csv' has {theirs}={value}, which is no value of the released set") from None
+    return values | {"init_std": 1.0}
+
+
+def _dataset(text: str) -> str:
+    plain = re.sub(r"[^a-z0-9]", "", text.lower())
+    return {"fashionmnist": "fashion_mnist", "fmnist": "fashion_mnist"}.get(plain, plain)
+
+
+def _network(run: Path, row: dict[str, Any], split: tuple[str, int, int] | None) -> NWSNetwork:
+    """The architecture of a run; checked against the split file's two numbers of values."""
+    try:
+        network = NWSNetwork((32, 32, 3), **{name: row[name] for name in ARCHITECTURE}, batch_norm=row["batch_norm"])
+    except MetanetError as error:
+        raise MetanetError(f"'{run}/meta.csv': {error}") from None
+    if split is not None:
+        conv = sum(t.stop - t.start for t in network.layout.tensors if t.layer.startswith("conv"))
+        found = (conv, network.layout.size - conv)
+        if found != split[1:]:
+            raise MetanetError(
+                f"run '{run}' has {found[0]} convolutional and {found[1]} fully connected values by its meta.csv, "
+                f"{split[1]} and {split[2]} by {split[0]}.csv"
+            )
+    return network
+
+
+def _history(run: Path, name: str) -> tuple[pd.DataFrame, float]:
+    """Accuracies of every evaluation, and the seconds of the training."""
+    table, stat = (_floats(run / f) for f in ("error.bin", "stat.bin"))
+    evaluations = int(stat[0]) if len(stat) == 4 else 0
+    if evaluations < 1 or len(table) % 5 or len(table) // 5 < evaluations:
+        raise MetanetError(
+            f"run '{run}': error.bin has {len(table)} numbers and stat.bin says {list(stat)}; expected five numbers for each "
+            "evaluation, and evaluations, iterations, epochs, seconds"
+        )
+    errors = table.reshape(-1, 5)[:evaluations]
+    frame = pd.DataFrame({"network_id": name, "epoch": np.arange(evaluations), "step": errors[:, 0].astype(np.int64)})
+    frame["progress"] = frame["epoch"] / max(evaluations - 1, 1)
+    for column, part in enumerate(("train", "validation", "test"), 1):
+        frame[f"{part}_accuracy"] = 1 - errors[:, column] / 100
+    return frame, float(stat[3])
+
+
+def _floats(path: Path) -> np.ndarray:
+    raw = path.read_bytes() if path.exists() else b""
+    if not raw or len(raw) % 8:
+        raise MetanetError(f"'{path}' has {len(raw)} bytes; expected float64 numbers of eight")
+    return np.frombuffer(raw, "<f8")
+
+
+def _vector(path: Path, network: NWSNetwork) -> np.ndarray:
+    """One snapshot in our order, float32 (D,)."""
+    values = _floats(path)
+    if len(values) != network.layout.size:
+        raise MetanetError(f"'{path}' has {len(values)} values; the network of its meta.csv has {network.layout.size}")
+    vector = values.astype(np.float32)
+    first = next(t for t in network.layout.tensors if t.name == "fc1.weight")
+    channels = network.convolutions[-1].outputs
+    side = round((first.shape[1] // channels) ** 0.5)
+    kernel = vector[first.start : first.stop].reshape(first.shape[0], side, side, channels)
+    vector[first.start : first.stop] = kernel.transpose(0, 3, 1, 2).ravel()
+    return vector
+
+
+def _write_shard(out: Path, number: int, vectors: list[np.ndarray]) -> int:
+    """Vectors end to end; returns how many values they are."""
+    values = np.concatenate(vectors) if vectors else np.zeros(0, np.float32)
+    np.save(out / f"weights-{number:05d}.npy", values)
+    return len(values)
+
+
+def _header(networks: pd.DataFrame, shards: list[int], runs: list[Path]) -> dict[str, Any]:
+    names = sorted(networks["hp.dataset"].unique())
+    facts = {name: {"name": name, "classes": 10, "chance": 0.1, "shape": [32, 32, 3]} for name in names}
+    converged = {name: CONVERGED[name] for name in names if name in CONVERGED}
+    data = facts[names[0]] if len(names) == 1 else {"name": "+".join(names), "classes": 10, "shape": [32, 32, 3], "sets": facts}
+    recipe = {"name": "nws", "hyperparameters": {}, "imported": True}
+    text = "\n".join(run.name for run in runs) + networks.to_csv(index=False)
+    return {
+        "recipe": recipe,
+        "data": data | {"converged": converged},
+        "seed": None,
+        "plan_hash": hashlib.sha256(text.encode()).hexdigest()[:16],
+        "shards": shards,
+    }

@@ -1,0 +1,168 @@
+"""The blocks engine beside one pl.Trainer per network: the neural weight space's networks, same plan, one thread each.
+
+python scripts/bench_nws.py                   # 16 networks of the fixed architecture, 24 of the main set
+python scripts/bench_nws.py --quick           # 4 and 8
+
+Each network trains for some epochs with the recipe's evaluations. The trainer has every advantage that costs its user
+nothing: images in memory in one batched gather, channels-last tensors, no logger, checkpoint or bar, the same augmented
+batches handed to it ready made, torch.optim. Network by network in turn; the ratio is of the sums.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import time
+import warnings
+
+EPOCHS = 3
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true")
+    arguments = parser.parse_args()
+    for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ[variable] = "1"
+
+    import torch
+
+    from metanet.generation.fused import load_kernel, variants
+    from metanet.machine import describe_machine
+
+    torch.set_num_threads(1)
+    torch.set_flush_denormal(True)
+    warnings.filterwarnings("ignore")
+    print(describe_machine(1))
+    square = torch.rand(1024, 1024)
+    product = max(_rate(lambda: square @ square, 2 * 1024**3) for _ in range(5))
+    peak = load_kernel().multiply_add_rate(1.0) if variants() else product
+    print(f"one core: torch's product of 1024 x 1024 {product / 1e9:.0f} GFLOP/s, multiply-adds in registers {peak / 1e9:.0f}")
+    for name, count in (("nws_fixed_mini", 4 if arguments.quick else 16), ("nws_main_mini", 8 if arguments.quick else 24)):
+        compare(name, count, peak)
+
+
+def _rate(work, operations: float) -> float:
+    began = time.perf_counter()
+    work()
+    return operations / (time.perf_counter() - began)
+
+
+def compare(name: str, count: int, peak: float) -> None:
+    """Train the first networks of a recipe's plan on digits both ways."""
+    from data_modules.images import load_images
+    from metanet.cli.compose import compose
+    from metanet.generation.engines import train_rows
+    from metanet.generation.plan import make_plan
+    from metanet.generation.recipes import create_recipe
+
+    config = compose("generate", {"recipe": name, "out": "z"})["recipe"] | {"epochs": EPOCHS}
+    recipe = create_recipe(**config)
+    images = recipe.prepare(load_images("digits"))
+    plan = make_plan(recipe, images.facts(), count, engine="blocks")
+    ours = theirs = operations = 0.0
+    train_rows(plan, plan.group(0).head(1), images, {"accelerator": "cpu"})  # warms both up
+    trainer(plan, plan.group(0).head(1), images)
+    for number in range(plan.groups):
+        rows = plan.group(number)
+        for k in range(len(rows)):
+            began = time.perf_counter()
+            group = train_rows(plan, rows.iloc[k : k + 1].reset_index(drop=True), images, {"accelerator": "cpu"})
+            ours += time.perf_counter() - began
+            theirs += trainer(plan, rows.iloc[k : k + 1].reset_index(drop=True), images)
+            network = plan.networks[rows["layout_id"].iloc[k]]
+            per_image = 2.0 * network.multiply_adds  # forward; the backward pass costs twice as much
+            evaluated = sum(len(getattr(group.data, f"{part}_labels")) for part in ("train", "validation", "test"))
+            steps = len(group.data.batches) * group.data.batches.batch_size
+            operations += per_image * (3 * steps * EPOCHS + evaluated * (EPOCHS + 1))
+    print(f"{name}: {count} networks, {EPOCHS} epochs of training and evaluation each, one after another, alone in its group")
+    print(f"  blocks {ours / count:.2f} s a network, pl.Trainer {theirs / count:.2f} s: {theirs / ours:.2f} times the trainer")
+    print(f"  {operations / ours / 1e9:.0f} GFLOP/s, {operations / ours / peak:.0%} of the latter")
+
+
+def trainer(plan, rows, images) -> float:
+    """Seconds of one pl.Trainer on one network."""
+    import pytorch_lightning as pl
+    import torch
+    from torch.nn import functional
+
+    from data_modules.images import ImageDataModule, unit_pixels
+    from metanet.generation.augmentation import augment
+    from metanet.lightning import quiet_trainer
+
+    row = rows.iloc[0]
+    network = plan.networks[row["layout_id"]]
+    module = network.module(row["hp.activation"])
+    state = network.layout.unflatten(network.initial(row.to_dict()))
+    module.load_state_dict({n: torch.from_numpy(v) for n, v in state.items()}, strict=False)
+    module = module.to(memory_format=torch.channels_last)
+    data = ImageDataModule(
+        images, int(row["hp.batch_size"]), 1.0, plan.seed, "cpu", plan.recipe.train_images, validation=plan.recipe.validation
+    )
+    batches, total = [], 0.0
+    for _ in range(EPOCHS):
+        epoch = []
+        for batch in data.batches.next_order().view(len(data.batches), -1):
+            x = unit_pixels(data.train_images[batch]).permute(0, 3, 1, 2)
+            if row["hp.augmentation"]:
+                began = time.perf_counter()
+                x = augment(x, torch.Generator()).contiguous(memory_format=torch.channels_last)
+                total += time.perf_counter() - began
+            epoch.append((x, data.train_labels[batch]))
+        batches.append(epoch)
+    optimizers = {
+        "adam": lambda p: torch.optim.Adam(p, row["hp.learning_rate"]),
+        "rmsprop": lambda p: torch.optim.RMSprop(p, row["hp.learning_rate"], alpha=0.9, eps=1e-10),
+        "momentum": lambda p: torch.optim.SGD(p, row["hp.learning_rate"], momentum=0.95),
+    }
+
+    class Batches:  # a list would be taken for several loaders
+        def __init__(self, batches) -> None:
+            self.batches = batches
+
+        def __len__(self) -> int:
+            return len(self.batches)
+
+        def __iter__(self):
+            return iter(self.batches)
+
+    class Alone(pl.LightningModule):
+        def __init__(self) -> None:
+            super().__init__()
+            self.module = module
+
+        def configure_optimizers(self):
+            optimizer = optimizers[row["hp.optimizer"]](self.module.parameters())
+            return [optimizer], [torch.optim.lr_scheduler.ExponentialLR(optimizer, 0.96)]
+
+        def train_dataloader(self):
+            return Batches(batches[self.current_epoch])
+
+        def training_step(self, batch, _):
+            return functional.cross_entropy(self.module(batch[0]), batch[1])
+
+        def on_train_start(self) -> None:
+            self.measure()
+
+        def on_train_epoch_end(self) -> None:
+            self.measure()
+
+        @torch.no_grad()
+        def measure(self) -> None:
+            self.module.eval()
+            for part in ("train", "validation", "test"):
+                x, y = getattr(data, f"{part}_images"), getattr(data, f"{part}_labels")
+                for start in range(0, len(y), 256):
+                    outputs = self.module(unit_pixels(x[start : start + 256]).permute(0, 3, 1, 2))
+                    functional.cross_entropy(outputs, y[start : start + 256])
+                    outputs.argmax(1).eq(y[start : start + 256]).sum()
+            self.module.train()
+
+    began = time.perf_counter()
+    with quiet_trainer({"accelerator": "cpu", "reload_dataloaders_every_n_epochs": 1}, EPOCHS, (), threads=1) as lightning:
+        lightning.fit(Alone())
+    return total + time.perf_counter() - began
+
+
+if __name__ == "__main__":
+    main()
