@@ -36,6 +36,7 @@ class Item:
 _CNN = "a zoo of small CNNs: metanet generate recipe=small_cnn_mini data=mnist n=2000 out=zoos/mnist"
 _MLP = "a zoo of MLPs: metanet generate recipe=mlp data=mnist n=1000 out=zoos/mnist_mlp"
 _RESNET = "a zoo of another architecture: metanet generate recipe=resnet_mini data=cifar10_gs n=null out=zoos/resnet"
+_NWS = "a zoo of the neural weight space: metanet generate recipe=nws_main_mini data=[mnist,digits,cifar10] n=300 out=zoos/nws"
 _SEEDS = "a zoo of many seeds: metanet generate recipe=small_cnn_seeds data=mnist n=2000 seed=1 out=zoos/seeds"
 
 ITEMS = {
@@ -59,12 +60,29 @@ ITEMS = {
     "early": Item("beyond", "early_prediction", "cnn", _CNN),
     "curve": Item("beyond", "learning_curve", "cnn", _CNN),
 }
+# Of Eilertsen et al. 2020.
+NWS_ITEMS = {
+    "nws_fig1": Item("neural_weight_space", "regression", "nws", _NWS),
+    "nws_fig6": Item("neural_weight_space", "sizes_and_times", "nws", _NWS),
+    "nws_fig7": Item("neural_weight_space", "training_curves", "nws", _NWS),
+    "nws_fig8": Item("neural_weight_space", "accuracy_modes", "nws", _NWS),
+    "nws_fig9": Item("neural_weight_space", "initialiser_and_activation", "nws", _NWS),
+    "nws_fig10": Item("neural_weight_space", "initialiser_and_optimizer", "nws", _NWS),
+    "nws_fig11": Item("neural_weight_space", "initialiser_and_augmentation", "nws", _NWS),
+    "nws_fig12": Item("neural_weight_space", "activation_and_optimizer", "nws", _NWS),
+    "nws_fig13": Item("neural_weight_space", "embedding", "nws", _NWS),
+    "nws_fig14": Item("neural_weight_space", "regression", "nws", _NWS),
+    "nws_fig15": Item("neural_weight_space", "regression", "nws", _NWS),
+}
 
 
 def items(name: str) -> dict[str, Item]:
-    """The item of a name, or all of them."""
+    """The item of a name; ``all`` of Unterthiner et al. 2020, ``nws`` of Eilertsen et al. 2020, each exhibit once."""
     if name == "all":
         return ITEMS
-    if name not in ITEMS:
-        raise MetanetError(f"no table or figure '{name}'{did_you_mean(name, [*ITEMS, 'all'])}")
-    return {name: ITEMS[name]}
+    if name == "nws":
+        return {key: item for key, item in NWS_ITEMS.items() if key not in ("nws_fig14", "nws_fig15")}
+    known = ITEMS | NWS_ITEMS
+    if name not in known:
+        raise MetanetError(f"no table or figure '{name}'{did_you_mean(name, [*known, 'all', 'nws'])}")
+    return {name: known[name]}

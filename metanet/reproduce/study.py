@@ -134,7 +134,7 @@ class Study:
         return self.fitter.zoo(self.paths[name])
 
     def zoos(self, kind: str) -> list[str]:
-        """Names of the zoos of a kind: ``cnn`` (small CNNs of one architecture), ``seeds``, ``mlp`` or ``other``."""
+        """Names of the zoos of a kind: ``cnn`` (small CNNs of one architecture), ``seeds``, ``mlp``, ``nws`` or ``other``."""
         return [name for name in self.paths if kind_of(self.zoo(name)) == kind]
 
     def data(self, name: str) -> str:
@@ -198,8 +198,8 @@ def kind_of(zoo: Zoo) -> str:
     """What a zoo's networks are, by its recipe: see :meth:`Study.zoos`."""
     recipe = zoo.header.get("recipe", {})
     layouts = list(zoo.layouts.values())
-    if recipe.get("name") == "mlp":
-        return "mlp"
+    if recipe.get("name") in ("mlp", "nws"):
+        return str(recipe["name"])
     if len(layouts) == 1 and layouts[0].layers == ("conv1", "conv2", "conv3", "dense"):
         return "seeds" if recipe.get("seeds", 1) > 1 else "cnn"
     return "other"
