@@ -156,13 +156,21 @@ def verb_help(name: str) -> str:
         if not value:
             continue
         if section == "defaults" and indent:
-            groups.append(f"  {key + '=' + value:<28}{comment}: {', '.join(options(key))}")
+            groups.append(f"  {key + '=' + value:<28}{comment}")
+            groups += [f"    {option:<26}{_sentence(key, option)}".rstrip() for option in options(key)]
         else:
             full = f"{section}.{key}" if indent else key
             shown = "(needed)" if value == "???" else "" if value == "null" else value
             keys.append(f"  {full + '=' + shown:<28}{comment}")
     text += ["", "Groups (group=option; parts by dots, group.key=value):", *groups] if groups else []
     return "\n".join([*text, "", "Keys and defaults:", *keys])
+
+
+def _sentence(group: str, option: str) -> str:
+    """The first sentence of an option's YAML."""
+    head = _comments((config_root() / group / f"{option}.yaml").read_text().splitlines())
+    text = " ".join(line for line in head if not line.startswith("example: "))
+    return re.split(r"(?<!al)\. (?=[A-Z0-9])", text)[0].rstrip(".")
 
 
 def _comments(lines: list[str]) -> list[str]:

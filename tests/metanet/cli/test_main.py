@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 import time
@@ -52,8 +53,18 @@ def test_importing_metanet_is_light() -> None:
 def test_verb_help_lists_keys_groups_and_defaults(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("train", "--help") == 0
     text = capsys.readouterr().out
-    for words in ("features=stats", "split.test=0.5", "zoo=(needed)", "constant, dnn, gbm, logit_linear, random_forest"):
+    for words in ("features=stats", "split.test=0.5", "zoo=(needed)"):
         assert words in text
+    for option in ("constant", "dnn", "gbm", "logit_linear", "random_forest"):
+        assert re.search(rf"^    {option} +\S.*[a-z]", text, re.MULTILINE)
+
+
+def test_help_says_what_each_recipe_is_in_one_sentence(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("generate", "--help") == 0
+    lines = {line.split()[0]: line for line in capsys.readouterr().out.splitlines() if line.startswith("    ")}
+    assert "one architecture of 92,868 values" in lines["nws_fixed"]
+    assert lines["nws_fixed"].count(". ") == 1  # of "et al."
+    assert "metanet generate" not in lines["nws_main_mini"]
 
 
 def test_cfg_prints_the_composed_config(capsys: pytest.CaptureFixture[str]) -> None:
