@@ -42,6 +42,7 @@ bench: $(VENV)/.installed
 	$(BIN)/python scripts/bench_generate.py | tee results/bench_generate.txt
 	$(BIN)/python scripts/bench_generate.py --linear | tee results/bench_linear.txt
 	$(BIN)/python scripts/bench_import.py | tee results/bench_import.txt
+	$(BIN)/python scripts/bench_nws.py | tee results/bench_nws.txt
 	$(BIN)/python scripts/bench_search.py | tee results/bench_search.txt
 	$(BIN)/python scripts/bench_statistics.py | tee results/bench_statistics.txt
 
@@ -73,6 +74,14 @@ reproduction: $(VENV)/.installed
 			out=$(ZOOS)/all_snapshots/$$zoo || exit 1; done | tee results/all_snapshots.txt
 	mkdir -p results/reproduction
 	cp $(ZOOS)/reproduction/*/*.csv $(ZOOS)/reproduction/*/*.png results/reproduction/
+
+# Two zoos of the neural weight space and its own figures (about 40 minutes on two cores).
+nws: $(VENV)/.installed
+	$(BIN)/metanet generate recipe=nws_fixed_mini data=digits n=300 out=$(ZOOS)/nws_fixed_mini
+	$(BIN)/metanet generate recipe=nws_main_mini 'data=[mnist,digits,cifar10]' n=300 out=$(ZOOS)/nws_main_mini
+	$(BIN)/metanet reproduce nws 'zoo=[$(ZOOS)/nws_fixed_mini,$(ZOOS)/nws_main_mini]' out=$(ZOOS)/nws_figures | tee results/nws.txt
+	mkdir -p results/nws
+	cp $(ZOOS)/nws_figures/*/*.csv $(ZOOS)/nws_figures/*/*.png results/nws/
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)

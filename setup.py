@@ -21,7 +21,7 @@ def extension(variant: str, flags: list[str]) -> Pybind11Extension:
     module = Pybind11Extension(
         f"metanet.generation.fused._{variant}",
         [f"{FOLDER}/binding.cpp"],
-        depends=[f"{FOLDER}/kernel.hpp", f"{FOLDER}/norm_pool.hpp", f"{FOLDER}/tanh_coefficients.inc"],
+        depends=[f"{FOLDER}/kernel.hpp", f"{FOLDER}/norm_pool.hpp", f"{FOLDER}/thin_conv.hpp", f"{FOLDER}/tanh_coefficients.inc"],
         define_macros=[("METANET_VARIANT", f"_{variant}")],
         cxx_std=20,
         extra_compile_args=["-O3", "-ffp-contract=fast", "-fno-math-errno", "-fno-trapping-math", "-g0", "-Wno-psabi", *flags],

@@ -1,6 +1,7 @@
 """Training steps of convolutional networks with batch normalisation and pooling, one network at a time.
 
-The convolutions are torch's, on channels-last images. What follows one - batch normalisation, 2x2 max-pooling, activation -
+The convolutions are torch's, on channels-last images, but for the first: three channels leave a library's vectors mostly
+empty (``fused/thin_conv.hpp``). What follows one - batch normalisation, 2x2 max-pooling, activation -
 is memory traffic, and is here one pass forward and one back (``fused/norm_pool.hpp``): all activations here are monotone, so
 the maximum is taken first and a quarter of the values is activated. Where the extension was not built, or off the CPU, the
 same is done by torch's own operations.
@@ -79,6 +80,50 @@ class NormPool(torch.autograd.Function):
         return x, grad_scale, grad_shift, None, None
 
 
+class ThinConv(torch.autograd.Function):
+    """The first convolution: images of three channels, few filters, stride 1, padded to the same size.
+
+    Images are not differentiated.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, images: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        """(B, 3, H, W), channels-last -> (B, filters, H, W), channels-last."""
+        kernel = _kernel()
+        assert kernel is not None
+        out = images.new_empty((len(images), len(weight), *images.shape[2:])).contiguous(memory_format=torch.channels_last)
+        kernel.thin_conv(_flat(images), weight.detach().contiguous().numpy(), bias.detach().contiguous().numpy(), _flat(out))
+        ctx.save_for_backward(images)
+        ctx.shape = weight.shape
+        return out
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+        kernel = _kernel()
+        assert kernel is not None
+        (images,) = ctx.saved_tensors
+        grad_weight, grad_bias = grad.new_empty(ctx.shape), grad.new_empty(ctx.shape[0])
+        grad = grad.contiguous(memory_format=torch.channels_last)
+        kernel.thin_conv_gradient(_flat(images), _flat(grad), grad_weight.numpy(), grad_bias.numpy())
+        return None, grad_weight, grad_bias
+
+
+def convolve(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """A convolution of stride 1 that keeps the size; (B, C, H, W) channels-last -> (B, filters, H, W)."""
+    kernel, size = _kernel(), weight.shape[2]
+    thin = (
+        kernel is not None
+        and not x.requires_grad
+        and (x.device.type, x.dtype, x.shape[1], x.shape[3] % 16) == ("cpu", torch.float32, 3, 0)
+        and x.shape[2] >= size
+        and len(weight) in kernel.thin_conv_filters
+    )
+    if thin:
+        return ThinConv.apply(x, weight, bias)
+    return functional.conv2d(x, weight.contiguous(memory_format=torch.channels_last), bias, padding=size // 2)
+
+
 def _flat(x: Tensor) -> Any:
     """The array (n, H, W, C) below a channels-last tensor."""
     return x.detach().permute(0, 2, 3, 1).numpy()
@@ -96,8 +141,7 @@ def logits(
     training = noise is not None
     hidden = images.contiguous(memory_format=torch.channels_last)
     for conv in network.convolutions:
-        weight = tensors[f"{conv.name}.weight"].contiguous(memory_format=torch.channels_last)
-        hidden = functional.conv2d(hidden, weight, tensors[f"{conv.name}.bias"], padding=network.filter_size // 2)
+        hidden = convolve(hidden, tensors[f"{conv.name}.weight"], tensors[f"{conv.name}.bias"])
         hidden = _norm_pool(network, tensors, conv.name, hidden, 2 if conv.pooled else 1, training)
         hidden = activate(hidden, activation)
     hidden = hidden.flatten(1)

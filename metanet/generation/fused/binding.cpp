@@ -7,6 +7,7 @@
 
 #include "kernel.hpp"
 #include "norm_pool.hpp"
+#include "thin_conv.hpp"
 
 namespace py = pybind11;
 using metanet::Activation;
@@ -68,6 +69,18 @@ void check_pooled(const metanet::PoolShape& shape, py::ssize_t pooled, py::ssize
 void check_channels(int channels, std::initializer_list<py::ssize_t> sizes) {
   for (const py::ssize_t size : sizes)
     if (size != channels) throw std::invalid_argument("a vector has another size than the channels");
+}
+
+metanet::ThinShape thin_shape(const Array<float>& x, const Array<float>& weight, py::ssize_t bias, py::ssize_t out) {
+  if (x.ndim() != 4 || x.shape(3) != 3) throw std::invalid_argument("x must be (n, H, W, 3)");
+  if (weight.ndim() != 4 || weight.shape(1) != 3 || weight.shape(2) != weight.shape(3) || weight.shape(2) % 2 == 0)
+    throw std::invalid_argument("filters must be (filters, 3, size, size), their size odd");
+  const metanet::ThinShape s{x.shape(0), int(x.shape(1)), int(x.shape(2)), int(weight.shape(0)), int(weight.shape(2))};
+  if (s.width % 16 || s.height < s.size) throw std::invalid_argument("the width must be a multiple of 16, the height that of a filter");
+  if (!metanet::with_filters(s.filters, []<int N>() {})) throw std::invalid_argument("no build for so many filters");
+  if (bias != s.filters || out != s.images * s.height * s.width * s.filters)
+    throw std::invalid_argument("bias or output do not belong to the filters");
+  return s;
 }
 
 Activation activation_of(int code) {
@@ -177,6 +190,25 @@ PYBIND11_MODULE(METANET_VARIANT, m) {
       py::arg("mean").noconvert(), py::arg("inverse").noconvert(), py::arg("grad_scale").noconvert(),
       py::arg("grad_shift").noconvert(), py::arg("out").noconvert(), py::arg("pool"), py::arg("normed"),
       "The gradient of norm_pool's inputs from that of its output.");
+  m.attr("thin_conv_filters") = py::make_tuple(4, 8, 12);
+  m.def(
+      "thin_conv",
+      [](Array<float> x, Array<float> weight, Array<float> bias, Array<float> out) {
+        const metanet::ThinShape s = thin_shape(x, weight, bias.size(), out.size());
+        float* o = out.mutable_data();
+        metanet::with_filters(s.filters, [&]<int N>() { metanet::thin_forward<3, N>(x.data(), weight.data(), bias.data(), o, s); });
+      },
+      py::arg("x").noconvert(), py::arg("weight").noconvert(), py::arg("bias").noconvert(), py::arg("out").noconvert(),
+      "Convolution of colour images (n, H, W, 3) with few filters (filters, 3, size, size), stride 1, padded to the same size.");
+  m.def(
+      "thin_conv_gradient",
+      [](Array<float> x, Array<float> grad, Array<float> grad_weight, Array<float> grad_bias) {
+        const metanet::ThinShape s = thin_shape(x, grad_weight, grad_bias.size(), grad.size());
+        float *gw = grad_weight.mutable_data(), *gb = grad_bias.mutable_data();
+        metanet::with_filters(s.filters, [&]<int N>() { metanet::thin_gradient<3, N>(x.data(), grad.data(), gw, gb, s); });
+      },
+      py::arg("x").noconvert(), py::arg("grad").noconvert(), py::arg("grad_weight").noconvert(), py::arg("grad_bias").noconvert(),
+      "The gradients of thin_conv's filters and bias from that of its output.");
   m.def(
       "multiply_add_rate",
       [](double seconds) {

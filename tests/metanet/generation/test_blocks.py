@@ -94,6 +94,42 @@ def test_norm_pool_of_every_width(channels: int, pool: int, normed: bool) -> Non
 
 
 @needs_kernel
+@pytest.mark.parametrize("filters", [4, 8, 12])
+@pytest.mark.parametrize("size", [1, 3, 5, 7, 9])
+@pytest.mark.parametrize("shape", [(3, 32, 32), (2, 9, 16), (1, 24, 48)])
+def test_the_first_convolution_of_every_width(filters: int, size: int, shape: tuple[int, int, int]) -> None:
+    count, height, width = shape
+    generator = torch.Generator().manual_seed(size)
+    images = torch.randn(count, 3, height, width, generator=generator).contiguous(memory_format=torch.channels_last)
+    weight, bias = torch.randn(filters, 3, size, size, generator=generator), torch.randn(filters, generator=generator)
+    weigh = torch.randn(count, filters, height, width, generator=generator)
+    ours = [t.clone().requires_grad_() for t in (weight, bias)]
+    out = blocks.ThinConv.apply(images, *ours)
+    theirs = [t.double().requires_grad_() for t in (weight, bias)]
+    expected = functional.conv2d(images.double(), *theirs, padding=size // 2)
+    torch.testing.assert_close(out.double(), expected, rtol=1e-5, atol=1e-4)
+    found = torch.autograd.grad((out * weigh).sum(), ours)
+    for one, other in zip(found, torch.autograd.grad((expected * weigh).sum(), theirs), strict=True):
+        torch.testing.assert_close(one.double() / other.abs().max(), other / other.abs().max(), rtol=0, atol=1e-5)
+
+
+@needs_kernel
+def test_convolutions_go_where_they_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The extension's for colour images, torch's for all else; the same numbers either way."""
+    called = []
+    monkeypatch.setattr(blocks.ThinConv, "apply", lambda *a: called.append(a[1].shape) or functional.conv2d(*a, padding="same"))
+    for channels, filters, width, dtype, native in (
+        *((3, 8, 32, torch.float32, True), (8, 8, 32, torch.float32, False), (3, 6, 32, torch.float32, False)),
+        *((3, 8, 24, torch.float32, False), (3, 8, 32, torch.float64, False)),
+    ):
+        called.clear()
+        x, weight = torch.rand(2, channels, 32, width, dtype=dtype), torch.rand(filters, channels, 5, 5, dtype=dtype)
+        out = blocks.convolve(x, weight, torch.zeros(filters, dtype=dtype))
+        assert bool(called) == native
+        torch.testing.assert_close(out, functional.conv2d(x, weight, padding=2))
+
+
+@needs_kernel
 def test_the_extension_refuses_what_does_not_fit() -> None:
     import numpy as np
 
@@ -101,6 +137,12 @@ def test_the_extension_refuses_what_does_not_fit() -> None:
     x, one = np.zeros((1, 4, 4, 8), "f4"), np.zeros(8, "f4")
     out, chosen = np.zeros((1, 2, 2, 8), "f4"), np.zeros((1, 2, 2, 8), "u1")
     kernel.norm_pool(x, one, one, one.copy(), one.copy(), one.copy(), out, chosen, 2, 1e-5, True)
+    image, filters = np.zeros((1, 16, 16, 3), "f4"), np.zeros((8, 3, 5, 5), "f4")
+    result = np.zeros((1, 16, 16, 8), "f4")
+    kernel.thin_conv(image, filters, one, result)
+    for bad in ((image[..., :2].copy(), filters, one), (image, filters[:7].copy(), one), (image, filters, one[:4].copy())):
+        with pytest.raises(ValueError, match=r"must be|no build|do not belong"):
+            kernel.thin_conv(*bad, result)
     for wrong in ((np.zeros((1, 3, 4, 8), "f4"), out), (np.zeros((1, 4, 4, 7), "f4"), out), (x, out[:, :1])):
         with pytest.raises(ValueError, match=r"x|pooled|channels"):
             kernel.norm_pool(wrong[0], one, one, one.copy(), one.copy(), one.copy(), wrong[1].copy(), chosen, 2, 1e-5, True)
