@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: quickstart test test-slow test-gpu lint results bench zoos reproduction clean
+.PHONY: quickstart test test-slow test-gpu lint results bench zoos reproduction nws clean
 
 quickstart: $(VENV)/.installed
 	$(BIN)/metanet quickstart
