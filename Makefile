@@ -43,6 +43,7 @@ bench: $(VENV)/.installed
 	$(BIN)/python scripts/bench_generate.py --linear | tee results/bench_linear.txt
 	$(BIN)/python scripts/bench_import.py | tee results/bench_import.txt
 	$(BIN)/python scripts/bench_nws.py | tee results/bench_nws.txt
+	$(BIN)/python scripts/bench_nws.py --stacking | tee results/bench_stacking.txt
 	$(BIN)/python scripts/bench_search.py | tee results/bench_search.txt
 	$(BIN)/python scripts/bench_statistics.py | tee results/bench_statistics.txt
 

@@ -2,6 +2,7 @@
 
 python scripts/bench_nws.py                   # 16 networks of the fixed architecture, 24 of the main set
 python scripts/bench_nws.py --quick           # 4 and 8
+python scripts/bench_nws.py --stacking        # convolutions of K networks grouped into one, beside one by one
 
 Each network trains for some epochs with the recipe's evaluations. The trainer has every advantage that costs its user
 nothing: images in memory in one batched gather, channels-last tensors, no logger, checkpoint or bar, the same augmented
@@ -21,6 +22,7 @@ EPOCHS = 3
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--stacking", action="store_true")
     arguments = parser.parse_args()
     for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ[variable] = "1"
@@ -34,6 +36,9 @@ def main() -> None:
     torch.set_flush_denormal(True)
     warnings.filterwarnings("ignore")
     print(describe_machine(1))
+    if arguments.stacking:
+        stacking()
+        return
     square = torch.rand(1024, 1024)
     product = max(_rate(lambda: square @ square, 2 * 1024**3) for _ in range(5))
     peak = load_kernel().multiply_add_rate(1.0) if variants() else product
@@ -46,6 +51,43 @@ def _rate(work, operations: float) -> float:
     began = time.perf_counter()
     work()
     return operations / (time.perf_counter() - began)
+
+
+def stacking(networks: int = 4, batch: int = 64) -> None:
+    """Forward and backward passes of the three convolutional blocks, of K networks as groups of one stack or one by one."""
+    import torch
+    from torch import nn
+
+    def blocks(filter_size: int, width: int, k: int) -> nn.Module:
+        layers: list[nn.Module] = []
+        for inputs, outputs in ((3, width), (width, 2 * width), (2 * width, 4 * width)):
+            layers += [
+                nn.Conv2d(k * inputs, k * outputs, filter_size, padding="same", groups=k),
+                nn.BatchNorm2d(k * outputs),
+                nn.ReLU(),
+                nn.MaxPool2d(2),
+            ]
+        return nn.Sequential(*layers).to(memory_format=torch.channels_last)
+
+    def rate(module: nn.Module, channels: int, passes: int) -> float:
+        x = torch.rand(batch, channels, 32, 32).contiguous(memory_format=torch.channels_last)
+        best = float("inf")
+        for _ in range(4):
+            began = time.perf_counter()
+            for _ in range(passes):
+                module(x).sum().backward()
+            best = min(best, time.perf_counter() - began)
+        return networks * batch / best
+
+    print(f"three convolutional blocks, batch {batch}, network-images/s of one core: {networks} networks stacked, one by one")
+    for filter_size, width in ((3, 8), (5, 4), (5, 8), (7, 12)):
+        stacked, alone = (
+            rate(blocks(filter_size, width, networks), 3 * networks, 1),
+            rate(blocks(filter_size, width, 1), 3, networks),
+        )
+        print(
+            f"  filters {filter_size}, width {width}: {stacked:,.0f}, {alone:,.0f}: {stacked / alone:.2f} times as fast stacked"
+        )
 
 
 def compare(name: str, count: int, peak: float) -> None:

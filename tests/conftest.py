@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from data_modules.images import load_images
+from metanet.cli.compose import compose
 from metanet.generation.recipes import Recipe, create_recipe
 from metanet.generation.runner import generate
 from metanet.zoo import Layout, Zoo, open_zoo, zoo_from_arrays
@@ -96,3 +99,34 @@ def known() -> Zoo:
     rate = np.exp(rng.uniform(np.log(1e-4), np.log(1e-1), 200))
     frame = pd.DataFrame({"test_accuracy": accuracy, "hp.optimizer": optimizer, "hp.learning_rate": rate})
     return zoo_from_arrays(weights, layout, frame, name="known")
+
+
+@pytest.fixture(scope="session")
+def nws_zoos(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """One zoo of mixed architectures and two image sets, one of a single architecture."""
+    folder = tmp_path_factory.mktemp("nws")
+    digits = load_images("digits")
+    others = {"digits": digits, "mnist": replace(digits, name="mnist", train_labels=digits.train_labels.flip(0))}
+    found = {}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("metanet.generation.launchers.load_images", lambda name, *_: others[name])
+        for name, data, n in (("mixed", ["digits", "mnist"], 24), ("fixed", "digits", 40)):
+            config = compose("generate", {"recipe": f"nws_{'main' if name == 'mixed' else 'fixed'}_mini", "out": "z"})["recipe"]
+            sizes = {
+                "filter_size": 3,
+                "conv_depth": [3, 4] if name == "mixed" else 3,
+                "fc_depth": 2,
+                "conv_width": 4,
+                "fc_width": 16,
+            }
+            space = (
+                config["hyperparameters"]
+                | sizes
+                | {"batch_size": [16, 32], "w_init": ["constant", "glorot_normal"], "optimizer": ["adam", "momentum"]}
+            )
+            recipe = create_recipe(**config | {"hyperparameters": space, "epochs": 4, "train_images": 200, "test_images": 60})
+            bound = 0.05 if isinstance(data, str) else {"digits": 0.5, "mnist": 0.0}
+            zoo = generate(recipe, data, n=n, out=folder / name, converged=bound, trainer={"accelerator": "cpu"})
+            assert zoo is not None
+            found[name] = folder / name
+    return found

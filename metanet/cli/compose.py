@@ -35,7 +35,7 @@ NULLABLE_KEYS = frozenset({"n"})
 # Numbers that may be a list, drawn from for each network; the recipe checks its members.
 LIST_KEYS = frozenset({"recipe.num_units", "recipe.num_layers"})
 # Words in the place of which a whole number may stand.
-WORD_OR_NUMBER_KEYS = frozenset({"view.epoch"})
+WORD_OR_NUMBER_KEYS = frozenset({"view.epoch", "train.snapshots"})
 # Mappings of distributions, whose keys are free.
 DISTRIBUTIONS = frozenset({"hyperparameters", "space"})
 # Groups of which several options may be given.
@@ -222,7 +222,7 @@ def _fit_type(key: str, old: Any, new: Any) -> Any:
         # a list where one of several is meant
         fits = isinstance(new, str | list) or (key in WORD_OR_NUMBER_KEYS and isinstance(new, int))
     else:
-        fits = isinstance(new, type(old))
+        fits = isinstance(new, type(old)) or (key in WORD_OR_NUMBER_KEYS and isinstance(new, str))
     if not fits or isinstance(new, bool) != isinstance(old, bool):
         raise MetanetError(f"{key}={'null' if new is None else new} is not {words[type(old)]}; the default is {old}")
     return new

@@ -125,8 +125,9 @@ def print_zoo(zoo: Zoo) -> None:
     accuracy = view.frame["test_accuracy"]
     status = zoo.networks["status"].value_counts().to_dict()
     converged = f", {len(zoo.view(converged=True))} converged" if "converged" in zoo.data else ""
+    states = ", ".join(f"{v} {k}" for k, v in status.items())
     print(
-        f"{len(zoo.networks)} networks ({', '.join(f'{v} {k}' for k, v in status.items())}{converged}), {len(zoo.snapshots)} snapshots; "
+        f"{len(zoo.networks)} networks ({states}{converged}), {len(zoo.snapshots)} snapshots; "
         f"test accuracy: mean {accuracy.mean():.3f}, "
         f"{(accuracy < 0.2).mean():.0%} below 0.2, {(accuracy > 0.8).mean():.0%} above 0.8"
     )

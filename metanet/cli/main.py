@@ -35,6 +35,7 @@ VERBS = {
     "inspect": Verb("inspect_path", "what a zoo, a run or a checkpoint holds", positional="path"),
     "train": Verb("train", "train meta-models on a zoo and score them", grid=True),
     "evaluate": Verb("evaluate", "apply a fitted meta-model to other zoos"),
+    "probe": Verb("probe", "maps of what the weights tell: where in the vector, when in training"),
     "reproduce": Verb("reproduce", "tables and figures of the papers from your zoos", positional="item"),
     "compare": Verb("compare", "the leaderboard of run folders", positional="runs"),
 }

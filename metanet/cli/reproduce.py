@@ -25,8 +25,9 @@ def run(config: dict[str, Any]) -> None:
     folder = choose_folder(config["out"], "reproduce", config["item"])
 
     def compose_fit(zoo: str, model: str, features: str, overrides: dict[str, str]) -> dict[str, Any]:
-        fit = compose("train", {"model": model, "zoo": zoo, "features": features, "target": "test_accuracy"} | overrides)
-        fit["split"] |= config["split"]
+        split = {f"split.{key}": str(value) for key, value in config["split"].items()}
+        common = {"model": model, "zoo": zoo, "features": features, "target": "test_accuracy"}
+        fit = compose("train", common | split | overrides)
         if fit["search"]["name"] != "none":
             fit["search"] |= {"folds": config["folds"], "seed": config["seed"]}
         return fit | {"launcher": config["launcher"], "trainer": config["trainer"], "tracking": config["tracking"]}

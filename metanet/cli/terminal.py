@@ -80,7 +80,7 @@ def bytes_bar(title: str) -> Iterator[Callable[[int, int], None]]:
 
 @contextmanager
 def fit_bars(total: int, show: bool = False) -> Iterator[tuple[Callable[[str], None], Callable[[int, int, float], None]]]:
-    """Two bars: over fits, and over the trials of the present search; call them with a fit's name, and with trials done.
+    """Two bars: over fits, and over the trials or epochs of the present one; call them with a fit's name, and with those done.
 
     ``show`` the first also for one fit: more may follow than are known at first.
     """
@@ -106,7 +106,7 @@ def fit_bars(total: int, show: bool = False) -> Iterator[tuple[Callable[[str], N
         def on_trial(done: int, of: int, best: float) -> None:
             if bar.tasks[trials].completed >= done:
                 bar.reset(trials)
-            bar.update(trials, description=f"searching: best loss {best:.2e}", completed=done, total=of, visible=done < of)
+            bar.update(trials, description=f"  loss {best:.2e}", completed=done, total=of, visible=done < of)
 
         yield begin, on_trial
         bar.update(fits, completed=total)

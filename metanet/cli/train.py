@@ -23,7 +23,7 @@ def run(configs: list[dict[str, Any]], varied: list[str]) -> None:
     rows = []
     with fit_bars(len(configs)) as (begin, on_trial):
         fitter = Fitter(draw_result, on_trial)
-        for config in configs:
+        for config in map(fitter.settled, configs):
             name = run_name(config, varied)
             begin(name)
             folder = root / name if len(configs) > 1 else root

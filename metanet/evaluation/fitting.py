@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from lightgbm.basic import LightGBMError
 
 from metanet.errors import MetanetError
@@ -80,6 +81,14 @@ class Fitter:
         self._zoos: dict[str, Zoo] = {}
         self._floors: dict[str, Floors] = {}
 
+    def settled(self, config: dict[str, Any]) -> dict[str, Any]:
+        """A config of ``metanet train`` with what its zoo and model decide: the converged view, and the input of a model that
+        takes no features.
+        """
+        converged = is_converged_view(self.zoo(str(config["zoo"])), config)
+        cls = model_class(str(config["model"]["name"]))
+        return config | {"view": config["view"] | {"converged": converged}, "features": cls.own_input or config["features"]}
+
     def zoo(self, path: str) -> Zoo:
         """A zoo, opened once."""
         if path not in self._zoos:
@@ -100,16 +109,18 @@ class Fitter:
             floors_at: the folder of a floor's search by its key, where several runs share it; default: below the run.
             floor_n: configurations of the floor's search, where they are more than the run's own.
         """
+        config = self.settled(config)
         path = str(config["zoo"])
         view = view_of(self.zoo(path), config)
         split = split_of(view, config["split"])
         model = model_of(config)
+        model.on_round = self.on_trial
         try:
             if config["search"]["name"] != "none":
                 result = self._search(config, folder, view, split, floors_at or (lambda key: folder / "floor"), floor_n)
             else:
                 floors = self._plain_floors(config, view, split)
-                fit_view = all_snapshots(view, config)
+                fit_view = more_snapshots(view, config)
                 result = fit_and_score(model, view, split, config["target"], floors, fit_view)
         except (ValueError, TypeError, ArithmeticError, LightGBMError) as error:
             # each library has its own words for a setting out of range; the cause stays attached
@@ -139,7 +150,7 @@ class Fitter:
         """The best of a search, beside a floor that was searched at least as widely."""
         plan = search_plan(config["search"])
         training, test = view.part(split, "train", "validation"), view.part(split, "test")
-        fit_view = all_snapshots(view, config)
+        fit_view = more_snapshots(view, config)
         rows = Rows(training if fit_view is None else fit_view.part(split, "train", "validation"), training, test)
         launcher = Launcher.of(config["launcher"], config["threads"])
         name, base = model_settings(config)
@@ -201,12 +212,21 @@ class Fitter:
 
 def view_of(zoo: Zoo, config: dict[str, Any]) -> View:
     """The snapshots that a config selects; counts are printed where a filter leaves networks out."""
-    view = zoo.view(epoch=config["view"]["epoch"], where=config["where"], converged=config["view"]["converged"])
+    converged = is_converged_view(zoo, config)
+    view = zoo.view(epoch=config["view"]["epoch"], where=config["where"], converged=converged)
     if len(view) == 0:
         raise MetanetError(f"no snapshot of {zoo.name} is left by where={config['where']} view={config['view']}; loosen them")
-    if config["where"] or config["view"]["converged"]:
+    if config["where"] or converged:
         print(f"{len(set(view.network_ids))} of {len(zoo.networks)} networks are left by the filter")
     return view
+
+
+def is_converged_view(zoo: Zoo, config: dict[str, Any]) -> bool:
+    """Whether converged networks alone are asked for: as given, and by default for the neural weight space."""
+    given = config["view"]["converged"]
+    if given is not None and not isinstance(given, bool):
+        raise MetanetError(f"view.converged={given}: give true or false, or null for the recipe's own")
+    return zoo.header.get("recipe", {}).get("name") == "nws" if given is None else given
 
 
 def split_of(view: View, config: dict[str, Any]) -> Split:
@@ -284,12 +304,18 @@ def store_split(zoo: Zoo, split: Split, folder: Path) -> Path:
     return split.save(folder)
 
 
-def all_snapshots(view: View, config: dict[str, Any]) -> View | None:
-    """All snapshots of a view's networks, where ``train.snapshots`` asks for them; None where it does not."""
+def more_snapshots(view: View, config: dict[str, Any]) -> View | None:
+    """All snapshots of a view's networks, or the last so many, where ``train.snapshots`` asks for them; else None."""
     which = config["train"]["snapshots"]
-    if which not in ("last", "all"):
-        raise MetanetError(f"train.snapshots={which}: give last or all")
-    return view.zoo.view(epoch="all").of_networks(view.network_ids) if which == "all" else None
+    if which == "last":
+        return None
+    whole = view.zoo.view(epoch="all").of_networks(view.network_ids)
+    if which == "all":
+        return whole
+    if not isinstance(which, int) or isinstance(which, bool) or which < 1:
+        raise MetanetError(f"train.snapshots={which}: give last, all, or how many of the last ones")
+    place = whole.frame.groupby("network_id")["epoch"].rank(ascending=False).to_numpy()
+    return whole.take(np.flatnonzero(place <= which))
 
 
 def model_settings(config: dict[str, Any]) -> tuple[str, dict[str, Any]]:

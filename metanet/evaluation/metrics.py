@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 
 import numpy as np
@@ -39,11 +40,23 @@ def regression_metrics(true: np.ndarray, predicted: np.ndarray) -> dict[str, flo
 def classification_metrics(true: np.ndarray, predicted: np.ndarray) -> dict[str, float]:
     """accuracy, balanced_accuracy (mean recall of the classes present) and chance (share of the commonest class)."""
     _, counts = np.unique(true, return_counts=True)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "y_pred contains classes not in y_true")
+        balanced = balanced_accuracy_score(true, predicted)
     return {
         "accuracy": float(np.mean(true == predicted)),
-        "balanced_accuracy": float(balanced_accuracy_score(true, predicted)),
+        "balanced_accuracy": float(balanced),
         "chance": float(counts.max() / counts.sum()),
     }
+
+
+def balanced_accuracy_interval(true: np.ndarray, predicted: np.ndarray, seed: int = 0) -> tuple[float, float, float]:
+    """Mean recall of the classes present, with its 95 % interval under resampling the networks (rows) of each class."""
+    recalls, counts = zip(*(((predicted[true == c] == c).mean(), (true == c).sum()) for c in np.unique(true)), strict=True)
+    rng = np.random.default_rng(seed)
+    draws = np.mean([rng.binomial(n, share, BOOTSTRAP_ROUNDS) / n for share, n in zip(recalls, counts, strict=True)], axis=0)
+    low, high = np.percentile(draws, [2.5, 97.5])
+    return float(np.mean(recalls)), float(low), float(high)
 
 
 def tau_ceiling(accuracy: np.ndarray, n_images: int, seed: int = 0, rounds: int = 20) -> float:

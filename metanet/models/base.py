@@ -9,6 +9,7 @@ from __future__ import annotations
 import inspect
 import json
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -32,7 +33,10 @@ class MetaModel(ABC):
     """
 
     name: ClassVar[str]
+    tasks: ClassVar[tuple[str, ...]] = ("regression", "classification")
+    own_input: ClassVar[str | None] = None  # what it reads, where that is no choice of features
     target: Target
+    on_round: Callable[[int, int, float], None] | None = None  # told of a long fit's epochs: done, all, loss
 
     def __init__(self, features: str | list[str] = "stats", seed: int = 0, threads: int = 1) -> None:
         check_seed("seed", seed)
@@ -59,6 +63,12 @@ class MetaModel(ABC):
     @abstractmethod
     def load(cls, folder: Path, threads: int = 1) -> MetaModel:
         """Read what :meth:`save` wrote."""
+
+    def choose_target(self, view: View, name: str) -> None:
+        """Read the target off the training part; an error where this model does not predict its kind."""
+        self.target = Target.of(view, name)
+        if self.target.task not in self.tasks:
+            raise MetanetError(f"model {self.name} does no {self.target.task}, which target={name} needs; take another model")
 
     def predict(self, view: View) -> np.ndarray:
         """Predictions on the target's scale (log10 for log-uniform hyperparameters), shape (N,)."""
@@ -150,7 +160,7 @@ class MatrixModel(MetaModel):
         if validation is None:
             split = split_networks(train.network_ids.tolist(), test=0.0, validation=0.2, seed=self.seed)
             train, validation = train.part(split, "train"), train.part(split, "validation")
-        self.target = Target.of(train, target)
+        self.choose_target(train, target)
         self.map = FeatureMap(self.features, self.threads).fit(train, target)
         x, y = self.map.transform(train), self.target.encode(train)
         x_validation, y_validation = self.map.transform(validation), self.target.encode(validation)

@@ -18,6 +18,14 @@ MODELS = {
     "gbm": ("metanet.models.gbm", "GBM"),
     "dnn": ("metanet.models.dnn", "DNN"),
     "random_forest": ("metanet.models.random_forest", "RandomForest"),
+    "svm_linear": ("metanet.models.svm", "SVMLinear"),
+    "svm_rbf": ("metanet.models.svm", "SVMRBF"),
+    "logistic": ("metanet.models.logistic", "Logistic"),
+    "local": ("metanet.models.local", "Local"),
+    "dmc_global": ("metanet.models.dmc", "DMCGlobal"),
+    "dmc_global_mini": ("metanet.models.dmc", "DMCGlobalMini"),
+    "dmc_local": ("metanet.models.dmc", "DMCLocal"),
+    "dmc_local_mini": ("metanet.models.dmc", "DMCLocalMini"),
 }
 
 

@@ -19,7 +19,7 @@ class Target:
         name: column of the view's frame.
         kind: ``share`` (accuracies: numbers from 0 to 1), ``number``, ``log`` (log-uniform draws, coded in
             log10) or ``category``.
-        classes: the categories, sorted; empty for numbers.
+        classes: the categories, sorted, as numbers where they are some; empty for numbers.
         center, scale: of the coded training values, for numbers.
     """
 
@@ -34,7 +34,7 @@ class Target:
         """Read the kind off the training part."""
         values = view.target(name)
         if values.dtype.kind != "f":
-            classes = tuple(sorted(set(values.tolist())))
+            classes = tuple(sorted(set(values.tolist()), key=_by_number))
             if len(classes) < 2:
                 raise MetanetError(f"target '{name}' is always '{classes[0]}' in this view; there is nothing to predict")
             return cls(name, "category", classes)
@@ -90,3 +90,10 @@ class Target:
     def from_json(cls, values: dict[str, Any]) -> Target:
         """The inverse of :meth:`to_json`."""
         return cls(**values | {"classes": tuple(values["classes"])})
+
+
+def _by_number(category: str) -> tuple[float, str]:
+    try:
+        return float(category), category
+    except ValueError:
+        return float("inf"), category

@@ -5,6 +5,8 @@ stats_global             seven statistics of the whole vector
 stats:conv1+dense        of some layers; ``first`` and ``last`` name the ends
 flat, flat:conv1         the weights
 norms_l1, norms_l2       norms of each layer, kernel and bias apart (8)
+measures                 16 measures of every kind of weight of each layer with batch normalisation, else of all layers
+measures_global          16 measures of the whole vector (Eilertsen et al. 2020)
 hyper                    all hyperparameters that vary; hyper:learning_rate for some
 hyper_paper              the seven of Unterthiner et al.'s released code
 metrics:test_accuracy    measured columns (for floors)
@@ -25,6 +27,7 @@ from metanet.errors import MetanetError, did_you_mean
 from metanet.plugins import absolute, is_path, load_object
 from metanet.representations.flat import flat
 from metanet.representations.hyper import HYPER_PAPER, HyperEncoder
+from metanet.representations.measures import global_measures, layer_measures
 from metanet.representations.norms import norms_l1, norms_l2
 from metanet.representations.statistics import global_statistics, layer_statistics
 from metanet.zoo.view import View
@@ -35,6 +38,8 @@ WEIGHT_FEATURES: dict[str, Callable[..., tuple[np.ndarray, list[str]]]] = {
     "flat": flat,
     "norms_l1": norms_l1,
     "norms_l2": norms_l2,
+    "measures": layer_measures,
+    "measures_global": global_measures,
 }
 FRAME_FEATURES = ("hyper", "hyper_paper", "metrics")
 

@@ -74,15 +74,34 @@ NWS_ITEMS = {
     "nws_fig14": Item("neural_weight_space", "regression", "nws", _NWS),
     "nws_fig15": Item("neural_weight_space", "regression", "nws", _NWS),
 }
+_FIXED = (
+    "a zoo of its fixed architecture: metanet generate recipe=nws_fixed_mini data=[mnist,digits,cifar10] n=300 out=zoos/nws_fixed"
+)
+# Its meta-classifiers.
+META_ITEMS = {
+    "nws_fig2": Item("meta_classification", "global_bars", "nws_fixed", _FIXED),
+    "nws_fig3": Item("meta_classification", "coefficient_norms", "nws_fixed", _FIXED),
+    "nws_fig4": Item("meta_classification", "local_bars", "nws", _NWS),
+    "nws_fig5": Item("meta_classification", "maps", "nws", _NWS),
+    "nws_fig16": Item("meta_classification", "coefficient_norms", "nws_fixed", _FIXED),
+    "nws_fig17": Item("meta_classification", "slice_coefficient_norms", "nws", _NWS),
+    "nws_fig18": Item("meta_classification", "subset_sizes", "nws", _NWS),
+    "nws_fig19": Item("meta_classification", "batch_norm", "nws_fixed", _FIXED),
+    "nws_fig20": Item("meta_classification", "maps", "nws", _NWS),
+    "nws_fig21": Item("meta_classification", "maps", "nws", _NWS),
+    "nws_votes": Item("meta_classification", "votes", "nws", _NWS),
+}
 
 
 def items(name: str) -> dict[str, Item]:
-    """The item of a name; ``all`` of Unterthiner et al. 2020, ``nws`` of Eilertsen et al. 2020, each exhibit once."""
+    """The item of a name; ``all`` of Unterthiner et al., ``nws`` and ``meta`` of Eilertsen et al., each exhibit once."""
     if name == "all":
         return ITEMS
     if name == "nws":
         return {key: item for key, item in NWS_ITEMS.items() if key not in ("nws_fig14", "nws_fig15")}
-    known = ITEMS | NWS_ITEMS
+    if name == "meta":
+        return META_ITEMS
+    known = ITEMS | NWS_ITEMS | META_ITEMS
     if name not in known:
-        raise MetanetError(f"no table or figure '{name}'{did_you_mean(name, [*known, 'all', 'nws'])}")
+        raise MetanetError(f"no table or figure '{name}'{did_you_mean(name, [*known, 'all', 'nws', 'meta'])}")
     return {name: known[name]}

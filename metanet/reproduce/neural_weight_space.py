@@ -299,6 +299,9 @@ def regression(study: Study, name: str) -> Exhibit:
     for zoo, data in _parts(study).values():
         view = study.zoo(zoo).view(converged=True)
         frame = view.frame[view.frame["hp.dataset"] == data].reset_index(drop=True)
+        if frame.empty:
+            errors.append({"zoo": zoo, "data": data, "networks": 0, "coefficients": 0})
+            continue
         design, groups = sum_to_zero(frame)
         if len(frame) < 2 * design.shape[1]:
             errors.append({"zoo": zoo, "data": data, "networks": len(frame), "coefficients": design.shape[1]})
@@ -341,7 +344,7 @@ def regression(study: Study, name: str) -> Exhibit:
         *(
             f"{r.zoo}, {r.data}: {r.networks} converged networks are too few for {r.coefficients} coefficients."
             for r in measured.itertuples()
-            if r.networks < 2 * r.coefficients
+            if r.networks < max(2 * r.coefficients, 1)
         ),
     ]
     tables = {name: table, f"{name}_errors": measured, f"{name}_correlations": correlations.rename_axis("set").reset_index()}

@@ -40,7 +40,7 @@ class Missing:
 def write_exhibit(exhibit: Exhibit, folder: Path) -> None:
     """Tables as CSV, figures as PNG, notes as text."""
     Run(folder)
-    for name, table in exhibit.tables.items():
+    for name, table in (exhibit.tables | exhibit.long).items():
         table.to_csv(folder / f"{name}.csv", index=False)
     for name, figure in exhibit.figures.items():
         save(figure, folder / f"{name}.png")

@@ -56,6 +56,7 @@ class Exhibit:
         tables: by file name.
         figures: by file name.
         notes: what is claimed or restricted, a sentence each.
+        long: tables too long to read, by file name; they are written alone.
         seconds: that making it took, fits included where they were not there.
     """
 
@@ -65,6 +66,7 @@ class Exhibit:
     figures: dict[str, Figure] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     seconds: float = 0.0
+    long: dict[str, pd.DataFrame] = field(default_factory=dict)
 
     def measured(self) -> list[pd.DataFrame]:
         """The tables without rows that were not measured; the CSVs have those too, and a note says how to measure them."""
@@ -134,7 +136,12 @@ class Study:
         return self.fitter.zoo(self.paths[name])
 
     def zoos(self, kind: str) -> list[str]:
-        """Names of the zoos of a kind: ``cnn`` (small CNNs of one architecture), ``seeds``, ``mlp``, ``nws`` or ``other``."""
+        """Names of the zoos of a kind: ``cnn`` (small CNNs of one architecture), ``seeds``, ``mlp``, ``nws`` or ``other``.
+
+        ``nws_fixed`` are those of ``nws`` whose networks share one architecture.
+        """
+        if kind == "nws_fixed":
+            return [name for name in self.zoos("nws") if len(self.zoo(name).layouts) == 1]
         return [name for name in self.paths if kind_of(self.zoo(name)) == kind]
 
     def data(self, name: str) -> str:
@@ -167,7 +174,7 @@ class Study:
         fits = self.folder / "fits" / zoo
         folder = fits / name.replace(":", "_").replace("/", "_")
         config = self.compose_fit(self.paths[zoo], estimator, features, {"out": str(folder), "seed": str(self.seed)} | overrides)
-        config["threads"] = self.threads
+        config = self.fitter.settled(config | {"threads": self.threads})
         metrics = finished_run(folder, config)
         if metrics is None and not self.config["fit"]:
             raise NotFittedError(f"{estimator} on {features} was not fitted on {zoo} yet; give fit=true")

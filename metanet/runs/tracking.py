@@ -19,6 +19,7 @@ def track(
     metrics: dict[str, Any],
     job_type: str,
     curves: pd.DataFrame | None = None,
+    tables: dict[str, pd.DataFrame] | None = None,
 ) -> None:
     """Send a finished run to the tracker that the config names; the run folder is complete before.
 
@@ -29,6 +30,7 @@ def track(
         metrics: become the run's summary; figures in the run folder become images.
         job_type: the verb.
         curves: one column a curve, its index (with a name) the x axis; NaN where a curve has no point.
+        tables: by name.
     """
     name = tracking.get("name", "none")
     if name == "none":
@@ -36,7 +38,7 @@ def track(
     if name != "wandb":
         raise MetanetError(f"no tracking '{name}'{did_you_mean(name, ('none', 'wandb'))}")
     try:
-        _to_wandb(tracking, run, config, metrics, job_type, curves)
+        _to_wandb(tracking, run, config, metrics, job_type, curves, tables or {})
     except Exception as error:  # an outage of the tracker must not cost the run
         print(f"tracking: W&B failed ({type(error).__name__}: {error}); the run is whole in {run.folder}", file=sys.stderr)
 
@@ -48,6 +50,7 @@ def _to_wandb(
     metrics: dict[str, Any],
     job_type: str,
     curves: pd.DataFrame | None,
+    tables: dict[str, pd.DataFrame],
 ) -> None:
     import wandb
 
@@ -68,4 +71,6 @@ def _to_wandb(
                 logged.log({str(curves.index.name): x} | row.dropna().to_dict())
         for picture in sorted(Path(run.folder, "figures").glob("*.png")):
             logged.log({f"figures/{picture.stem}": wandb.Image(str(picture))})
+        for name, table in tables.items():
+            logged.log({f"tables/{name}": wandb.Table(dataframe=table)})
         logged.summary.update({k: v for k, v in metrics.items() if isinstance(v, int | float | str)})

@@ -153,6 +153,36 @@ class Layout:
             tensors[t.name] = stored.transpose(order) if isinstance(stored, np.ndarray) else stored.permute(order)
         return tensors
 
+    def part(self, name: str) -> tuple[int, int]:
+        """Start and stop of the convolutional (``conv``) or fully connected (``fc``) weights, or of ``all``.
+
+        Biases and batch normalisation go with the kernel of their layer, or with the last kernel before them.
+        """
+        if name == "all":
+            return 0, self.size
+        if name not in ("conv", "fc"):
+            raise MetanetError(f"part={name}: give all, conv or fc")
+        own = {t.layer: len(t.shape) > 2 for t in reversed(self.tensors) if t.kind == "kernel"}
+        spans: list[tuple[int, int]] = []
+        convolutional = next((own[t.layer] for t in self.tensors if t.layer in own), False)  # of tensors before the first kernel
+        for t in self.tensors:
+            convolutional = own.get(t.layer, convolutional)
+            if convolutional == (name == "conv"):
+                if spans and spans[-1][1] == t.start:
+                    spans[-1] = (spans[-1][0], t.stop)
+                else:
+                    spans.append((t.start, t.stop))
+        if not spans:
+            words = {"conv": "convolutions", "fc": "fully connected layers"}
+            raise MetanetError(
+                f"part={name}: an architecture of layers {', '.join(self.layers)} has no {words[name]}; give part=all"
+            )
+        if len(spans) > 1:
+            raise MetanetError(
+                f"part={name}: these weights lie in {len(spans)} places of the vector, not end to end; give part=all"
+            )
+        return spans[0]
+
     def select(self, layers: Iterable[str]) -> tuple[TensorSpec, ...]:
         """The tensors of some layers; ``first`` and ``last`` name the ends.
 

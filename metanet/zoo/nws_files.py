@@ -245,7 +245,9 @@ def _header(networks: pd.DataFrame, shards: list[int], runs: list[Path]) -> dict
     facts = {name: {"name": name, "classes": 10, "chance": 0.1, "shape": [32, 32, 3]} for name in names}
     converged = {name: CONVERGED[name] for name in names if name in CONVERGED}
     data = facts[names[0]] if len(names) == 1 else {"name": "+".join(names), "classes": 10, "shape": [32, 32, 3], "sets": facts}
-    recipe = {"name": "nws", "hyperparameters": {}, "imported": True}
+    listed = [f"hp.{name}" for name in HYPERPARAMETERS.values() if name not in ("dataset", "learning_rate")]
+    seen = {name.removeprefix("hp."): sorted(networks[name].unique().tolist()) for name in listed if name in networks}
+    recipe = {"name": "nws", "hyperparameters": seen, "imported": True}
     text = "\n".join(run.name for run in runs) + networks.to_csv(index=False)
     return {
         "recipe": recipe,

@@ -130,6 +130,23 @@ def fetch_nfn_permutation(dataset: str) -> Path:
         raise MetanetError(f"{url} could not be fetched ({reason}); fetch it by hand and give split.file=PATH") from None
 
 
+def balanced_networks(network_ids: Sequence[str], classes: Sequence[str], seed: int = 0) -> set[str]:
+    """As many networks of each class as the rarest has, drawn at random.
+
+    Args:
+        network_ids: one a row; an id may come many times.
+        classes: the class of each row, the same for all rows of a network.
+        seed: of the draw.
+    """
+    of_network = dict(zip(network_ids, classes, strict=True))
+    members: dict[str, list[str]] = {}
+    for network in sorted(of_network):
+        members.setdefault(of_network[network], []).append(network)
+    rarest = min(len(ids) for ids in members.values())
+    rng = np.random.default_rng(seed)
+    return {ids[i] for _, ids in sorted(members.items()) for i in rng.permutation(len(ids))[:rarest]}
+
+
 def split_networks(network_ids: Sequence[str], test: float = 0.5, validation: float = 0.2, seed: int = 0) -> Split:
     """Draw a split of networks.
 

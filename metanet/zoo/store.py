@@ -63,6 +63,7 @@ class Zoo:
         self.snapshots = snapshots
         self.folder = folder
         self._shards: dict[int, np.ndarray] = dict(enumerate(shards or ()))
+        self._checked = np.array([], np.int64)  # snapshots that slices were read from
 
     def __repr__(self) -> str:
         return f"Zoo('{self.name}': {len(self.networks)} networks, {len(self.snapshots)} snapshots)"
@@ -85,6 +86,12 @@ class Zoo:
         drawn = self.header.get("recipe", {}).get("hyperparameters", {})
         return frozenset(k for k, v in drawn.items() if isinstance(v, dict) and "log_uniform" in v)
 
+    @property
+    def choices(self) -> frozenset[str]:
+        """Hyperparameters that the recipe draws from a list, without the ``hp.`` prefix: as targets they are categories."""
+        drawn = self.header.get("recipe", {}).get("hyperparameters", {})
+        return frozenset(k for k, v in drawn.items() if isinstance(v, list))
+
     def view(
         self,
         epoch: str | int | Sequence[int] = "last",
@@ -98,7 +105,7 @@ class Zoo:
             epoch: ``"last"`` (of each network), ``"all"``, one epoch or several.
             status: ``"ok"``, ``"nan"``, or None for both.
             where: a pandas query over the view's columns, ``hp.*`` as written.
-            converged: keep networks above the accuracy that the data config calls converged.
+            converged: keep networks whose last snapshot is above the accuracy that the data config calls converged.
         """
         epochs = self.snapshots["epoch"].to_numpy()
         keep = np.ones(len(epochs), bool)
@@ -119,15 +126,16 @@ class Zoo:
         if converged:
             if "converged" not in self.data:
                 raise MetanetError(f"{self.name} does not say which accuracy counts as converged; use where=")
-            view = View(self, view.rows[self._converged(view.frame)])
+            view = view.of_networks(self._converged())
         return view if where is None else view.where(where)
 
-    def _converged(self, frame: pd.DataFrame) -> np.ndarray:
-        """Whether each row's test accuracy is above what its image set calls converged, (N,)."""
+    def _converged(self) -> set[str]:
+        """The networks whose last test accuracy is above what their image set calls converged."""
         bound = self.data["converged"]
+        frame = self.view(status=None).frame
         if isinstance(bound, dict):
             bound = frame["hp.dataset"].map(bound)
-        return (frame["test_accuracy"] > bound).to_numpy()
+        return set(frame.loc[frame["test_accuracy"] > bound, "network_id"])
 
     def read(self, rows: np.ndarray, size: int) -> np.ndarray:
         """The vectors of some snapshots, all of length ``size``: float32 (N, size), checked."""
@@ -152,6 +160,27 @@ class Zoo:
         vector = self._shard(int(entry["shard"]))[entry["offset"] : entry["offset"] + entry["length"]]
         self._check(np.array([row]), vector[None])
         return vector
+
+    def read_slices(self, rows: np.ndarray, starts: np.ndarray, length: int) -> np.ndarray:
+        """Consecutive values of some snapshots, from a position of each vector on: float32 (N, length).
+
+        A snapshot is checked when it is first read from, not at every slice.
+
+        Args:
+            rows: of the snapshots table, (N,); one may come many times.
+            starts: positions in the vectors, (N,); the slices end within them.
+        """
+        table = self.snapshots
+        new = np.setdiff1d(rows, self._checked)
+        for row in new:
+            self.read_one(int(row))
+        if len(new):
+            self._checked = np.union1d(self._checked, new)
+        out = np.empty((len(rows), length), np.float32)
+        shards, offsets = table["shard"].to_numpy()[rows], table["offset"].to_numpy()[rows] + starts
+        for i, (shard, offset) in enumerate(zip(shards.tolist(), offsets.tolist(), strict=True)):
+            out[i] = self._shard(shard)[offset : offset + length]
+        return out
 
     def _shard(self, index: int) -> np.ndarray:
         if index not in self._shards:

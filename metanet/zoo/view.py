@@ -97,6 +97,7 @@ class View:
     def target(self, name: str) -> np.ndarray:
         """A column to predict: a metric such as ``test_accuracy`` or a hyperparameter such as ``hp.optimizer``.
 
+        Hyperparameters that the recipe draws from a list are categories, text even where they are numbers.
         ``final_test_accuracy`` is the metric of each network's last snapshot, whatever snapshot the view holds.
         """
         frame = self.frame
@@ -110,7 +111,8 @@ class View:
         if column.isna().all():
             raise MetanetError(f"target '{name}' has no value in {self.zoo.name}: this zoo does not measure it")
         values = column.to_numpy()
-        return values.astype(np.float64) if pd.api.types.is_numeric_dtype(column) else values.astype(str)
+        category = pd.api.types.is_bool_dtype(column) or name.removeprefix("hp.") in self.zoo.choices
+        return values.astype(np.float64) if pd.api.types.is_numeric_dtype(column) and not category else values.astype(str)
 
     def targets(self) -> list[str]:
         """Names that :meth:`target` takes."""

@@ -129,7 +129,7 @@ def test_an_option_may_be_a_file_of_ones_own(tmp_path: Path) -> None:
         ("train", {"seed": "x"}, "seed=x is not a whole number"),
         ("train", {"seed": "1.5"}, "not a whole number"),
         ("train", {"split.test": "half"}, "is not a number"),
-        ("train", {"view.converged": "1"}, "true or false"),
+        ("probe", {"probe.balance": "1"}, "true or false"),
         ("train", {"split.seed": "null"}, "split.seed=null is not a whole number"),
         ("train", {"split.test": "null"}, "is not a number"),
         ("generate", {"seed": "null"}, "seed=null is not a whole number"),

@@ -325,3 +325,63 @@ def test_several_runs_on_several_zoos_make_a_matrix(grown_folder: Path, trained_
     assert Path("m/figures/transfer.png").exists()
     assert Path("m/figures/transfer_scatters.png").exists()
     assert run("evaluate", "run=[second,second]", f"zoo={grown_folder}", "out=n", "threads=1") == 2
+
+
+def quick_probe(*words: str) -> int:
+    cuts = ("model.epochs=2", "probe.positions=6", "probe.slice=500", "threads=1", "trainer.accelerator=cpu")
+    return run("probe", *cuts, *words)
+
+
+def test_probe_makes_a_map_and_keeps_its_fits(grown_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert quick_probe(f"zoo={grown_folder}", "target=[hp.optimizer,test_accuracy]", "out=map") == 0
+    text = capsys.readouterr().out
+    assert "15 test networks x 3 snapshots x 6 slices of 500 from all weights" in text
+    assert "floors of hp.optimizer" in text
+    assert text.rstrip().endswith("run: map")
+    table = pd.read_parquet("map/map.parquet")
+    assert table.groupby("target").size().to_dict() == {"hp.optimizer": 18, "test_accuracy": 18}
+    assert set(table.query("target == 'hp.optimizer'")["epoch"]) == {0, 1, 2}
+    metrics = json.loads(Path("map/metrics.json").read_text())
+    assert metrics["hp.optimizer/accuracy"] == pytest.approx(table.query("target == 'hp.optimizer'")["score"].mean())
+    for name in ("map", "map-hp.optimizer", "map-test_accuracy"):
+        assert Path(f"map/figures/{name}.png").stat().st_size > 5000
+    before = Path("map/hp.optimizer/metrics.json").stat().st_mtime_ns
+    assert quick_probe(f"zoo={grown_folder}", "target=[hp.optimizer,test_accuracy]", "out=map") == 0
+    assert Path("map/hp.optimizer/metrics.json").stat().st_mtime_ns == before
+    assert run("probe", "run=map/hp.optimizer", "probe.positions=6", "out=again", "threads=1") == 0
+    again = pd.read_parquet("again/map.parquet")
+    pd.testing.assert_frame_equal(again, table.query("target == 'hp.optimizer'").reset_index(drop=True))
+
+
+def test_probe_finds_which_targets_there_are(grown_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert quick_probe(f"zoo={grown_folder}", "target=all", "model=local", "model.estimator=svm_linear", "out=all") == 2
+    assert "no key 'model.epochs'" in capsys.readouterr().err
+    words = ("model=local", "model.estimator=svm_linear", "probe.positions=3", "probe.slice=500", "threads=1", "out=all")
+    assert run("probe", f"zoo={grown_folder}", "target=all", *words) == 0
+    frame = open_zoo(grown_folder).view().frame
+    varying = [c for c in frame if c.startswith("hp.") and frame[c].nunique() > 1]
+    assert set(pd.read_csv("all/maps.csv")["target"]) == {*varying, "test_accuracy"}
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["target=hp.optimiser"], "did you mean 'hp.optimizer'"),
+        (["model=gbm"], "model=gbm judges whole networks"),
+        (["model=dmc_global_mini"], "model=dmc_global_mini judges whole networks"),
+        (["probe.slice=9000"], "slices of 9000 values are longer than the vectors of 15 of 15 networks"),
+        (["probe.slice=9000", "probe.short=skip"], "longer than part=all of all 15 networks"),
+        (["probe.part=middle"], "part=middle: give all, conv or fc"),
+        (["probe.short=cut"], "short=cut: give run_on, pad or skip"),
+        (["probe.positions=0"], "probe.positions=0: give a whole number from 1 up"),
+        (["where=hp.optimizer == 'adam'"], "always 'adam'"),
+        (["run=nowhere"], "no folder 'nowhere'"),
+        (["model.balance=half"], "model.balance=half: give drop, draw or none"),
+        (["train.snapshots=0"], "train.snapshots=0: give last, all, or how many"),
+        (["view.converged=2"], "view.converged=2: give true or false"),
+    ],
+)
+def test_mistakes_of_probe(grown_folder: Path, words: list[str], says: str, capsys: pytest.CaptureFixture[str]) -> None:
+    cuts = [] if any(w.startswith("model=") for w in words) else ["model.epochs=1"]
+    assert run("probe", f"zoo={grown_folder}", *cuts, "threads=1", "out=wrong", *words) == 2
+    assert says in capsys.readouterr().err

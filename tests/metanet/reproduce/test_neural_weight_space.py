@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,12 +10,8 @@ import pytest
 from matplotlib.figure import Figure
 from scipy import stats
 
-from data_modules.images import load_images
-from metanet.cli.compose import compose
 from metanet.cli.main import main
 from metanet.generation.nws import NWSNetwork
-from metanet.generation.recipes import create_recipe
-from metanet.generation.runner import generate
 from metanet.plots.nws import progress_curves, smoothed_histogram
 from metanet.reproduce.neural_weight_space import (
     _activation_and_optimizer,
@@ -28,36 +23,9 @@ from metanet.reproduce.neural_weight_space import (
 
 
 @pytest.fixture(scope="module")
-def zoos(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """One zoo of mixed architectures and two image sets, one of a single architecture."""
-    folder = tmp_path_factory.mktemp("nws")
-    digits = load_images("digits")
-    others = {"digits": digits, "mnist": replace(digits, name="mnist", train_labels=digits.train_labels.flip(0))}
-    found = {}
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("metanet.generation.launchers.load_images", lambda name, *_: others[name])
-        for name, data, n in (("mixed", ["digits", "mnist"], 16), ("fixed", "digits", 40)):
-            config = compose("generate", {"recipe": f"nws_{'main' if name == 'mixed' else 'fixed'}_mini", "out": "z"})["recipe"]
-            sizes = {
-                "filter_size": 3,
-                "conv_depth": [3, 4] if name == "mixed" else 3,
-                "fc_depth": 2,
-                "conv_width": 4,
-                "fc_width": 16,
-            }
-            space = config["hyperparameters"] | sizes | {"batch_size": [16, 32], "w_init": ["constant", "glorot_normal"]}
-            recipe = create_recipe(**config | {"hyperparameters": space, "epochs": 4, "train_images": 200, "test_images": 60})
-            bound = 0.05 if isinstance(data, str) else {"digits": 0.5, "mnist": 0.0}
-            zoo = generate(recipe, data, n=n, out=folder / name, converged=bound, trainer={"accelerator": "cpu"})
-            assert zoo is not None
-            found[name] = folder / name
-    return found
-
-
-@pytest.fixture(scope="module")
-def study(zoos: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+def study(nws_zoos: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("study") / "out"
-    assert main(["reproduce", "nws", f"zoo=[{zoos['mixed']},{zoos['fixed']}]", f"out={out}"]) == 0
+    assert main(["reproduce", "nws", f"zoo=[{nws_zoos['mixed']},{nws_zoos['fixed']}]", f"out={out}"]) == 0
     return out
 
 
@@ -71,11 +39,11 @@ def test_every_figure_is_there_and_in_the_report(study: Path) -> None:
     assert "not measured" not in report.split("nws_fig6:")[1].split("nws_fig7:")[0]
 
 
-def test_sizes_modes_and_means_are_those_of_the_tables(study: Path, zoos: dict[str, Path]) -> None:
+def test_sizes_modes_and_means_are_those_of_the_tables(study: Path, nws_zoos: dict[str, Path]) -> None:
     from metanet import open_zoo
 
     sizes = pd.read_csv(study / "nws_fig6" / "nws_fig6.csv").set_index("zoo")
-    fixed = open_zoo(zoos["fixed"])
+    fixed = open_zoo(nws_zoos["fixed"])
     assert sizes.loc["fixed", "values, most"] == NWSNetwork((32, 32, 3), 3, 3, 2, 4, 16).layout.size
     assert sizes.loc["mixed", "architectures"] == 2
     modes = pd.read_csv(study / "nws_fig8" / "nws_fig8.csv").set_index(["zoo", "data"])
@@ -93,14 +61,14 @@ def test_sizes_modes_and_means_are_those_of_the_tables(study: Path, zoos: dict[s
 
 
 def test_a_single_figure_and_a_zoo_that_has_none(
-    zoos: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    nws_zoos: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["reproduce", "nws_fig8", f"zoo={zoos['fixed']}", f"out={tmp_path}/a"]) == 0
+    assert main(["reproduce", "nws_fig8", f"zoo={nws_zoos['fixed']}", f"out={tmp_path}/a"]) == 0
     assert (tmp_path / "a" / "nws_fig8" / "report.html").exists()
     capsys.readouterr()
-    assert main(["reproduce", "nws_fig13", f"zoo={zoos['mixed']}", f"out={tmp_path}/b"]) == 2
+    assert main(["reproduce", "nws_fig13", f"zoo={nws_zoos['mixed']}", f"out={tmp_path}/b"]) == 2
     assert "one architecture" in capsys.readouterr().err
-    assert main(["reproduce", "nws_fig1", f"zoo={zoos['mixed']}", f"out={tmp_path}/c"]) == 2
+    assert main(["reproduce", "nws_fig1", f"zoo={nws_zoos['mixed']}", f"out={tmp_path}/c"]) == 2
     assert "two converged networks for each of" in capsys.readouterr().err
 
 

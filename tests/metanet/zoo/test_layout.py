@@ -5,6 +5,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import nn
 
 from metanet.errors import MetanetError
 from metanet.zoo import Layout
@@ -68,3 +69,19 @@ def test_mistakes_are_named(call, says: str) -> None:
     layout = Layout.build([("a.weight", "a", "kernel", (2, 2)), ("a.bias", "a", "bias", (2,))])
     with pytest.raises(MetanetError, match=says):
         call(layout)
+
+
+def test_parts_are_the_convolutional_and_the_fully_connected_weights() -> None:
+    from metanet.generation.nws import NWSNetwork
+
+    layout = NWSNetwork().layout
+    assert layout.part("conv") == (0, 16_880)  # as the paper counts the fixed architecture
+    assert layout.part("fc") == (16_880, 92_868)
+    assert layout.part("all") == (0, 92_868)
+    module = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.Flatten(), nn.Linear(8, 3))
+    assert Layout.from_module(module).part("conv") == (0, 20 + 8)  # the normalisation goes with the convolution before it
+    mixed = Layout.build([("a", "a", "kernel", (2, 2, 3, 3)), ("b", "b", "kernel", (4, 4)), ("c", "c", "kernel", (2, 2, 1, 1))])
+    with pytest.raises(MetanetError, match="lie in 2 places"):
+        mixed.part("conv")
+    with pytest.raises(MetanetError, match="has no fully connected layers"):
+        Layout.build([("a", "a", "kernel", (2, 2, 3, 3))]).part("fc")

@@ -6,6 +6,7 @@ import pytest
 
 from metanet.errors import MetanetError
 from metanet.zoo import Split, Zoo, split_networks
+from metanet.zoo.split import balanced_networks
 
 IDS = [f"n{i}" for i in range(100)]
 
@@ -55,3 +56,12 @@ def test_snapshots_of_one_network_never_part(grown: Zoo) -> None:
     train, test = grown.view(epoch="all").split(test=0.5, seed=0)
     assert set(train.network_ids).isdisjoint(test.network_ids)
     assert len(train) + len(test) == len(grown.snapshots)
+
+
+def test_balanced_networks_are_as_many_of_each_class() -> None:
+    ids = [f"n{i}" for i in range(20) for _ in range(2)]
+    classes = ["a" if i < 13 else "b" for i in range(20) for _ in range(2)]
+    kept = balanced_networks(ids, classes, seed=1)
+    assert len(kept) == 14
+    assert sum(dict(zip(ids, classes, strict=True))[i] == "b" for i in kept) == 7
+    assert kept == balanced_networks(ids[::-1], classes[::-1], seed=1) != balanced_networks(ids, classes, seed=2)

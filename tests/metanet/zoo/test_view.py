@@ -32,7 +32,11 @@ def test_where_takes_dotted_columns_as_written(grown: Zoo) -> None:
 
 
 def test_converged_is_the_image_sets_threshold(grown: Zoo) -> None:
-    assert (grown.view(converged=True, epoch="all").frame["test_accuracy"] > 0.5).all()
+    assert (grown.view(converged=True).frame["test_accuracy"] > 0.5).all()
+    last = grown.view().frame
+    every = grown.view(converged=True, epoch="all")  # all snapshots of networks whose last one is above the threshold
+    assert set(every.network_ids) == set(last.loc[last["test_accuracy"] > 0.5, "network_id"])
+    assert len(every) == 3 * len(set(every.network_ids))
 
 
 def test_weights_follow_the_frame_in_any_order(grown: Zoo) -> None:

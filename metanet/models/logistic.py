@@ -1,0 +1,34 @@
+"""Multinomial logistic regression, by scikit-learn; at chance in Eilertsen et al. 2020 (section 5.1) on the 16 measures."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import numpy as np
+from sklearn.linear_model import LogisticRegression
+
+from metanet.generation.distributions import Distribution
+from metanet.models.svm import LinearScores, check_cost
+
+
+class Logistic(LinearScores):
+    """Tells categories apart; for numbers there is :class:`metanet.models.logit_linear.LogitLinear`.
+
+    Args:
+        C: inverse of the strength of the l2 penalty.
+    """
+
+    name = "logistic"
+    tasks: ClassVar[tuple[str, ...]] = ("classification",)
+
+    @classmethod
+    def space(cls, columns: int) -> dict[str, Distribution]:
+        """The penalty."""
+        return {"C": {"log_uniform": [1e-4, 1e2]}}
+
+    def __init__(self, C: float = 1.0, **base: Any) -> None:  # noqa: N803
+        super().__init__(**base)
+        self.C = check_cost(C)
+
+    def fit_scores(self, x: np.ndarray, y: np.ndarray) -> Any:
+        return LogisticRegression(C=self.C, class_weight="balanced", max_iter=2_000).fit(x, y)

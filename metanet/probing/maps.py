@@ -1,0 +1,300 @@
+"""Probe maps: where in a weight vector, and when in training, a local meta-model finds its target.
+
+Eilertsen et al. 2020, section 5.3 and Figures 5, 20 and 21: the meta-model is asked at P positions of every network's
+own vector and at every snapshot; a cell of the map is its score over the networks.
+"""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from statsmodels.stats.proportion import proportion_confint
+
+from metanet.errors import MetanetError, check_whole
+from metanet.models.base import MetaModel
+from metanet.models.local import SliceModel
+from metanet.zoo.layout import Layout
+from metanet.zoo.view import View
+
+_ARRAYS = ("strata", "said", "true", "progress", "epochs", "positions")
+_PLAIN = ("target", "task", "chance", "length", "part", "facts")
+ROUNDS = 500  # of the bootstrap over networks
+
+
+@dataclass(frozen=True)
+class ProbeMap:
+    """What a local meta-model said of n networks at T snapshots and P positions.
+
+    Attributes:
+        target: the column.
+        task: ``classification`` (score: accuracy) or ``regression`` (score: R2).
+        chance: score of who does not look: 1 / classes, the share of the commonest class where they are not balanced, or 0.
+        strata: the class of each network, whose classes then count alike in a score; one class where they do not (n,).
+        said: whether each prediction was right, or the prediction, (n, T, P).
+        true: the target of each snapshot on its scale (n, T); 1 throughout for a classification.
+        progress: mean share of its training that each snapshot stands for, (T,).
+        epochs: mean epoch of each snapshot, (T,).
+        positions: share of the way from the first to the last slice, (P,).
+        length: values of a slice.
+        part: of the vectors.
+        layout: where all networks share one; else None.
+        facts: seconds, networks, what was left out.
+    """
+
+    target: str
+    task: str
+    chance: float
+    strata: np.ndarray
+    said: np.ndarray
+    true: np.ndarray
+    progress: np.ndarray
+    epochs: np.ndarray
+    positions: np.ndarray
+    length: int
+    part: str
+    layout: Layout | None
+    facts: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def networks(self) -> int:
+        """n."""
+        return len(self.said)
+
+    @property
+    def measure(self) -> str:
+        """``accuracy`` or ``r2``."""
+        return "accuracy" if self.task == "classification" else "r2"
+
+    @cached_property
+    def weights(self) -> np.ndarray:
+        """The weight of each network in a score, (n,): every class counts alike."""
+        classes, of_network, counts = np.unique(self.strata, return_inverse=True, return_counts=True)
+        return 1 / (len(classes) * counts[of_network])
+
+    @cached_property
+    def scores(self) -> np.ndarray:
+        """The score of each cell, (T, P); nan where a numeric target is the same for all networks of a snapshot."""
+        return self._scores(self.weights[None])[0]
+
+    @cached_property
+    def resampled(self) -> np.ndarray:
+        """Scores of :data:`ROUNDS` resamples of the networks of each class, (R, T, P)."""
+        rng, counts = np.random.default_rng(0), np.zeros((ROUNDS, self.networks))
+        for stratum in np.unique(self.strata):
+            members = np.flatnonzero(self.strata == stratum)
+            counts[:, members] = rng.multinomial(len(members), np.full(len(members), 1 / len(members)), ROUNDS)
+        return self._scores(counts * self.weights)
+
+    def _scores(self, weights: np.ndarray) -> np.ndarray:
+        """Scores under weights of the networks (R, n), which sum to 1: (R, T, P)."""
+        if self.task == "classification":
+            return np.tensordot(weights, self.said, 1)
+        error = np.tensordot(weights, (self.said - self.true[:, :, None]) ** 2, 1)
+        variance = weights @ self.true**2 - (weights @ self.true) ** 2
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return np.where(variance[:, :, None] > 1e-12, 1 - error / variance[:, :, None], np.nan)
+
+    def save(self, path: Path) -> None:
+        """Write everything as one ``.npz`` without pickles; accuracies as bytes."""
+        arrays = {name: getattr(self, name) for name in _ARRAYS}
+        if self.task == "classification":
+            arrays["said"] = self.said.astype(np.uint8)
+        rest = {name: getattr(self, name) for name in _PLAIN}
+        rest["layout"] = None if self.layout is None else self.layout.to_json()
+        temporary = path.with_suffix(".tmp.npz")
+        np.savez_compressed(temporary, rest=np.array(json.dumps(rest)), **arrays)
+        temporary.replace(path)
+
+    @classmethod
+    def load(cls, path: Path) -> ProbeMap:
+        """What :meth:`save` wrote."""
+        with np.load(path, allow_pickle=False) as stored:
+            rest = json.loads(str(stored["rest"]))
+            arrays = {name: stored[name] for name in _ARRAYS}
+        arrays["said"] = arrays["said"].astype(np.float32)
+        layout = None if rest["layout"] is None else Layout.from_json(rest["layout"])
+        return cls(**arrays | rest | {"layout": layout})
+
+    def table(self) -> pd.DataFrame:
+        """One row a cell: target, snapshot, progress, epoch, position, score, low, high (95 %), networks, chance.
+
+        Intervals of accuracies are Wilson's at the effective number of networks (1 / sum of squared weights), those of R2 a
+        bootstrap over networks.
+        """
+        snapshots, positions = self.scores.shape
+        if self.task == "classification":
+            effective = 1 / np.sum(self.weights**2)
+            low, high = proportion_confint(self.scores * effective, effective, method="wilson")
+        else:
+            low, high = _ends(self.resampled)
+        rows, columns = np.indices((snapshots, positions))
+        return pd.DataFrame(
+            {
+                "target": self.target,
+                "snapshot": rows.ravel(),
+                "progress": self.progress[rows.ravel()],
+                "epoch": self.epochs[rows.ravel()],
+                "position": self.positions[columns.ravel()],
+                "place": [self.place(p) for p in self.positions] * snapshots,
+                "score": self.scores.ravel(),
+                "low": np.ravel(low),
+                "high": np.ravel(high),
+                "networks": self.networks,
+                "chance": self.chance,
+            }
+        )
+
+    def by_position(self) -> pd.DataFrame:
+        """The mean over snapshots at each position, with a 95 % interval over networks: position, score, low, high."""
+        return pd.DataFrame({"position": self.positions} | self._margin(0))
+
+    def by_progress(self) -> pd.DataFrame:
+        """The mean over positions at each snapshot, with a 95 % interval over networks: progress, epoch, score, low, high."""
+        return pd.DataFrame({"progress": self.progress, "epoch": self.epochs} | self._margin(1))
+
+    def _margin(self, axis: int) -> dict[str, np.ndarray]:
+        low, high = _ends(_mean(self.resampled, axis + 1))
+        return {"score": _mean(self.scores, axis), "low": low, "high": high}
+
+    def mean(self) -> tuple[float, float, float]:
+        """The mean of all cells with its 95 % interval over networks."""
+        low, high = _ends(_mean(self.resampled, (1, 2)))
+        return float(_mean(self.scores, (0, 1))), float(low), float(high)
+
+    def borders(self) -> list[tuple[str, float, float]]:
+        """Layers and where along the map the middle of a slice lies in each, as shares; empty without a common layout."""
+        if self.layout is None:
+            return []
+        start, stop = self.layout.part(self.part)
+        room = max(stop - start - self.length, 1)
+        found: list[tuple[str, float, float]] = []
+        for layer in self.layout.layers:
+            tensors = [t for t in self.layout.tensors if t.layer == layer and start <= t.start < stop]
+            if tensors:
+                ends = ((edge - start - self.length / 2) / room for edge in (tensors[0].start, tensors[-1].stop))
+                first, last = (float(np.clip(end, 0, 1)) for end in ends)
+                if last > first:
+                    found.append((layer, first, last))
+        return found
+
+    def place(self, position: float) -> str:
+        """What lies at the middle of a slice: the tensor's name; a share of the part without a common layout."""
+        if self.layout is None:
+            return f"{position:.0%}"
+        start, stop = self.layout.part(self.part)
+        middle = start + position * max(stop - start - self.length, 0) + self.length / 2
+        return next((t.name for t in self.layout.tensors if t.start <= middle < t.stop), self.layout.tensors[-1].name)
+
+
+def _mean(values: np.ndarray, axis: int | tuple[int, ...]) -> np.ndarray:
+    """Mean of the finite values; nan where there is none."""
+    return np.ma.filled(np.ma.masked_invalid(values).mean(axis=axis), np.nan)
+
+
+def _ends(values: np.ndarray) -> np.ndarray:
+    """Percentiles 2.5 and 97.5 along the first axis, of the finite values; nan where there is none."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "All-NaN", RuntimeWarning)
+        return np.nanpercentile(values, [2.5, 97.5], axis=0)
+
+
+def probe_map(
+    model: MetaModel,
+    view: View,
+    positions: int = 100,
+    balance: bool = True,
+    on_progress: Callable[[int, int], None] = lambda done, of: None,
+) -> ProbeMap:
+    """Ask a fitted local meta-model everywhere.
+
+    Args:
+        model: a :class:`metanet.models.local.SliceModel` that reads slices.
+        view: all snapshots of networks that the model was not trained on.
+        positions: P, from the first to the last slice of each network's own vector.
+        balance: of a classification, every class counts alike, so that chance is 1 / classes.
+        on_progress: told of snapshots done and all.
+    """
+    check_whole("probe.positions", positions)
+    if not isinstance(model, SliceModel) or not model.local:
+        raise MetanetError(
+            f"model {model.name} judges whole networks, and a map asks slices of them; take dmc_local, dmc_local_mini or local"
+        )
+    target = model.target
+    slices = model.slices(view)
+    view = slices.view
+    if model.classes:
+        known = view.target(target.name)
+        if unknown := set(known.tolist()) - set(target.classes):
+            raise MetanetError(f"target '{target.name}' has the category '{min(unknown)}', which training never saw")
+        present = set(known.tolist())
+        if len(present) < 2:
+            raise MetanetError(f"target '{target.name}' is always '{known[0]}' in these networks; a map needs two classes")
+    rows, frame = snapshot_grid(view)
+    starts = slices.even_starts(positions)
+    codes = target.encode(view)
+    n, snapshots = rows.shape
+    said = np.empty((n, snapshots, positions), np.float32)
+    true = np.ones((n, snapshots))
+    began, forward = perf_counter(), 0.0
+    for i in range(n):
+        for j in range(snapshots):
+            row = rows[i, j]
+            values = slices.read(np.full(positions, row), starts[row])
+            before = perf_counter()
+            logits = model.logits(values)
+            forward += perf_counter() - before
+            if model.classes:
+                said[i, j] = logits.argmax(1) == codes[row]
+            else:
+                said[i, j], true[i, j] = target.clip(logits[:, 0]), codes[row]
+            on_progress(i * snapshots + j + 1, n * snapshots)
+    seconds = perf_counter() - began
+    strata = codes[rows[:, 0]] if model.classes and balance else np.zeros(n, np.int64)
+    shares = np.bincount(codes[rows[:, 0]]) / n if model.classes else np.zeros(1)
+    progress = frame["progress"].to_numpy()[rows].mean(0) if "progress" in frame else np.linspace(0, 1, snapshots)
+    layouts = view.frame["layout_id"].unique()
+    return ProbeMap(
+        target=target.name,
+        task=target.task,
+        chance=float(1 / np.count_nonzero(shares) if model.classes and balance else shares.max()),
+        strata=strata,
+        said=said,
+        true=true,
+        progress=progress,
+        epochs=frame["epoch"].to_numpy()[rows].mean(0),
+        positions=np.linspace(0, 1, positions) if positions > 1 else np.array([0.5]),
+        length=model.length,
+        part=model.part,
+        layout=view.zoo.layouts[layouts[0]] if len(layouts) == 1 else None,
+        facts={
+            "networks": n,
+            "rarest_class": round(n * shares[shares > 0].min()) if model.classes else n,
+            "snapshots": snapshots,
+            "slice": model.length,
+            "networks_short": slices.short_networks,
+            "seconds": seconds,
+            "share_outside_forward": 1 - forward / seconds if seconds else 0.0,
+            "slices_per_second": n * snapshots * positions / seconds if seconds else float("nan"),
+        },
+    )
+
+
+def snapshot_grid(view: View) -> tuple[np.ndarray, pd.DataFrame]:
+    """Rows of a view by network and snapshot, (n, T), and its frame.
+
+    T is the least number of snapshots that a network has; of those that have more, as many at even distances are taken,
+    the first and the last among them.
+    """
+    frame = view.frame
+    groups = [own.sort_values("epoch").index.to_numpy() for _, own in frame.groupby("network_id", sort=True)]
+    least = min(len(rows) for rows in groups)
+    return np.stack([rows[np.round(np.linspace(0, len(rows) - 1, least)).astype(int)] for rows in groups]), frame

@@ -1,0 +1,100 @@
+"""The eight measures of Eilertsen et al. 2020 (section 5.1), of values and of their finite differences: 16.
+
+Mean, variance, skewness (third standardised moment; 0 where all values are alike) and percentiles 1, 25, 50, 75 and 99.
+Of the whole vector, or of every kind of weight of every layer: 480 for the neural weight space's fixed architecture,
+whose last layer, being without batch normalisation, is left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+
+from metanet.zoo.layout import Layout, TensorSpec
+
+MEASURES = ("mean", "var", "skew", "p1", "p25", "p50", "p75", "p99")
+_PERCENTILES = (0.01, 0.25, 0.5, 0.75, 0.99)
+_CHUNK_VALUES = 1 << 18  # values of one pass: 1 MB of float32, which stays in a core's cache
+
+
+def measure_names(prefix: str = "") -> list[str]:
+    """Names of the 16 columns; those of the differences end in ``_d``."""
+    return [f"{prefix}{m}{end}" for end in ("", "_d") for m in MEASURES]
+
+
+def eight_measures(values: np.ndarray) -> np.ndarray:
+    """The eight measures of each row: (N, m) -> float64 (N, 8); percentiles by linear interpolation. No values give zeros."""
+    if not values.shape[1]:
+        return np.zeros((len(values), len(MEASURES)))
+    ordered = np.sort(values, axis=1)
+    mean = values.mean(1, dtype=np.float64)
+    centred = values - mean[:, None]
+    square = centred * centred
+    variance = square.mean(1)
+    third = np.einsum("nm,nm->n", square, centred) / values.shape[1]
+    alike = ordered[:, 0] == ordered[:, -1]
+    skewness = np.divide(third, variance**1.5, out=np.zeros_like(third), where=~alike & (variance > 0))
+    columns = [mean, np.where(alike, 0.0, variance), skewness]
+    for share in _PERCENTILES:
+        position = share * (values.shape[1] - 1)
+        below = int(position)
+        low, high = ordered[:, below], ordered[:, min(below + 1, values.shape[1] - 1)]
+        columns.append(low + (high - low).astype(np.float64) * (position - below))
+    return np.stack(columns, axis=1)
+
+
+def sixteen_measures(values: np.ndarray) -> np.ndarray:
+    """The eight measures of each row and of its differences: (N, m) -> float64 (N, 16).
+
+    Of a slice, which knows no tensors, differences are taken across their boundaries too.
+    """
+    return np.hstack([eight_measures(values), eight_measures(np.diff(values, axis=1))])
+
+
+def layer_measures(
+    weights: np.ndarray, layout: Layout, layers: Sequence[str] = (), threads: int = 1
+) -> tuple[np.ndarray, list[str]]:
+    """The 16 measures of each tensor of some layers: (N, D) -> float64 (N, 16 T); by default of those with batch normalisation.
+
+    Where no layer has one, all layers are taken. Differences are within a tensor, in the order of the vector.
+    """
+    tensors = layout.select(layers) if layers else _normalised(layout)
+
+    def of_each(rows: np.ndarray) -> np.ndarray:
+        return np.hstack([sixteen_measures(rows[:, t.start : t.stop]) for t in tensors])
+
+    return _in_chunks(weights, of_each, threads), [name for t in tensors for name in measure_names(f"{t.label}.")]
+
+
+def global_measures(
+    weights: np.ndarray, layout: Layout, layers: Sequence[str] = (), threads: int = 1
+) -> tuple[np.ndarray, list[str]]:
+    """The 16 measures of the whole vector, or of some layers together: (N, D) -> float64 (N, 16).
+
+    Differences are within each tensor.
+    """
+    tensors = layout.select(layers or layout.layers)
+
+    def of_all(rows: np.ndarray) -> np.ndarray:
+        parts = [rows[:, t.start : t.stop] for t in tensors]
+        steps = [np.diff(part, axis=1) for part in parts]
+        return np.hstack([eight_measures(np.concatenate(p, axis=1)) for p in (parts, steps)])
+
+    return _in_chunks(weights, of_all, threads), measure_names()
+
+
+def _normalised(layout: Layout) -> tuple[TensorSpec, ...]:
+    layers = {t.layer for t in layout.tensors if t.kind.startswith("bn_")}
+    return tuple(t for t in layout.tensors if t.layer in layers) or layout.tensors
+
+
+def _in_chunks(weights: np.ndarray, columns: Callable[[np.ndarray], np.ndarray], threads: int) -> np.ndarray:
+    """The columns of all rows, computed by chunks of rows that fit the cache."""
+    rows = max(1, _CHUNK_VALUES // max(1, weights.shape[1]))
+    chunks = [weights[start : start + rows] for start in range(0, len(weights), rows)]
+    if threads > 1 and len(chunks) > 1:
+        with ThreadPoolExecutor(threads) as pool:  # numpy's sort and reductions release the lock
+            return np.concatenate(list(pool.map(columns, chunks)))
+    return np.concatenate([columns(chunk) for chunk in chunks])

@@ -1,0 +1,185 @@
+"""Probe maps of a zoo whose weights tell their optimizer in known places and at known times."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.metrics import balanced_accuracy_score, r2_score
+from statsmodels.stats.proportion import proportion_confint
+
+import metanet
+from metanet.errors import MetanetError
+from metanet.models import Target
+from metanet.models.local import SliceModel
+from metanet.probing.maps import ProbeMap, probe_map, snapshot_grid
+from metanet.zoo import Layout, Zoo, zoo_from_arrays
+
+LAYOUT = Layout.build([("a.weight", "a", "kernel", (10, 30)), ("b.weight", "b", "kernel", (10, 70))])  # 300 and 700 values
+EPOCHS = (0, 4, 8)
+
+
+@pytest.fixture(scope="module")
+def told() -> Zoo:
+    """50 networks at three epochs: from epoch 4 on, the first 300 weights are shifted by the optimizer, the others are noise."""
+    rng = np.random.default_rng(0)
+    names = np.array(["adam"] * 30 + ["sgd"] * 15 + ["rmsprop"] * 5)
+    shift = {"adam": 0.0, "sgd": 3.0, "rmsprop": -3.0}
+    rows, vectors = [], []
+    for i, name in enumerate(names):
+        for epoch in EPOCHS:
+            vector = rng.standard_normal(1000)
+            vector[:300] += shift[name] * (epoch > 0)
+            vectors.append(vector)
+            accuracy = 0.1 + 0.05 * epoch * rng.uniform(0.5, 1)
+            rows.append(
+                {
+                    "network_id": f"n{i:02d}",
+                    "epoch": epoch,
+                    "progress": epoch / 8,
+                    "hp.optimizer": name,
+                    "test_accuracy": accuracy,
+                }
+            )
+    return zoo_from_arrays(np.array(vectors, np.float32), LAYOUT, pd.DataFrame(rows), name="told")
+
+
+class ByMean(SliceModel):
+    """Knows the shifts: classes by the slice's mean, or the mean itself as a number."""
+
+    name = "by_mean"
+
+    def fit_slices(self, slices: Any, codes: np.ndarray) -> None:
+        self.calls = 0
+
+    def logits(self, values: np.ndarray) -> np.ndarray:
+        self.calls += 1
+        means = values.mean(1, keepdims=True)
+        if not self.classes:
+            return means
+        return -np.abs(means - np.array([[0.0, -3.0, 3.0]]))  # adam, rmsprop, sgd
+
+    def save_estimator(self, folder: Path) -> None: ...
+
+    def load_estimator(self, folder: Path) -> None: ...
+
+
+@pytest.fixture(scope="module")
+def drawn(told: Zoo) -> ProbeMap:
+    return probe_map(ByMean(slice=100).fit(told.view(), "hp.optimizer"), told.view(epoch="all"), positions=10)
+
+
+def test_the_map_shows_where_and_when(drawn: ProbeMap) -> None:
+    assert drawn.scores.shape == (3, 10)
+    assert drawn.chance == pytest.approx(1 / 3)
+    assert (drawn.scores[1:, :3] > 0.99).all()  # slices that end within the first 300 weights, after training
+    np.testing.assert_allclose(drawn.scores[0], 1 / 3)  # before training all means are near 0: adam
+    np.testing.assert_allclose(drawn.scores[:, 4:], 1 / 3)
+    assert drawn.progress.tolist() == [0, 0.5, 1]
+    assert drawn.epochs.tolist() == [0, 4, 8]
+
+
+def test_every_cell_is_the_balanced_accuracy_of_plain_loops(told: Zoo, drawn: ProbeMap) -> None:
+    model = ByMean(slice=100).fit(told.view(), "hp.optimizer")
+    starts = np.round(np.linspace(0, 900, 10)).astype(int)
+    for j, epoch in enumerate(EPOCHS):
+        view = told.view(epoch=epoch)
+        weights, true = view.weights(), view.target("hp.optimizer")
+        for p, start in enumerate(starts):
+            said = np.array(["adam", "rmsprop", "sgd"])[model.logits(weights[:, start : start + 100]).argmax(1)]
+            assert drawn.scores[j, p] == pytest.approx(balanced_accuracy_score(true, said))
+
+
+def test_its_table_and_margins(drawn: ProbeMap) -> None:
+    table = drawn.table()
+    assert len(table) == 30
+    cell = table[(table["epoch"] == 8) & (table["position"] == 0)].iloc[0]
+    weights = np.repeat([1 / 90, 1 / 45, 1 / 15], [30, 15, 5])
+    effective = 1 / np.sum(weights**2)
+    low, high = proportion_confint(cell["score"] * effective, effective, method="wilson")
+    assert cell["low"] == pytest.approx(low)
+    assert cell["high"] == pytest.approx(high)
+    assert (table["low"] <= table["score"] + 1e-12).all()
+    assert (table["high"] >= table["score"] - 1e-12).all()
+    assert cell["place"] == "a.weight"
+    assert table[table["position"] == 1]["place"].unique().tolist() == ["b.weight"]
+    position, progress = drawn.by_position(), drawn.by_progress()
+    np.testing.assert_allclose(position["score"], drawn.scores.mean(0))
+    np.testing.assert_allclose(progress["score"], drawn.scores.mean(1))
+    assert (position["low"] <= position["score"]).all()
+    assert drawn.mean()[0] == pytest.approx(drawn.scores.mean())
+
+
+def test_without_balance_a_cell_is_the_share_of_networks(told: Zoo) -> None:
+    model = ByMean(slice=100).fit(told.view(), "hp.optimizer")
+    plain = probe_map(model, told.view(epoch="all"), positions=4, balance=False)
+    assert plain.chance == pytest.approx(0.6)
+    np.testing.assert_allclose(plain.scores, plain.said.mean(0))
+    np.testing.assert_allclose(plain.scores[0], 0.6)
+
+
+def test_numbers_are_scored_by_r2(told: Zoo) -> None:
+    model = ByMean(slice=100).fit(told.view(epoch="all"), "test_accuracy")
+    drawn = probe_map(model, told.view(epoch="all"), positions=4)
+    view = told.view(epoch=8)
+    said = np.clip(view.weights()[:, 900:].mean(1), 0, 1)
+    assert drawn.scores[2, 3] == pytest.approx(r2_score(view.target("test_accuracy"), said), rel=1e-4)
+    assert np.isnan(drawn.scores[0]).all()  # at epoch 0 all accuracies are alike
+    assert drawn.chance == 0
+    assert np.isfinite(drawn.mean()).all()
+    table = drawn.table()
+    assert (table.dropna()["low"] <= table.dropna()["high"]).all()
+
+
+def test_layers_meet_where_the_middle_of_a_slice_crosses(drawn: ProbeMap) -> None:
+    borders = drawn.borders()
+    assert [layer for layer, _, _ in borders] == ["a", "b"]
+    assert borders[0][2] == borders[1][1] == pytest.approx((300 - 50) / 900)
+    assert (borders[0][1], borders[1][2]) == (0, 1)
+
+
+def test_a_map_reads_back(drawn: ProbeMap, tmp_path: Path) -> None:
+    drawn.save(tmp_path / "map.npz")
+    again = ProbeMap.load(tmp_path / "map.npz")
+    pd.testing.assert_frame_equal(again.table(), drawn.table())
+    assert again.facts == drawn.facts
+    assert again.layout == drawn.layout
+
+
+def test_networks_with_more_snapshots_are_thinned(told: Zoo) -> None:
+    view = told.view(epoch="all").take([0, 1, 2, 3, 5])  # two of the second network
+    rows, frame = snapshot_grid(view)
+    assert frame["epoch"].to_numpy()[rows].tolist() == [[0, 8], [0, 8]]
+
+
+@pytest.mark.parametrize(
+    ("target", "where", "says"),
+    [
+        ("hp.optimizer", "hp.optimizer == 'adam'", "always 'adam' in these networks; a map needs two classes"),
+        ("hp.optimizer", "hp.optimizer != 'sgd'", None),
+    ],
+)
+def test_one_class_makes_no_map(told: Zoo, target: str, where: str, says: str | None) -> None:
+    model = ByMean(slice=100).fit(told.view(), target)
+    view = told.view(epoch="all", where=where)
+    if says is None:
+        assert probe_map(model, view, 3).chance == 0.5
+        return
+    with pytest.raises(MetanetError, match=says):
+        probe_map(model, view, 3)
+
+
+def test_a_model_of_whole_networks_is_refused(told: Zoo) -> None:
+    model = metanet.create_model("dmc_global_mini", epochs=1).fit(told.view(), "hp.optimizer")
+    with pytest.raises(MetanetError, match="dmc_global_mini judges whole networks"):
+        probe_map(model, told.view(epoch="all"))
+
+
+def test_a_category_that_training_never_saw(told: Zoo) -> None:
+    model = ByMean(slice=100).fit(told.view(), "hp.optimizer")
+    model.target = Target("hp.optimizer", "category", ("adam", "sgd"))
+    with pytest.raises(MetanetError, match="'rmsprop', which training never saw"):
+        probe_map(model, told.view(epoch="all"))

@@ -1,0 +1,134 @@
+"""The meta-classifiers' exhibits on small zoos: their numbers against the predictions that lie beside them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.metrics import balanced_accuracy_score
+
+from metanet import open_zoo
+from metanet.cli.main import main
+from metanet.evaluation.metrics import balanced_accuracy_interval
+from metanet.probing.maps import ProbeMap
+from metanet.reproduce.catalogue import META_ITEMS
+from metanet.reproduce.meta_classification import _hardest, _logarithmic, _most_telling, without_vectors
+
+BUDGET = (
+    *("meta.targets=[optimizer,conv_depth]", "meta.epochs_local=1", "meta.epochs_global=1", "meta.positions=4"),
+    *("meta.slices=[100,200,400]", "threads=1", "trainer.accelerator=cpu"),
+)
+
+
+@pytest.fixture(scope="module")
+def study(nws_zoos: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("study") / "out"
+    assert main(["reproduce", "meta", f"zoo=[{nws_zoos['mixed']},{nws_zoos['fixed']}]", f"out={out}", *BUDGET]) == 0
+    return out
+
+
+def test_every_exhibit_is_there(study: Path) -> None:
+    report = (study / "report.html").read_text()
+    for name in META_ITEMS:
+        assert f"<h2>{name}: " in report, name
+        assert list((study / name).glob("*.png")), name
+        assert (study / name / f"{name}.csv").exists()
+
+
+def test_whole_networks_are_scored_by_their_predictions(study: Path) -> None:
+    table = pd.read_csv(study / "nws_fig2" / "nws_fig2.csv").set_index(["target", "model"])
+    fits = study / "fits" / "fixed"
+    for label, folder in (("linear SVM, by layer", "svm_linear-measures"), ("dmc_global_mini", "dmc_global_mini")):
+        (found,) = (f for f in fits.glob(f"meta-{folder}-optimizer*") if f.is_dir())
+        test = pd.read_parquet(found / "predictions.parquet").query("part == 'test'")
+        assert table.loc[("optimizer", label), "score"] == pytest.approx(balanced_accuracy_score(test["true"], test["predicted"]))
+        assert table.loc[("optimizer", label), "networks"] == len(test)
+    assert table["chance"].eq(1 / 2).all()
+    assert (table["low"] <= table["score"]).all()
+
+
+def test_single_slices_are_scored_by_their_maps(study: Path) -> None:
+    table = pd.read_csv(study / "nws_fig4" / "nws_fig4.csv").set_index(["target", "model"])
+    (found,) = (study / "fits" / "mixed").glob("meta-dmc_local_mini-conv_depth-*part=conv*/map-20-last.npz")
+    drawn = ProbeMap.load(found)
+    assert drawn.part == "conv"
+    assert table.loc[("conv_depth", "dmc_local_mini, conv"), "score"] == pytest.approx(drawn.scores.mean())
+    assert set(table.reset_index()["model"]) == {
+        *("svm_linear, 16", "svm_rbf, 16"),
+        *(f"dmc_local_mini, {part}" for part in ("all", "conv", "fc")),
+    }
+
+
+def test_maps_cover_positions_and_snapshots(study: Path) -> None:
+    cells = pd.read_csv(study / "nws_fig20" / "nws_fig20_cells.csv")
+    assert cells.groupby(["target", "part"]).size().eq(4 * 5).all()  # four positions, epochs 0 to 4
+    assert set(cells["part"]) == {"all", "conv", "fc"}
+    assert set(pd.read_csv(study / "nws_fig21" / "nws_fig21.csv")["target"]) == {"conv_depth"}
+    assert set(pd.read_csv(study / "nws_fig5" / "nws_fig5.csv")["part"]) == {"all"}
+
+
+def test_subset_sizes_and_votes(study: Path) -> None:
+    sizes = pd.read_csv(study / "nws_fig18" / "nws_fig18.csv")
+    assert sizes["slice"].tolist() == [100, 200, 400]
+    votes = pd.read_csv(study / "nws_votes" / "nws_votes.csv")
+    fixed = set(votes.query("zoo == 'fixed'")["model"])
+    assert fixed == {"one slice", "vote of 20 slices", "attention over 20 slices", "dmc_global_mini"}
+    assert "dmc_global_mini" not in set(votes.query("zoo == 'mixed'")["model"])
+
+
+def test_the_missing_half_of_batch_norm_is_said(study: Path) -> None:
+    table = pd.read_csv(study / "nws_fig19" / "nws_fig19.csv")
+    assert set(table["model"]) == {"with batch norm, all values", "with batch norm, kernels alone"}
+    assert "Not measured: the other half" in (study / "nws_fig19" / "notes.txt").read_text()
+
+
+def test_vectors_without_biases_and_normalisation(nws_zoos: dict[str, Path]) -> None:
+    view = open_zoo(nws_zoos["fixed"]).view()
+    stripped = without_vectors(view)
+    tensors = view.layout.unflatten(view.weights())
+    kernels = [v.reshape(len(view), -1) for k, v in tensors.items() if k.endswith("weight") and v.ndim > 2]
+    np.testing.assert_array_equal(stripped.weights(), np.concatenate(kernels, axis=1))
+    assert stripped.target("hp.optimizer").tolist() == view.target("hp.optimizer").tolist()
+    assert stripped.target("hp.batch_size").dtype.kind == "U"
+
+
+def test_a_zoo_that_does_not_fit(nws_zoos: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["reproduce", "nws_fig2", f"zoo={nws_zoos['mixed']}", f"out={tmp_path}/a"]) == 2
+    assert "nws_fig2 needs a zoo of its fixed architecture" in capsys.readouterr().err
+    assert main(["reproduce", "nws_fig5", f"zoo={nws_zoos['mixed']}", f"out={tmp_path}/b", "meta.targets=[filter_size]"]) == 2
+    assert "none of its hyperparameters varies" in capsys.readouterr().err
+
+
+def test_balanced_accuracy_and_its_interval() -> None:
+    rng = np.random.default_rng(0)
+    true = rng.choice(["a", "b", "c"], 300, p=[0.7, 0.2, 0.1])
+    predicted = np.where(rng.uniform(size=300) < 0.6, true, "a")
+    score, low, high = balanced_accuracy_interval(true, predicted)
+    assert score == pytest.approx(balanced_accuracy_score(true, predicted))
+    resampled = []
+    for _ in range(500):  # the networks of each class with replacement, one by one
+        rows = np.concatenate([rng.choice(np.flatnonzero(true == c), (true == c).sum()) for c in "abc"])
+        resampled.append(balanced_accuracy_score(true[rows], predicted[rows]))
+    np.testing.assert_allclose([low, high], np.percentile(resampled, [2.5, 97.5]), atol=0.02)
+
+
+def test_claims_hold_and_do_not() -> None:
+    rows = [("w_init", 0.9, 0.25), ("batch_size", 0.3, 0.25), ("optimizer", 0.5, 1 / 3)]
+    table = pd.DataFrame(rows, columns=["target", "score", "chance"])
+    (claim,) = _hardest(table, "batch_size")
+    assert claim["verdict"] == "holds"
+    assert "0.07 of the way" in str(claim["here"])
+    assert _hardest(table, "w_init")[0]["verdict"] == "does not hold"
+    sizes = np.array([100.0, 500, 2000, 5000])
+    found = _logarithmic(sizes, 0.2 + 0.1 * np.log10(sizes))
+    assert found["per ten times"] == pytest.approx(0.1)
+    assert found["R2 over log length"] == pytest.approx(1)
+    assert found["R2 over length"] < 0.95
+    parts = ["conv1.bias", "conv1.kernel", "fc1.kernel", "fc1.bn_mean"]
+    norms = pd.DataFrame(
+        [(p, f"p{i}", 1.0 + 3 * (p == "conv1.bias")) for p in parts for i in range(5)], columns=["part", "measure", "norm"]
+    )
+    assert _most_telling(norms, "optimizer")["verdict"] == "holds"
+    assert _most_telling(norms, "activation")["verdict"] == "does not hold"
