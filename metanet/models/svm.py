@@ -67,7 +67,7 @@ class SVMLinear(LinearScores):
         """The cost of errors."""
         return {"C": {"log_uniform": [1e-4, 1e2]}}
 
-    def __init__(self, C: float = 0.01, **base: Any) -> None:  # noqa: N803  (its name everywhere)
+    def __init__(self, C: float = 0.1, **base: Any) -> None:  # noqa: N803  (its name everywhere)
         super().__init__(**base)
         self.C = check_cost(C)
 
