@@ -91,7 +91,8 @@ class ThinConv(torch.autograd.Function):
         """(B, 3, H, W), channels-last -> (B, filters, H, W), channels-last."""
         kernel = _kernel()
         assert kernel is not None
-        out = images.new_empty((len(images), len(weight), *images.shape[2:])).contiguous(memory_format=torch.channels_last)
+        shape = (len(images), len(weight), *images.shape[2:])
+        out = torch.empty(shape, dtype=images.dtype, memory_format=torch.channels_last)
         kernel.thin_conv(_flat(images), weight.detach().contiguous().numpy(), bias.detach().contiguous().numpy(), _flat(out))
         ctx.save_for_backward(images)
         ctx.shape = weight.shape
