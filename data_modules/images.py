@@ -225,11 +225,12 @@ class ImageBatches:
         balanced: bool = False,
         scale: Callable[[Tensor], Tensor] = scale_pixels,
     ) -> None:
-        self.images, self.labels, self.batch_size, self.seed = images, labels, batch_size, seed
+        self.images, self.labels, self.seed = images, labels, seed
         self.limit, self.scale = limit, scale
         self.epoch = 0
         self._classes = [torch.nonzero(labels == c).flatten() for c in labels.unique()] if balanced else []
         self._per_epoch = len(self._classes) * min(map(len, self._classes)) if balanced else len(labels)
+        self.batch_size = min(batch_size, self._per_epoch)
 
     def __len__(self) -> int:
         batches = self._per_epoch // self.batch_size
@@ -298,8 +299,7 @@ class ImageDataModule(pl.LightningDataModule):
         self.validation_labels = images.train_labels[kept].to(device)
         self.test_images = images.test_images.to(device)
         self.test_labels = images.test_labels.to(device)
-        size = min(batch_size, len(order))
-        self.batches = ImageBatches(self.train_images, self.train_labels, size, seed, limit_batches, balanced, scale)
+        self.batches = ImageBatches(self.train_images, self.train_labels, batch_size, seed, limit_batches, balanced, scale)
 
     def train_dataloader(self) -> ImageBatches:
         """Batches without a DataLoader: the set is on the device already."""

@@ -9,6 +9,7 @@ the grouping decides nothing.
 from __future__ import annotations
 
 import tempfile
+import time
 import zlib
 from collections.abc import Sequence
 from typing import Any
@@ -55,6 +56,7 @@ class BlocksGroup(GroupModule):
         self._augmented = table["hp.augmentation"].astype(bool).to_numpy()
         self._losses = np.zeros(len(table))
         self._seeds = mix(table["seed"].to_numpy().astype(np.uint32)).tolist()
+        self._own_seconds = np.zeros(len(table))
         self._measured: list[tuple[int, int, np.ndarray, dict[str, np.ndarray]]] = []
 
     def configure_optimizers(self) -> None:
@@ -62,6 +64,12 @@ class BlocksGroup(GroupModule):
 
     def train_dataloader(self) -> ImageBatches:
         return self.data.train_dataloader()
+
+    @property
+    def network_seconds(self) -> np.ndarray:
+        """Seconds of each network's own steps and evaluations, and an equal share of what the group does for all."""
+        shared = max(self.seconds - self._own_seconds.sum(), 0.0)
+        return self._own_seconds + shared / len(self.table)
 
     @property
     def lengths(self) -> np.ndarray:
@@ -90,7 +98,9 @@ class BlocksGroup(GroupModule):
             moved = augment(images, generator, self.recipe.zoom).contiguous(memory_format=torch.channels_last)
         losses = np.zeros(len(self.table))
         for k in np.flatnonzero(self.running).tolist():
+            began = time.perf_counter()
             losses[k] = self._step(k, moved if self._augmented[k] else images, labels)
+            self._own_seconds[k] += time.perf_counter() - began
         self._losses += losses
         self.steps += 1
         return torch.from_numpy(losses)
@@ -135,7 +145,7 @@ class BlocksGroup(GroupModule):
             self._places[k].append(self._exported.seek(0, 2))
             self._exported.write(self.weights[k].detach().cpu().numpy().astype("<f4").tobytes())
         self._measured.append((epoch, self.steps, ran, metrics))
-        self._log(epoch, metrics)
+        self._log(epoch, metrics, ran)
         reasons = self.stopping.update(metrics["validation_accuracy"])
         ended = ran & (reasons != "")
         self.stopped_by[ended] = reasons[ended]
@@ -170,10 +180,12 @@ class BlocksGroup(GroupModule):
             part = self.data.scale(images[start : start + EVALUATION_BATCH]).to(self.weights[0].dtype).permute(0, 3, 1, 2)
             answers = labels[start : start + EVALUATION_BATCH]
             for k in np.flatnonzero(self.running & self.alive).tolist():
+                began = time.perf_counter()
                 tensors = self.networks[k].layout.unflatten(self.weights[k].detach()[0])
                 outputs = logits(self.networks[k], tensors, part, self._activations[k])
                 correct[k] += int((outputs.argmax(1) == answers).sum())
                 loss[k] += float(functional.cross_entropy(outputs, answers, reduction="sum"))
+                self._own_seconds[k] += time.perf_counter() - began
         return correct / len(labels), loss / len(labels)
 
     @torch.no_grad()

@@ -110,6 +110,11 @@ class GroupModule(pl.LightningModule):
         """Epochs from the first to the last snapshot of each network, (K,); what its progress counts."""
         return np.full(len(self.table), self.epochs)
 
+    @property
+    def network_seconds(self) -> np.ndarray:
+        """Seconds of each network's training, (K,): equal shares of the group's."""
+        return np.full(len(self.table), self.seconds / len(self.table))
+
     def on_train_end(self) -> None:
         self.seconds = time.perf_counter() - self._began
 
@@ -129,11 +134,12 @@ class GroupModule(pl.LightningModule):
         self.snapshots.append(Snapshot(epoch, self.steps, kept, self.alive.copy(), metrics))
         self._log(epoch, metrics)
 
-    def _log(self, epoch: int, metrics: dict[str, np.ndarray]) -> None:
-        """Means over the networks that are finite, for callbacks that read ``trainer.callback_metrics``."""
-        if not self.alive.any():
+    def _log(self, epoch: int, metrics: dict[str, np.ndarray], measured: np.ndarray | None = None) -> None:
+        """Means over the networks that are finite and were measured, for callbacks that read ``trainer.callback_metrics``."""
+        of = self.alive if measured is None else self.alive & measured
+        if not of.any():
             return
-        means: dict[str, Any] = {name: float(values[self.alive].mean()) for name, values in metrics.items()}
+        means: dict[str, Any] = {name: float(values[of].mean()) for name, values in metrics.items()}
         self.trainer.callback_metrics.update({name: Tensor([value]) for name, value in means.items()})
 
     def _mask(self, broken: np.ndarray) -> None:

@@ -69,9 +69,9 @@ class Job:
     """Everything a worker needs to train any group of a plan."""
 
     plan: Plan
-    root: str | None
-    train_limit: int | None
-    size: int | None
+    root: str | dict[str, str | None] | None
+    train_limit: int | dict[str, int | None] | None
+    size: int | dict[str, int | None] | None
     trainer: dict[str, Any]
     callbacks: Sequence[pl.Callback] = ()
     threads: int = 1
@@ -83,13 +83,20 @@ class Job:
 def load_all(
     recipe: Recipe,
     names: Sequence[str],
-    root: str | None,
-    train_limit: int | None,
-    size: int | None,
+    root: str | dict[str, str | None] | None,
+    train_limit: int | dict[str, int | None] | None,
+    size: int | dict[str, int | None] | None,
     on_download: OnDownload | None = None,
 ) -> ImageSet | ImageMix:
-    """The image sets of a zoo as its recipe's networks see them: one, or a mix."""
-    sets = {name: recipe.prepare(load_images(name, root, train_limit, size, on_download)) for name in names}
+    """The image sets of a zoo as its recipe's networks see them: one, or a mix; settings that differ stand by name."""
+
+    def own(setting: Any, name: str) -> Any:
+        return setting.get(name) if isinstance(setting, dict) else setting
+
+    sets = {
+        name: recipe.prepare(load_images(name, own(root, name), own(train_limit, name), own(size, name), on_download))
+        for name in names
+    }
     return next(iter(sets.values())) if len(sets) == 1 else ImageMix(sets)
 
 
@@ -188,7 +195,7 @@ def collect(group: int, table: pd.DataFrame, module: GroupModule) -> GroupResult
         status=np.where(module.alive, "ok", "nan"),
         stopped_by=np.where(module.alive, module.stopped_by, "nan"),
         epochs_run=module.epochs_run,
-        seconds=module.seconds / len(table),
+        seconds=module.network_seconds,
     )
     rows, kept, weights, lengths = [], [], [], module.lengths
     for snapshot in module.snapshots:

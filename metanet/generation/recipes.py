@@ -8,6 +8,7 @@ A recipe draws hyperparameters and names the base network; everything it uses co
 from __future__ import annotations
 
 import functools
+import inspect
 import itertools
 import zlib
 from collections.abc import Mapping, Sequence
@@ -357,6 +358,8 @@ class NWSRecipe(Recipe):
         exports: snapshots of each network.
         validation: share of the training images.
         test_images: use only so many test images, the first ones.
+        most_train_images: of some image sets, use only so many training images, the first ones, the validation images among
+            them.
         learning_rate_decay: factor of the learning rate in each epoch.
         stopping: see :class:`metanet.generation.stopping.StoppingRules`.
         zoom: of the augmentation, ``paper`` (3.3 %) or ``code`` (10 %).
@@ -368,6 +371,7 @@ class NWSRecipe(Recipe):
     exports: int = 20
     validation: float = 0.1
     test_images: int | None = None
+    most_train_images: dict[str, int] = field(default_factory=dict)
     learning_rate_decay: float = 0.96
     stopping: dict[str, int] = field(default_factory=dict)
     zoom: str = "paper"
@@ -385,7 +389,11 @@ class NWSRecipe(Recipe):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_whole("recipe.exports", self.exports)
+        check_whole("recipe.exports", self.exports, 2)  # the first and the last
+        for data, most in self.most_train_images.items():
+            check_whole(f"recipe.most_train_images.{data}", most)
+        if not isinstance(self.learning_rate_decay, int | float) or not 0 < self.learning_rate_decay <= 1:
+            raise MetanetError(f"recipe.learning_rate_decay={self.learning_rate_decay}: give a factor above 0, at most 1")
         if self.test_images is not None:
             check_whole("recipe.test_images", self.test_images)
         if not 0 < self.validation < 1:
@@ -398,9 +406,13 @@ class NWSRecipe(Recipe):
                 raise MetanetError(f"recipe.stopping has no rule '{key}'{did_you_mean(key, known)}")
             if not isinstance(value, int) or isinstance(value, bool) or value < 0:
                 raise MetanetError(f"recipe.stopping.{key}={value}: give a whole number, 0 to switch it off")
-        for rule in self.constants:
+        for rule, constants in self.constants.items():
             if rule not in RULES:
                 raise MetanetError(f"recipe.constants has no optimizer '{rule}'{did_you_mean(rule, RULES)}")
+            known = [p.name for p in inspect.signature(RULES[rule][0]).parameters.values() if p.default is not p.empty]
+            for constant in constants:
+                if constant not in known:
+                    raise MetanetError(f"recipe.constants.{rule} has no '{constant}'{did_you_mean(constant, known)}")
 
     def distributions(self) -> dict[str, Distribution]:
         return self.hyperparameters | {"batch_norm": self.batch_norm}
@@ -411,10 +423,25 @@ class NWSRecipe(Recipe):
 
     def prepare(self, images: ImageSet) -> ImageSet:
         """Up- or down-sampled bilinearly to 32x32, grey replicated to three channels; so many test images."""
+        most = self.most_train_images.get(images.name)
         few = replace(
-            images, test_images=images.test_images[: self.test_images], test_labels=images.test_labels[: self.test_images]
+            images,
+            train_images=images.train_images[:most],
+            train_labels=images.train_labels[:most],
+            test_images=images.test_images[: self.test_images],
+            test_labels=images.test_labels[: self.test_images],
         )
         return colour(resize_set(few, self.size))
+
+    def _check_ranges(self, frame: pd.DataFrame) -> None:
+        super()._check_ranges(frame)
+        for name, least in (("batch_size", 2), ("filter_size", 1), ("conv_width", 1), ("fc_width", 2)):
+            values = frame[f"hp.{name}"]
+            if not (pd.api.types.is_integer_dtype(values) and (values >= least).all()):
+                raise MetanetError(f"recipe.hyperparameters.{name} must be whole numbers from {least} up, not {values.iloc[0]}")
+        for name in ("augmentation", "batch_norm"):
+            if not pd.api.types.is_bool_dtype(frame[f"hp.{name}"]):
+                raise MetanetError(f"{name} must be true or false, not {frame[f'hp.{name}'].iloc[0]}")
 
     def training_images(self, available: int) -> int:
         """Those that are left beside the validation set."""

@@ -49,6 +49,7 @@ HYPERPARAMETERS = {
 }
 ARCHITECTURE = ("filter_size", "conv_depth", "fc_depth", "conv_width", "fc_width")
 CONVERGED = {"mnist": 0.8, "cifar10": 0.25, "svhn": 0.5, "stl10": 0.25, "fashion_mnist": 0.5}
+EXPORTS = 20  # snapshots of each run
 _SHARD_VALUES = 1 << 26  # of a weights file: 256 MB
 OnProgress = Callable[[int, int], None]  # bytes so far, bytes in all
 
@@ -110,8 +111,11 @@ def _import(runs: list[Path], splits: dict[Path, tuple[str, int, int]], out: Pat
     for number, (run, network, parts) in enumerate(zip(runs, networks_of, files, strict=True)):
         name = f"{number:06d}"
         history, seconds = _history(run, name)
-        if not parts:
-            raise MetanetError(f"run '{run}' has no weights/001.bin")
+        stems = [int(path.stem) for path in parts]
+        if stems != list(range(1, EXPORTS + 1)):
+            missing = next(k for k in range(1, EXPORTS + 1) if k not in stems) if len(stems) <= EXPORTS else stems[-1]
+            words = "no" if missing <= EXPORTS else "one too many, "
+            raise MetanetError(f"run '{run}' has {words} weights/{missing:03d}.bin; a released run has 001 to {EXPORTS:03d}")
         kept = np.linspace(0, len(history) - 1, len(parts)).round().astype(int)
         finite = True
         for path, row in zip(parts, kept, strict=True):
@@ -175,7 +179,10 @@ def _hyperparameters(run: Path) -> dict[str, Any]:
 
 def _dataset(text: str) -> str:
     plain = re.sub(r"[^a-z0-9]", "", text.lower())
-    return {"fashionmnist": "fashion_mnist", "fmnist": "fashion_mnist"}.get(plain, plain)
+    name = {"fashion": "fashion_mnist", "fashionmnist": "fashion_mnist", "fmnist": "fashion_mnist"}.get(plain, plain)
+    if name not in CONVERGED:
+        raise KeyError(text)
+    return name
 
 
 def _network(run: Path, row: dict[str, Any], split: tuple[str, int, int] | None) -> NWSNetwork:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,10 +16,12 @@ from torch.nn import functional
 
 from data_modules.images import ImageBatches, ImageDataModule, ImageMix, load_images, unit_pixels
 from metanet.cli.compose import compose
+from metanet.cli.config_files import config_root
 from metanet.cli.main import main
 from metanet.errors import MetanetError
 from metanet.generation import blocks
 from metanet.generation.engines import train_rows
+from metanet.generation.launchers import load_all
 from metanet.generation.plan import make_plan
 from metanet.generation.recipes import NWSRecipe, create_recipe
 from metanet.generation.runner import generate
@@ -86,6 +89,13 @@ def test_balanced_epochs_have_as_many_of_each_class() -> None:
     assert labels[first].bincount().tolist() == [7, 7, 7]
     assert len(set(first.tolist())) == 21
     assert set(first.tolist()) != set(second.tolist())
+
+
+def test_a_batch_is_no_larger_than_a_balanced_epoch() -> None:
+    labels = torch.tensor([0] * 60 + [1] * 5)
+    batches = ImageBatches(torch.zeros(65, 1, 1, 1, dtype=torch.uint8), labels, 64, 0, balanced=True)
+    assert (len(batches), batches.batch_size) == (1, 10)
+    assert labels[batches.next_order()].bincount().tolist() == [5, 5]
 
 
 @pytest.mark.parametrize("optimizer", ["adam", "rmsprop", "momentum"])
@@ -203,6 +213,39 @@ def test_a_zoo_of_several_image_sets(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert_same_zoo(zoo, grow(tmp_path / "b", data=["digits", "mnist"], group_size=1))
 
 
+@pytest.mark.parametrize("name", ["nws_fixed", "nws_main"])
+def test_the_papers_five_sets_are_loaded_each_by_its_own_settings(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the recipes' own examples have them: STL-10 alone is made smaller, and some sets lend fewer images than they have."""
+    (example,) = re.findall(r"data=(\[.*\])", (config_root() / "recipe" / f"{name}.yaml").read_text())
+    config = compose("generate", {"recipe": name, "data": example, "out": "z"})
+    asked = {}
+
+    def load(data: str, root: Any, train_limit: Any, size: Any, on_download: Any) -> Any:
+        asked[data] = (root, train_limit, size)
+        few = load_images("digits")
+        return replace(
+            few, name=data, train_images=few.train_images[:1].expand(60_000, -1, -1, -1), train_labels=torch.zeros(60_000)
+        )
+
+    monkeypatch.setattr("metanet.generation.launchers.load_images", load)
+    monkeypatch.setattr("metanet.generation.recipes.resize_set", lambda images, size: images)
+    data = config["data"]
+    mix = load_all(create_recipe(**config["recipe"]), data["name"], data["root"], data["train_limit"], data["size"])
+    assert asked == {n: (None, None, 32 if n == "stl10" else None) for n in data["name"]}
+    assert set(data["name"]) == {"mnist", "cifar10", "svhn", "stl10", "fashion_mnist"}
+    lent = {n: len(s.train_labels) for n, s in mix.sets.items()}
+    assert lent == dict.fromkeys(("mnist", "fashion_mnist"), 55_000) | {"cifar10": 45_000, "svhn": 60_000, "stl10": 60_000}
+
+
+def test_seconds_are_each_networks_own(tmp_path: Path) -> None:
+    sizes = {"conv_width": [4, 12], "filter_size": [3, 7], "batch_size": 32}
+    zoo = grow(tmp_path / "a", n=8, hyperparameters=sizes)
+    networks = zoo.networks
+    assert networks["seconds"].nunique() == 8
+    large = networks["layout_id"].map({k: v.size for k, v in zoo.layouts.items()})
+    assert networks.loc[large.idxmax(), "seconds"] > networks.loc[large.idxmin(), "seconds"]
+
+
 def test_image_sets_of_two_shapes_are_refused() -> None:
     digits = load_images("digits")
     with pytest.raises(MetanetError, match="one shape, but here are digits 16x16x1, small 8x8x1"):
@@ -227,6 +270,13 @@ def test_one_that_is_not_finite_leaves_the_others_alone(tmp_path: Path) -> None:
         ("recipe.zoom=wide", "paper or code"),
         ("recipe.hyperparameters.conv_depth=7", "3, 4 or 5"),
         ("recipe.hyperparameters.activation=gelu", "activation=gelu is not known"),
+        ("recipe.hyperparameters.batch_size=1", "batch_size must be whole numbers from 2 up, not 1"),
+        ("recipe.hyperparameters.filter_size=five", "filter_size must be whole numbers"),
+        ("recipe.hyperparameters.fc_width=0", "fc_width must be whole numbers from 2 up"),
+        ("recipe.hyperparameters.augmentation=[0.5,1.5]", "augmentation must be true or false"),
+        ("recipe.constants.adam.epsilon=0.1", "recipe.constants.adam"),
+        ("recipe.exports=1", "recipe.exports=1: give a whole number from 2 up"),
+        ("recipe.learning_rate_decay=0.0", "factor above 0"),
         ("engine=torch", "engine=blocks"),
         ("data=[digits,digits]", "twice"),
         ("data=[digits,mnits]", "did you mean"),

@@ -16,6 +16,8 @@ from metanet.plots.nws import progress_curves, smoothed_histogram
 from metanet.reproduce.neural_weight_space import (
     _activation_and_optimizer,
     _claim,
+    _initialiser_and_activation,
+    _initialiser_and_optimizer,
     fit_linear,
     principal_components,
     sum_to_zero,
@@ -69,7 +71,7 @@ def test_a_single_figure_and_a_zoo_that_has_none(
     assert main(["reproduce", "nws_fig13", f"zoo={nws_zoos['mixed']}", f"out={tmp_path}/b"]) == 2
     assert "one architecture" in capsys.readouterr().err
     assert main(["reproduce", "nws_fig1", f"zoo={nws_zoos['mixed']}", f"out={tmp_path}/c"]) == 2
-    assert "two converged networks for each of" in capsys.readouterr().err
+    assert "two converged networks for each coefficient" in capsys.readouterr().err
 
 
 def sample(n: int = 400) -> pd.DataFrame:
@@ -137,6 +139,30 @@ def test_claims_are_differences_with_welchs_interval() -> None:
     frame["test_accuracy"] += np.arange(8) / 100
     (best,) = _activation_and_optimizer(frame)
     assert best["difference"] == pytest.approx(0.79)
+
+
+def test_each_sentence_is_tested_as_it_stands() -> None:
+    rng = np.random.default_rng(0)
+    base = {
+        ("constant", "sigmoid"): 0.3,
+        ("normal", "sigmoid"): 0.1,
+        ("glorot_normal", "relu"): 0.8,
+        ("glorot_uniform", "elu"): 0.8,
+    }
+    rows = [
+        {"hp.w_init": w, "hp.activation": a, "hp.optimizer": o, "test_accuracy": mean + rng.normal(0, 0.01)}
+        for (w, a), mean in base.items()
+        for o in ("adam", "momentum")
+        for _ in range(10)
+    ]
+    frame = pd.DataFrame(rows)
+    worst = _initialiser_and_activation(frame)[-1]
+    assert "normal with sigmoid" in str(worst["claim"])  # which is worse than constant with sigmoid
+    assert worst["verdict"] == "does not hold"
+    close = _initialiser_and_optimizer(frame)[1]
+    assert close["verdict"] == "holds"  # both optimizers alike: close, as the paper says
+    apart = frame.assign(test_accuracy=frame["test_accuracy"] + 0.2 * (frame["hp.optimizer"] == "adam"))
+    assert _initialiser_and_optimizer(apart)[1]["verdict"] == "does not hold"
 
 
 def test_components_are_those_of_a_singular_value_decomposition() -> None:

@@ -79,12 +79,10 @@ def write_run(folder: Path, evaluations: int = 33, snapshots: int = 20, **change
 
 def test_imported_networks_compute_what_the_released_ones_did(tmp_path: Path) -> None:
     modules = write_run(tmp_path / "files" / "run_a")
-    others = write_run(
-        tmp_path / "files" / "run_b", dataset="cifar10", width_conv=8, depth_conv=3, batch_norm=0, snapshots=3, evaluations=21
-    )
+    others = write_run(tmp_path / "files" / "run_b", dataset="cifar10", width_conv=8, depth_conv=3, batch_norm=0, evaluations=21)
     zoo = import_nws(tmp_path / "files", tmp_path / "zoo")
     assert len(zoo.networks) == 2
-    assert len(zoo.snapshots) == 23
+    assert len(zoo.snapshots) == 40
     images = torch.rand(5, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     for number, expected in (("000000", modules), ("000001", others)):
         view = zoo.view(epoch="all").of_networks([number])
@@ -118,9 +116,16 @@ def test_hyperparameters_epochs_and_accuracies(tmp_path: Path) -> None:
     assert len(zoo.view(converged=True)) == 1  # 72 % of Fashion-MNIST, above 50 %
 
 
-def test_a_split_file_names_runs_and_checks_their_sizes(tmp_path: Path) -> None:
-    write_run(tmp_path / "files" / "all" / "a", snapshots=2)
-    write_run(tmp_path / "files" / "all" / "b", snapshots=2)
+@pytest.fixture
+def few(monkeypatch: pytest.MonkeyPatch) -> int:
+    """Runs of three snapshots in the place of twenty."""
+    monkeypatch.setattr(nws_files, "EXPORTS", 3)
+    return 3
+
+
+def test_a_split_file_names_runs_and_checks_their_sizes(tmp_path: Path, few: int) -> None:
+    write_run(tmp_path / "files" / "all" / "a", snapshots=few)
+    write_run(tmp_path / "files" / "all" / "b", snapshots=few)
     conv = sum(o * i * 9 + 5 * o for o, i in ((4, 3), (8, 4), (16, 8), (16, 16)))
     fc = 16 * 16 * 64 + 5 * 64 + 64 * 32 + 5 * 32 + 32 * 20 + 20
     table = pd.DataFrame({"path": ["all/a", "all/b"], "weightn_conv": conv, "weightn_fc": fc})
@@ -134,9 +139,9 @@ def test_a_split_file_names_runs_and_checks_their_sizes(tmp_path: Path) -> None:
     assert not (tmp_path / "again").exists()
 
 
-def test_many_runs_lie_in_several_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_many_runs_lie_in_several_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, few: int) -> None:
     for name in "abc":
-        write_run(tmp_path / "files" / name, snapshots=3)
+        write_run(tmp_path / "files" / name, snapshots=few)
     whole = import_nws(tmp_path / "files", tmp_path / "one")
     monkeypatch.setattr(nws_files, "_SHARD_VALUES", 50_000)
     parts = import_nws(tmp_path / "files", tmp_path / "many")
@@ -159,6 +164,10 @@ def spoil(folder: Path, what: str) -> None:
         (folder / "stat.bin").write_bytes(struct.pack("<4d", 400, 1, 1, 1))
     elif what == "column":
         (folder / "meta.csv").write_text((folder / "meta.csv").read_text().replace("lrate", "rate"))
+    elif what == "gap":
+        (folder / "weights" / "002.bin").unlink()
+    elif what == "set":
+        (folder / "meta.csv").write_text((folder / "meta.csv").read_text().replace(META["dataset"], "imagenet"))
     elif what == "none":
         for path in (folder / "weights").iterdir():
             path.unlink()
@@ -169,12 +178,13 @@ def spoil(folder: Path, what: str) -> None:
     [
         ("short", "002.bin' has"), ("torn", "float64 numbers of eight"), ("code", "optimizer=7"), ("depth", "3, 4 or 5"),
         ("stat", "stat.bin says"), ("column", "no column 'lrate'"), ("none", "no weights/001.bin"),
+        ("gap", "no weights/002.bin; a released run has 001 to 003"), ("set", "dataset=imagenet, which is no value"),
     ],
 )  # fmt: skip
 def test_damaged_files_are_one_line_and_leave_nothing(
-    what: str, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    what: str, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], few: int
 ) -> None:
-    write_run(tmp_path / "files" / "a", snapshots=3)
+    write_run(tmp_path / "files" / "a", snapshots=few)
     spoil(tmp_path / "files" / "a", what)
     assert main(["import", "format=nws", f"source={tmp_path}/files", f"out={tmp_path}/zoo"]) == 2
     error = capsys.readouterr().err
@@ -190,8 +200,14 @@ def test_a_folder_without_runs_says_what_a_run_is(tmp_path: Path) -> None:
         import_nws(tmp_path / "not_there", tmp_path / "zoo")
 
 
-def test_snapshots_that_are_not_finite_are_counted(tmp_path: Path) -> None:
-    write_run(tmp_path / "files" / "a", snapshots=3)
+@pytest.mark.parametrize("name", ["fashion", "Fashion-MNIST", "fashion_mnist"])
+def test_fashion_mnist_by_any_name(name: str, tmp_path: Path, few: int) -> None:
+    write_run(tmp_path / "files" / "a", snapshots=few, dataset=name)
+    assert import_nws(tmp_path / "files", tmp_path / "zoo").networks["hp.dataset"].tolist() == ["fashion_mnist"]
+
+
+def test_snapshots_that_are_not_finite_are_counted(tmp_path: Path, few: int) -> None:
+    write_run(tmp_path / "files" / "a", snapshots=few)
     path = tmp_path / "files" / "a" / "weights" / "003.bin"
     path.write_bytes(struct.pack("<d", float("nan")) + path.read_bytes()[8:])
     zoo = import_nws(tmp_path / "files", tmp_path / "zoo")
