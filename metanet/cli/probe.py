@@ -7,41 +7,58 @@ from typing import Any
 
 import pandas as pd
 
+from data_modules.slices import Slices
 from metanet.cli.compose import compose, required
 from metanet.cli.terminal import fit_bars, print_run, print_table
 from metanet.cli.train import print_floors
-from metanet.errors import MetanetError, did_you_mean
-from metanet.evaluation.fitting import Fitter, finished_run, is_converged_view, unseen
+from metanet.errors import MetanetError, check_whole, did_you_mean
+from metanet.evaluation.fitting import Fitter, finished_run, unseen, view_of
 from metanet.models import load_model
+from metanet.models.local import SliceModel, default_length
 from metanet.models.registry import model_class
-from metanet.plots.maps import map_grid, write_html
+from metanet.plots.maps import check_html, map_grid, write_html
 from metanet.plots.predictions import draw_result
 from metanet.plots.style import save
 from metanet.probing.maps import ProbeMap, probe_map
 from metanet.runs.folder import Run, choose_folder, read_metrics
 from metanet.runs.tracking import track
-from metanet.zoo.store import Zoo, open_zoo
+from metanet.zoo.view import View
 
 
 def run(config: dict[str, Any]) -> None:
     """Fit a meta-model for each target, or take a fitted one, and ask it everywhere."""
+    check_whole("probe.positions", config["probe"]["positions"])
+    if config["html"]:
+        check_html()
     given = config["run"]
-    if given:
-        config = config | {"zoo": config["zoo"] or _zoo_of(Path(given))}
-    zoo = open_zoo(str(required(config, "zoo", "zoo=quickstart/zoo, or run= of a fitted meta-model")))
-    targets = [str(read_metrics(given)["target"])] if given else _targets(config, zoo)
+    metrics = read_metrics(given) if given else {}
+    if given and not {"target", "zoo"} <= set(metrics):
+        raise MetanetError(f"run={given} is no run of metanet train with a local meta-model; give one, or zoo= and target=")
+    config = config | {"zoo": config["zoo"] or metrics.get("zoo")}
+    fitter = Fitter(draw_result)
+    view = view_of(fitter.zoo(str(required(config, "zoo", "zoo=quickstart/zoo, or run= of a fitted meta-model"))), _last(config))
+    targets = [str(metrics["target"])] if given else _targets(config, view)
+    if not given:
+        config, view = _without_short(config, view)
     words = targets[0] if len(targets) == 1 else "all" if config["target"] == "all" else f"{len(targets)}-targets"
     record = Run(choose_folder(config["out"], "probe", f"{config['model']['name']}-{words}"))
-    record.write_config(config)
     maps, rows = [], []
     with fit_bars(len(targets), show=True) as (begin, on_trial):
-        fitter = Fitter(draw_result, on_trial)
+        fitter.on_trial = on_trial
         for target in targets:
             begin(target)
             folder = Path(given).expanduser() if given else record.folder / target
-            if not given:
-                rows.append(_fit(fitter, config, target, folder))
-            maps.append(_map(config, zoo, folder, on_trial))
+            try:
+                if not given:
+                    rows.append(_fit(fitter, config, target, folder))
+                maps.append(_map(config, view, folder, on_trial))
+            except MetanetError as error:
+                if config["target"] != "all":
+                    raise
+                print(f"{target}: no map; {error}")
+    if not maps:
+        raise MetanetError("no target of this zoo can be mapped; see above, and give target= one that varies")
+    record.write_config(config)
     _write(maps, record, config)
     if rows:
         print_floors(rows)
@@ -50,6 +67,10 @@ def run(config: dict[str, Any]) -> None:
     print_table(summary(maps), "maps")
     print(f"picture: {record.figures / 'map.png'}")
     print_run(record.folder)
+
+
+def _last(config: dict[str, Any]) -> dict[str, Any]:
+    return config | {"view": config["view"] | {"epoch": "last"}}
 
 
 def summary(maps: list[ProbeMap]) -> pd.DataFrame:
@@ -74,29 +95,21 @@ def summary(maps: list[ProbeMap]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _targets(config: dict[str, Any], zoo: Zoo) -> list[str]:
-    frame = zoo.view().frame
+def _targets(config: dict[str, Any], view: View) -> list[str]:
+    frame = view.frame
     varying = [c for c in frame if c.startswith("hp.") and frame[c].nunique() > 1]
     if config["target"] == "all":
         return [*varying, "test_accuracy"]
     names = config["target"] if isinstance(config["target"], list) else [config["target"]]
-    known = zoo.view().targets()
+    known = view.targets()
     for name in names:
         if name not in known:
-            raise MetanetError(f"no target '{name}' in {zoo.name}{did_you_mean(name, [*known, 'all'])}")
+            raise MetanetError(f"no target '{name}' in {view.zoo.name}{did_you_mean(name, [*known, 'all'])}")
     return names
 
 
-def _zoo_of(given: Path) -> str:
-    metrics = read_metrics(given)
-    if "zoo" not in metrics:
-        raise MetanetError(f"'{given}' is no run of metanet train; give one, or zoo= and target=")
-    return str(metrics["zoo"])
-
-
-def _fit(fitter: Fitter, config: dict[str, Any], target: str, folder: Path) -> dict[str, Any]:
-    """The run of one target below the map's own; kept where it is there already."""
-    fit = compose("train", {"zoo": str(config["zoo"]), "target": target})
+def _without_short(config: dict[str, Any], view: View) -> tuple[dict[str, Any], View]:
+    """S is chosen for all networks alike; with short=skip, those shorter than one are left out of fit and map, and counted."""
     model = dict(config["model"])
     if not getattr(model_class(str(model["name"])), "local", False):
         raise MetanetError(
@@ -105,7 +118,23 @@ def _fit(fitter: Fitter, config: dict[str, Any], target: str, folder: Path) -> d
     for key in ("slice", "part", "short"):
         if config["probe"][key] is not None:
             model[key] = config["probe"][key]
-    fit |= {"model": model, "split": fit["split"] | config["split"], "train": config["train"], "where": config["where"]}
+    model["slice"] = model["slice"] or default_length(view)
+    if config["probe"]["slice"] is None:
+        print(f"slices of {model['slice']:,} values (probe.slice)")
+    config = config | {"model": model}
+    slices = Slices(view, model["slice"], model["part"], model["short"])
+    if len(slices) < len(view):
+        print(f"{slices.short_networks} networks are shorter in this part than a slice, and are left out (probe.short=skip)")
+        kept = [str(i) for i in slices.view.frame["layout_id"].unique()]
+        where = f"({config['where']}) and " if config["where"] else ""
+        config, view = config | {"where": f"{where}layout_id in {kept}"}, slices.view
+    return config, view
+
+
+def _fit(fitter: Fitter, config: dict[str, Any], target: str, folder: Path) -> dict[str, Any]:
+    """The run of one target below the map's own; kept where it is there already."""
+    fit = compose("train", {"zoo": str(config["zoo"]), "target": target})
+    fit |= {"model": config["model"], "split": fit["split"] | config["split"], "train": config["train"], "where": config["where"]}
     fit["view"] |= config["view"]
     fit |= {key: config[key] for key in ("trainer", "tracking", "seed", "threads")}
     fit = fitter.settled(fit)
@@ -113,12 +142,17 @@ def _fit(fitter: Fitter, config: dict[str, Any], target: str, folder: Path) -> d
     return kept or fitter.fit(fit, folder)
 
 
-def _map(config: dict[str, Any], zoo: Zoo, folder: Path, on_trial: Any) -> ProbeMap:
-    model = load_model(folder / "model", config["threads"])
-    converged = is_converged_view(zoo, config)
-    test = unseen(zoo.view(where=config["where"], converged=converged), folder)
-    every = zoo.view(epoch="all").of_networks(test.network_ids)
-    probe = config["probe"]
+def _map(config: dict[str, Any], view: View, folder: Path, on_trial: Any) -> ProbeMap:
+    model, probe = load_model(folder / "model", config["threads"]), config["probe"]
+    if config["run"] and isinstance(model, SliceModel):
+        if probe["slice"] not in (None, model.length):
+            raise MetanetError(
+                f"probe.slice={probe['slice']}: this meta-model was trained on slices of {model.length}; leave it out"
+            )
+        model.part, model.short = probe["part"] or model.part, probe["short"] or model.short
+    if hasattr(model, "trainer"):
+        model.trainer = config["trainer"]
+    every = view.zoo.view(epoch="all").of_networks(unseen(view, folder).network_ids)
 
     def on_progress(done: int, of: int) -> None:
         if done % 20 == 0 or done == of:
@@ -145,6 +179,13 @@ def _write(maps: list[ProbeMap], record: Run, config: dict[str, Any]) -> None:
     track(config["tracking"], record, config, metrics, "probe", tables={"map": table})
 
 
+_COUNTED = {
+    "networks_short": "are shorter in this part than a slice (probe.short)",
+    "networks_few_snapshots": "have fewer snapshots than most, and are left out",
+    "networks_unseen_class": "are of a class that training never saw, and are never told rightly",
+}
+
+
 def _print(drawn: ProbeMap) -> None:
     facts = drawn.facts
     print(
@@ -152,5 +193,6 @@ def _print(drawn: ProbeMap) -> None:
         f"{drawn.length:,} from {drawn.part} weights; {facts['seconds']:.0f} s, {facts['slices_per_second']:,.0f} slices/s, "
         f"{facts['share_outside_forward']:.0%} outside the meta-model"
     )
-    if facts["networks_short"]:
-        print(f"  {facts['networks_short']} networks are shorter in this part than a slice (probe.short)")
+    for key, words in _COUNTED.items():
+        if facts[key]:
+            print(f"  {facts[key]} networks {words}")

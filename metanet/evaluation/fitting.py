@@ -115,6 +115,7 @@ class Fitter:
         split = split_of(view, config["split"])
         model = model_of(config)
         model.on_round = self.on_trial
+        model.check_view(view)
         try:
             if config["search"]["name"] != "none":
                 result = self._search(config, folder, view, split, floors_at or (lambda key: folder / "floor"), floor_n)

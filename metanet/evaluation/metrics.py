@@ -51,10 +51,15 @@ def classification_metrics(true: np.ndarray, predicted: np.ndarray) -> dict[str,
 
 
 def balanced_accuracy_interval(true: np.ndarray, predicted: np.ndarray, seed: int = 0) -> tuple[float, float, float]:
-    """Mean recall of the classes present, with its 95 % interval under resampling the networks (rows) of each class."""
+    """Mean recall of the classes present with its 95 % interval; one row a network.
+
+    The recalls are drawn from their posteriors under Jeffreys' prior, Beta(k + 1/2, n - k + 1/2), so that a class of one
+    network, or one that is all right, is uncertain too.
+    """
     recalls, counts = zip(*(((predicted[true == c] == c).mean(), (true == c).sum()) for c in np.unique(true)), strict=True)
     rng = np.random.default_rng(seed)
-    draws = np.mean([rng.binomial(n, share, BOOTSTRAP_ROUNDS) / n for share, n in zip(recalls, counts, strict=True)], axis=0)
+    right = [round(share * n) for share, n in zip(recalls, counts, strict=True)]
+    draws = np.mean([rng.beta(k + 0.5, n - k + 0.5, BOOTSTRAP_ROUNDS) for k, n in zip(right, counts, strict=True)], axis=0)
     low, high = np.percentile(draws, [2.5, 97.5])
     return float(np.mean(recalls)), float(low), float(high)
 

@@ -98,6 +98,7 @@ def fit_and_score(
     train, validation, test = (view.part(split, name) for name in ("train", "validation", "test"))
     if fit_view is not None:
         train = fit_view.part(split, "train")
+        validation = validation if model.chooses else fit_view.part(split, "validation")
     if floors is None:
         floors = fit_floors(view, split, target, model.seed, model.threads)
     began = time.perf_counter()

@@ -35,6 +35,7 @@ class MetaModel(ABC):
     name: ClassVar[str]
     tasks: ClassVar[tuple[str, ...]] = ("regression", "classification")
     own_input: ClassVar[str | None] = None  # what it reads, where that is no choice of features
+    chooses: ClassVar[bool] = True  # whether the validation part chooses something; else it is learned from like the rest
     target: Target
     on_round: Callable[[int, int, float], None] | None = None  # told of a long fit's epochs: done, all, loss
 
@@ -64,9 +65,21 @@ class MetaModel(ABC):
     def load(cls, folder: Path, threads: int = 1) -> MetaModel:
         """Read what :meth:`save` wrote."""
 
-    def choose_target(self, view: View, name: str) -> None:
-        """Read the target off the training part; an error where this model does not predict its kind."""
+    def check_view(self, view: View) -> None:  # noqa: B027  (most can judge all)
+        """Refuse networks that this model cannot judge, before it is fitted.
+
+        Args:
+            view: all networks that it is to be fitted on and to predict.
+        """
+
+    def choose_target(self, view: View, name: str, validation: View | None = None) -> None:
+        """Read the target off the training part; an error where this model does not predict its kind.
+
+        A category that only the validation part has is one too.
+        """
         self.target = Target.of(view, name)
+        if self.target.kind == "category" and validation is not None:
+            self.target = Target.of(view.union(validation), name)
         if self.target.task not in self.tasks:
             raise MetanetError(f"model {self.name} does no {self.target.task}, which target={name} needs; take another model")
 
@@ -160,7 +173,7 @@ class MatrixModel(MetaModel):
         if validation is None:
             split = split_networks(train.network_ids.tolist(), test=0.0, validation=0.2, seed=self.seed)
             train, validation = train.part(split, "train"), train.part(split, "validation")
-        self.choose_target(train, target)
+        self.choose_target(train, target, validation)
         self.map = FeatureMap(self.features, self.threads).fit(train, target)
         x, y = self.map.transform(train), self.target.encode(train)
         x_validation, y_validation = self.map.transform(validation), self.target.encode(validation)

@@ -44,6 +44,7 @@ class SliceModel(MetaModel):
     """
 
     own_input: ClassVar[str | None] = "slices"
+    chooses: ClassVar[bool] = False
     local: ClassVar[bool] = True  # False: the slice is the whole vector
 
     def __init__(
@@ -94,14 +95,27 @@ class SliceModel(MetaModel):
 
     def fit(self, train: View, target: str = "test_accuracy", validation: View | None = None) -> SliceModel:
         """Learn from training and validation part together: nothing is chosen."""
-        view = train if validation is None else _union(train, validation)
+        view = train if validation is None else train.union(validation)
         self.choose_target(view, target)
         if self.classes and self.balance == "drop":
             view = view.of_networks(balanced_networks(view.network_ids.tolist(), view.target(target).tolist(), self.seed))
-        self.length = self.choose_length(view)
+        if not hasattr(self, "length"):
+            self.length = self.choose_length(view)
         slices = self.slices(view)
         self.fit_slices(slices, self.target.encode(slices.view))
         return self
+
+    def check_view(self, view: View) -> None:
+        """Choose S for all of these networks, and refuse those that get no prediction."""
+        self.length = self.choose_length(view)
+        self._refuse_skipped(self.slices(view), view)
+
+    def _refuse_skipped(self, slices: Slices, view: View) -> None:
+        if len(slices) < len(view):
+            raise MetanetError(
+                f"{slices.short_networks} networks are shorter than the slices of {self.length} values and were to be skipped, "
+                "so they get no prediction; give short=run_on or pad, or leave them out by where="
+            )
 
     def choose_length(self, view: View) -> int:
         """S for a training part."""
@@ -114,11 +128,7 @@ class SliceModel(MetaModel):
     def output(self, view: View) -> np.ndarray:
         """The vote of ``votes`` slices of every snapshot: the mean of their logits."""
         slices = self.slices(view)
-        if len(slices) < len(view):
-            raise MetanetError(
-                f"{slices.short_networks} networks of this view are shorter than the slices of {self.length} values and were to "
-                "be skipped, so they get no prediction; give short=run_on or pad, or leave them out by where="
-            )
+        self._refuse_skipped(slices, view)
         starts = slices.even_starts(self.votes)
         rows = [self._judge(slices.read(np.full(self.votes, i), own)) for i, own in enumerate(starts)]
         return self.as_output(np.stack(rows))
@@ -192,12 +202,14 @@ class Local(SliceModel):
     def fit_slices(self, slices: Slices, codes: np.ndarray) -> None:
         rng = np.random.default_rng(self.seed)
         blocks = []
+        model = self.model = self._create()
+        if self.target.task not in model.tasks:
+            raise MetanetError(f"model.estimator={self.estimator} does no {self.target.task}; take another estimator")
         order = balanced_order(codes, rng) if self.draws else np.arange(len(slices))
         for index in np.array_split(order, max(1, len(slices) // 64)):  # so many vectors' slices in memory
             members = np.repeat(index, self.per_vector)
             blocks.append(sixteen_measures(slices.read(members, slices.random_starts(rng, members))))
         x, y = np.concatenate(blocks), np.repeat(codes[order], self.per_vector)
-        model = self.model = self._create()
         model.target, model.map = self.target, FeatureMap("measures_global", self.threads, measure_names())
         rounds = None
         if model.rounds_setting is not None:  # a fifth of the networks chooses trees or epochs
@@ -225,7 +237,3 @@ def default_length(view: View) -> int:
     """S where none is given: 5,000 values, or 500 where the shortest vector has under 10,000."""
     shortest = min(view.zoo.layouts[i].size for i in view.frame["layout_id"].unique())
     return LONG if shortest >= ENOUGH else BRIEF
-
-
-def _union(a: View, b: View) -> View:
-    return View(a.zoo, np.union1d(a.rows, b.rows))

@@ -106,14 +106,17 @@ class SVMRBF(MatrixModel):
         self.gamma = 1 / (x.shape[1] * (float(x.var()) or 1.0))
         if self.classes:
             machines = OneVsRestClassifier(SVC(C=self.C, gamma=self.gamma, class_weight="balanced")).fit(x, y).estimators_
-        else:
-            machines = [SVR(C=self.C, gamma=self.gamma).fit(x, y)]
+        else:  # in units of its deviation, so that the tube of width 0.1 is a tenth of one
+            center, spread = float(y.mean()), float(y.std()) or 1.0
+            machines = [SVR(C=self.C, gamma=self.gamma).fit(x, (y - center) / spread)]
         weights = np.zeros((len(machines), len(x)))
         for row, machine in zip(weights, machines, strict=True):
             row[machine.support_] = machine.dual_coef_[0]
         used = weights.any(axis=0)
         self.vectors = np.ascontiguousarray(x[used], np.float64)
         intercepts = np.concatenate([machine.intercept_ for machine in machines])
+        if not self.classes:
+            weights, intercepts = weights * spread, intercepts * spread + center
         self.weights, self.intercepts = _all_classes(weights[:, used], intercepts, y, self.classes)
 
     def output_matrix(self, x: np.ndarray) -> np.ndarray:
@@ -146,7 +149,7 @@ def _all_classes(weights: np.ndarray, intercepts: np.ndarray, y: np.ndarray, cla
         return weights.astype(np.float64), intercepts.astype(np.float64)
     present = np.unique(y)
     if len(present) == 2:
-        weights, intercepts = np.vstack([-weights, weights]), np.array([-intercepts[0], intercepts[0]])
+        weights, intercepts = np.vstack([0 * weights, weights]), np.array([0.0, intercepts[0]])
     every = np.zeros((classes, weights.shape[1])), np.full(classes, -1e3)
     every[0][present], every[1][present] = weights, intercepts
     return every

@@ -62,7 +62,7 @@ def draw_map(drawn: ProbeMap, figure: Figure | SubFigure) -> None:
 
 def _heat(drawn: ProbeMap, ax: Axes):  # type: ignore[no-untyped-def]
     scores = drawn.scores
-    top = max(float(np.nanmax(scores)), drawn.chance + 0.05)
+    top = _top(drawn)
     rows = _rows(drawn)
     edges = np.concatenate([[rows[0] - 0.5], (rows[1:] + rows[:-1]) / 2, [rows[-1] + 0.5]])
     across = np.linspace(0, 100, scores.shape[1] + 1)
@@ -71,12 +71,18 @@ def _heat(drawn: ProbeMap, ax: Axes):  # type: ignore[no-untyped-def]
     shown = np.unique(np.round(np.linspace(0, len(rows) - 1, min(len(rows), 6))).astype(int))
     ax.set_yticks(rows[shown], [f"{drawn.progress[i]:.0%}" for i in shown])
     ax.set(xlabel=f"position of the slice of {drawn.length:,} among the {_PARTS[drawn.part]}, %", ylabel="training progress")
-    for i, (layer, first, last) in enumerate(drawn.borders()):
+    count = scores.shape[1]
+    for i, (layer, *ends) in enumerate(drawn.borders()):
+        first, last = ((end * (count - 1) + 0.5) / count for end in ends)  # cells are drawn around their positions
         if i:
             ax.axvline(100 * first, color="white", linewidth=0.8)
         if last - first > 0.05:
             ax.text(50 * (first + last), edges[-1] - 0.15, layer, ha="center", va="bottom", fontsize=6, color="white")
     return colours
+
+
+def _top(drawn: ProbeMap) -> float:
+    return max(float(np.nanmax(drawn.scores)), drawn.chance + 0.05)
 
 
 def _rows(drawn: ProbeMap) -> np.ndarray:
@@ -88,13 +94,23 @@ def _name(drawn: ProbeMap) -> str:
     return "accuracy" if drawn.task == "classification" else "R²"
 
 
-def write_html(maps: Sequence[ProbeMap], path: Path) -> Path:
-    """Interactive maps in one page that needs no server and no network: hover shows position, tensor, epoch and score."""
+def check_html() -> None:
+    """Refuse an interactive page where plotly is not installed."""
+    _plotly()
+
+
+def _plotly():  # type: ignore[no-untyped-def]
     try:
         import plotly.graph_objects as go
         from plotly.subplots import make_subplots
     except ImportError:
         raise MetanetError("html=true needs plotly: pip install 'metanet-weights[plotly]', or leave html out") from None
+    return go, make_subplots
+
+
+def write_html(maps: Sequence[ProbeMap], path: Path) -> Path:
+    """Interactive maps in one page that needs no server and no network: hover shows position, tensor, epoch and score."""
+    go, make_subplots = _plotly()
     figure = make_subplots(rows=len(maps), cols=1, subplot_titles=[m.target for m in maps])
     for row, drawn in enumerate(maps, 1):
         places = [drawn.place(p) for p in drawn.positions]
@@ -106,17 +122,19 @@ def write_html(maps: Sequence[ProbeMap], path: Path) -> Path:
             go.Heatmap(
                 z=drawn.scores,
                 x=100 * drawn.positions,
-                y=[f"{p:.0%} " for p in drawn.progress] if len(set(drawn.progress)) == len(drawn.progress) else None,
+                y=_rows(drawn),
                 text=text,
                 hovertemplate="%{text}<br>" + _name(drawn) + " %{z:.3f}<extra></extra>",
                 zmin=drawn.chance,
+                zmax=_top(drawn),
                 colorscale="Viridis",
-                showscale=row == 1 or None,
+                colorbar={"len": 1 / len(maps), "y": 1 - (row - 0.5) / len(maps)},
             ),
             row=row,
             col=1,
         )
-        figure.update_yaxes(autorange="reversed", title="training progress", row=row, col=1)
+        labels = {"tickvals": _rows(drawn), "ticktext": [f"{p:.0%}" for p in drawn.progress]}
+        figure.update_yaxes(autorange="reversed", title="training progress", row=row, col=1, **labels)
         figure.update_xaxes(title="position, %", row=row, col=1)
     figure.update_layout(height=420 * len(maps), title="Probe maps: the scale of each begins at chance")
     figure.write_html(path, include_plotlyjs=True)

@@ -22,6 +22,7 @@ from statsmodels.stats.proportion import proportion_confint
 from metanet.errors import MetanetError, check_whole
 from metanet.models.base import MetaModel
 from metanet.models.local import SliceModel
+from metanet.models.target import Target
 from metanet.zoo.layout import Layout
 from metanet.zoo.view import View
 
@@ -83,25 +84,45 @@ class ProbeMap:
     @cached_property
     def scores(self) -> np.ndarray:
         """The score of each cell, (T, P); nan where a numeric target is the same for all networks of a snapshot."""
-        return self._scores(self.weights[None])[0]
+        return self._resampled_scores(self.weights[None], ())[0]
 
     @cached_property
-    def resampled(self) -> np.ndarray:
-        """Scores of :data:`ROUNDS` resamples of the networks of each class, (R, T, P)."""
+    def draws(self) -> np.ndarray:
+        """Weights of the networks in :data:`ROUNDS` resamples of each class, (R, n)."""
         rng, counts = np.random.default_rng(0), np.zeros((ROUNDS, self.networks))
         for stratum in np.unique(self.strata):
             members = np.flatnonzero(self.strata == stratum)
             counts[:, members] = rng.multinomial(len(members), np.full(len(members), 1 / len(members)), ROUNDS)
-        return self._scores(counts * self.weights)
+        return counts * self.weights
 
-    def _scores(self, weights: np.ndarray) -> np.ndarray:
-        """Scores under weights of the networks (R, n), which sum to 1: (R, T, P)."""
+    def resampled(self, cells: Any = slice(None)) -> np.ndarray:
+        """The score over some cells together in each resample, (R,).
+
+        Args:
+            cells: an index of the (T, P) cells; default: all.
+        """
+        gained, possible = (part[(slice(None), *np.index_exp[cells])].reshape(ROUNDS, -1) for part in self._gained(self.draws))
+        return gained.sum(1) / possible.sum(1)
+
+    def _resampled_scores(self, weights: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
+        """Scores under weights of the networks (R, n), cells summed over some of the axes 1 (snapshots) and 2 (positions)."""
+        gained, possible = self._gained(weights)
+        if axes:
+            gained, possible = gained.sum(axes), possible.sum(axes)
+        return np.divide(gained, possible, out=np.full_like(gained, np.nan), where=possible > 1e-12)
+
+    def _gained(self, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """What is explained and what there is to explain, (R, T, P) each; a score is their ratio.
+
+        Of a classification, the weight of the networks told rightly, of 1; of a regression, the variance less the squared
+        error, of the variance. Cells are put together by adding both up: a snapshot whose targets hardly differ counts little.
+        """
         if self.task == "classification":
-            return np.tensordot(weights, self.said, 1)
+            right = np.tensordot(weights, self.said, 1)
+            return right, np.broadcast_to(weights.sum(1)[:, None, None], right.shape)
         error = np.tensordot(weights, (self.said - self.true[:, :, None]) ** 2, 1)
-        variance = weights @ self.true**2 - (weights @ self.true) ** 2
-        with np.errstate(divide="ignore", invalid="ignore"):
-            return np.where(variance[:, :, None] > 1e-12, 1 - error / variance[:, :, None], np.nan)
+        variance = (weights @ self.true**2 - (weights @ self.true) ** 2)[:, :, None]
+        return variance - error, np.broadcast_to(variance, error.shape)
 
     def save(self, path: Path) -> None:
         """Write everything as one ``.npz`` without pickles; accuracies as bytes."""
@@ -135,7 +156,7 @@ class ProbeMap:
             effective = 1 / np.sum(self.weights**2)
             low, high = proportion_confint(self.scores * effective, effective, method="wilson")
         else:
-            low, high = _ends(self.resampled)
+            low, high = _ends(self._resampled_scores(self.draws, ()))
         rows, columns = np.indices((snapshots, positions))
         return pd.DataFrame(
             {
@@ -154,21 +175,21 @@ class ProbeMap:
         )
 
     def by_position(self) -> pd.DataFrame:
-        """The mean over snapshots at each position, with a 95 % interval over networks: position, score, low, high."""
-        return pd.DataFrame({"position": self.positions} | self._margin(0))
+        """The score of all snapshots together at each position, with a 95 % interval: position, score, low, high."""
+        return pd.DataFrame({"position": self.positions} | self._margin((1,)))
 
     def by_progress(self) -> pd.DataFrame:
-        """The mean over positions at each snapshot, with a 95 % interval over networks: progress, epoch, score, low, high."""
-        return pd.DataFrame({"progress": self.progress, "epoch": self.epochs} | self._margin(1))
+        """The score of all positions together at each snapshot, with a 95 % interval: progress, epoch, score, low, high."""
+        return pd.DataFrame({"progress": self.progress, "epoch": self.epochs} | self._margin((2,)))
 
-    def _margin(self, axis: int) -> dict[str, np.ndarray]:
-        low, high = _ends(_mean(self.resampled, axis + 1))
-        return {"score": _mean(self.scores, axis), "low": low, "high": high}
+    def _margin(self, axes: tuple[int, ...]) -> dict[str, np.ndarray]:
+        low, high = _ends(self._resampled_scores(self.draws, axes))
+        return {"score": self._resampled_scores(self.weights[None], axes)[0], "low": low, "high": high}
 
     def mean(self) -> tuple[float, float, float]:
-        """The mean of all cells with its 95 % interval over networks."""
-        low, high = _ends(_mean(self.resampled, (1, 2)))
-        return float(_mean(self.scores, (0, 1))), float(low), float(high)
+        """The score of all cells together with its 95 % interval over networks."""
+        margin = self._margin((1, 2))
+        return float(margin["score"]), float(margin["low"]), float(margin["high"])
 
     def borders(self) -> list[tuple[str, float, float]]:
         """Layers and where along the map the middle of a slice lies in each, as shares; empty without a common layout."""
@@ -193,11 +214,6 @@ class ProbeMap:
         start, stop = self.layout.part(self.part)
         middle = start + position * max(stop - start - self.length, 0) + self.length / 2
         return next((t.name for t in self.layout.tensors if t.start <= middle < t.stop), self.layout.tensors[-1].name)
-
-
-def _mean(values: np.ndarray, axis: int | tuple[int, ...]) -> np.ndarray:
-    """Mean of the finite values; nan where there is none."""
-    return np.ma.filled(np.ma.masked_invalid(values).mean(axis=axis), np.nan)
 
 
 def _ends(values: np.ndarray) -> np.ndarray:
@@ -233,14 +249,11 @@ def probe_map(
     view = slices.view
     if model.classes:
         known = view.target(target.name)
-        if unknown := set(known.tolist()) - set(target.classes):
-            raise MetanetError(f"target '{target.name}' has the category '{min(unknown)}', which training never saw")
-        present = set(known.tolist())
-        if len(present) < 2:
+        if len(set(known.tolist())) < 2:
             raise MetanetError(f"target '{target.name}' is always '{known[0]}' in these networks; a map needs two classes")
-    rows, frame = snapshot_grid(view)
+    rows, frame, few = snapshot_grid(view)
     starts = slices.even_starts(positions)
-    codes = target.encode(view)
+    codes = _codes(target, view)
     n, snapshots = rows.shape
     said = np.empty((n, snapshots, positions), np.float32)
     true = np.ones((n, snapshots))
@@ -281,6 +294,8 @@ def probe_map(
             "snapshots": snapshots,
             "slice": model.length,
             "networks_short": slices.short_networks,
+            "networks_few_snapshots": few,
+            "networks_unseen_class": int((codes[rows[:, 0]] >= len(target.classes)).sum()) if model.classes else 0,
             "seconds": seconds,
             "share_outside_forward": 1 - forward / seconds if seconds else 0.0,
             "slices_per_second": n * snapshots * positions / seconds if seconds else float("nan"),
@@ -288,13 +303,24 @@ def probe_map(
     )
 
 
-def snapshot_grid(view: View) -> tuple[np.ndarray, pd.DataFrame]:
-    """Rows of a view by network and snapshot, (n, T), and its frame.
+def _codes(target: Target, view: View) -> np.ndarray:
+    """Codes of a target, (N,); categories that training never saw, which are never told rightly, come after the others."""
+    if target.kind != "category":
+        return target.encode(view)
+    values = view.target(target.name)
+    classes = [*target.classes, *sorted(set(values.tolist()) - set(target.classes))]
+    return np.array([classes.index(value) for value in values.tolist()], np.int64)
 
-    T is the least number of snapshots that a network has; of those that have more, as many at even distances are taken,
-    the first and the last among them.
+
+def snapshot_grid(view: View) -> tuple[np.ndarray, pd.DataFrame, int]:
+    """Rows of a view by network and snapshot, (n, T), its frame, and how many networks had too few snapshots.
+
+    T is the median number of snapshots of a network. Networks with fewer are left out; of those with more, T at even
+    distances are taken, the first and the last among them.
     """
     frame = view.frame
     groups = [own.sort_values("epoch").index.to_numpy() for _, own in frame.groupby("network_id", sort=True)]
-    least = min(len(rows) for rows in groups)
-    return np.stack([rows[np.round(np.linspace(0, len(rows) - 1, least)).astype(int)] for rows in groups]), frame
+    count = int(np.median([len(rows) for rows in groups]))
+    kept = [rows for rows in groups if len(rows) >= count]
+    places = [np.round(np.linspace(len(rows) - 1, 0, count)).astype(int)[::-1] for rows in kept]  # one: the last
+    return np.stack([rows[at] for rows, at in zip(kept, places, strict=True)]), frame, len(groups) - len(kept)

@@ -86,8 +86,14 @@ def global_measures(
 
 
 def _normalised(layout: Layout) -> tuple[TensorSpec, ...]:
-    layers = {t.layer for t in layout.tensors if t.kind.startswith("bn_")}
-    return tuple(t for t in layout.tensors if t.layer in layers) or layout.tensors
+    """The tensors of layers with batch normalisation, which may be a layer of its own behind its kernel's."""
+    kernels = {t.layer for t in layout.tensors if t.kind == "kernel"}
+    owner, owners = "", []
+    for t in layout.tensors:
+        owner = t.layer if t.layer in kernels else owner
+        owners.append(owner)
+    chosen = {o for t, o in zip(layout.tensors, owners, strict=True) if t.kind.startswith("bn_")}
+    return tuple(t for t, o in zip(layout.tensors, owners, strict=True) if o in chosen) or layout.tensors
 
 
 def _in_chunks(weights: np.ndarray, columns: Callable[[np.ndarray], np.ndarray], threads: int) -> np.ndarray:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from metanet.errors import MetanetError
+from metanet.errors import MetanetError, did_you_mean
 from metanet.evaluation.fitting import unseen
 from metanet.evaluation.metrics import balanced_accuracy_interval
 from metanet.models.local import Local
@@ -28,12 +28,16 @@ from metanet.zoo.view import View
 
 TRAINING = ("dataset", "batch_size", "augmentation", "optimizer", "activation", "w_init")
 ARCHITECTURE = ("filter_size", "conv_depth", "fc_depth", "conv_width", "fc_width")
+ENOUGH = 5  # test networks of each class that a verdict takes
 SLICES = 20  # single slices of each test network's last snapshot that a local model is scored on
 
 
 def targets_of(study: Study, zoo: str, wanted: Sequence[str]) -> list[str]:
     """Those hyperparameters of a figure that vary among a zoo's converged networks, or those that ``meta.targets`` names."""
     given = study.config["meta"]["targets"]
+    for name in given or ():
+        if name not in (*TRAINING, *ARCHITECTURE):
+            raise MetanetError(f"meta.targets: no '{name}'{did_you_mean(name, (*TRAINING, *ARCHITECTURE))}")
     frame = study.zoo(zoo).view(converged=True).frame
     names = [name for name in wanted if given is None or name in given]
     return [name for name in names if f"hp.{name}" in frame and frame[f"hp.{name}"].nunique() > 1]
@@ -77,9 +81,15 @@ def _rounds(study: Study) -> range:
     return range(int(study.config["meta"]["rounds"]))
 
 
-def _row(measured: list[tuple[float, float, float]], chance: float, networks: int) -> dict[str, object]:
-    """Mean over rounds, its spread, the mean ends of the rounds' intervals, and whether they are clear of chance."""
+def _row(measured: list[tuple[float, float, float]], chances: list[float], networks: int, rarest: int) -> dict[str, object]:
+    """Mean over rounds, its spread, the mean ends of the rounds' intervals, and whether they are clear of chance.
+
+    Args:
+        rarest: the fewest test networks of a class in a round; of a handful no interval tells much.
+    """
     score, low, high = np.array(measured).T
+    chance = float(np.mean(chances))
+    shown = low.mean() > chance + 1e-9
     return {
         "score": score.mean(),
         "low": low.mean(),
@@ -88,19 +98,22 @@ def _row(measured: list[tuple[float, float, float]], chance: float, networks: in
         "rounds": len(score),
         "chance": chance,
         "networks": networks,
-        "verdict": "above chance" if low.mean() > chance else "not shown",
+        "rarest class": rarest,
+        "verdict": "not shown" if not shown else "above chance" if rarest >= ENOUGH else "above chance, few networks",
     }
 
 
 def _whole(study: Study, zoo: str, target: str, model: str, features: str = "stats", **settings: Any) -> dict[str, object]:
     """Score of a meta-model of whole networks."""
-    measured, chance, networks = [], 0.0, 0
+    measured, chances, networks, rarest = [], [], 0, 0
     for number in _rounds(study):
         test = fit(study, zoo, model, target, number, features, **settings).test
         true, predicted = (test[c].to_numpy(str) for c in ("true", "predicted"))
         measured.append(balanced_accuracy_interval(true, predicted))
-        chance, networks = 1 / len(set(true)), len(test)
-    return _row(measured, chance, networks)
+        counts = np.unique(true, return_counts=True)[1]
+        chances.append(1 / len(counts))
+        networks, rarest = len(test), min(counts.min(), rarest or counts.min())
+    return _row(measured, chances, networks, int(rarest))
 
 
 def _sliced(study: Study, zoo: str, target: str, model: str, **settings: Any) -> tuple[dict[str, object], list[ProbeMap]]:
@@ -108,7 +121,12 @@ def _sliced(study: Study, zoo: str, target: str, model: str, **settings: Any) ->
     maps = [
         mapped(study, zoo, fit(study, zoo, model, target, number, **settings), SLICES, every=False) for number in _rounds(study)
     ]
-    return _row([drawn.mean() for drawn in maps], maps[0].chance, maps[0].networks), maps
+    return _mapped_row(maps), maps
+
+
+def _mapped_row(maps: list[ProbeMap]) -> dict[str, object]:
+    rarest = min(int(np.unique(m.strata, return_counts=True)[1].min()) for m in maps)
+    return _row([m.mean() for m in maps], [m.chance for m in maps], maps[0].networks, rarest)
 
 
 # ------------------------------------------------------------------------------------------------ whole networks
@@ -129,7 +147,7 @@ def global_bars(study: Study, name: str) -> Exhibit:
         for target in targets_of(study, zoo, TRAINING):
             for label, (model, features) in models.items():
                 rows.append({"zoo": zoo, "target": target, "model": label} | _whole(study, zoo, target, model, features))
-    table = pd.DataFrame(rows)
+    table = _rows_of(rows, name)
     claims = []
     for zoo, own in table.groupby("zoo", sort=False):
         by_layer = own[own["model"] == "linear SVM, by layer"]
@@ -160,23 +178,29 @@ def _bars(table: pd.DataFrame, zoos: Sequence[str]):  # type: ignore[no-untyped-
     return figure
 
 
-def _above(row: pd.Series) -> float:
-    """How much of the way from chance to certainty a score goes."""
-    return float((row["score"] - row["chance"]) / (1 - row["chance"]))
+def _gains(table: pd.DataFrame) -> pd.DataFrame:
+    """How much of the way from chance to certainty each target's score goes, and the standard error of that."""
+    room = 1 - table["chance"]
+    gain, error = (table["score"] - table["chance"]) / room, (table["high"] - table["low"]) / (2 * 1.96 * room)
+    return pd.DataFrame({"gain": gain.to_numpy(), "error": error.to_numpy()}, index=pd.Index(table["target"]))
+
+
+def _compare(claim: str, gains: pd.DataFrame, better: str, worse: str) -> dict[str, object]:
+    """Whether one target goes further from chance than another; networks are drawn for each, so errors add up in squares."""
+    difference = gains.loc[better, "gain"] - gains.loc[worse, "gain"]
+    half = 1.96 * np.hypot(gains.loc[better, "error"], gains.loc[worse, "error"])
+    low, high = difference - half, difference + half
+    words = f"{better} {gains.loc[better, 'gain']:.2f}, {worse} {gains.loc[worse, 'gain']:.2f} of the way from chance to 1"
+    verdict = "holds" if low > 0 else "does not hold" if high < 0 else "not shown"
+    return {"claim": claim, "here": f"{words}: {difference:+.2f} ({low:+.2f} to {high:+.2f})", "verdict": verdict}
 
 
 def _hardest(table: pd.DataFrame, target: str) -> list[dict[str, object]]:
-    if target not in set(table["target"]):
+    gains = _gains(table)
+    if target not in gains.index or len(gains) < 2:
         return []
-    gains = table.set_index("target").apply(_above, axis=1)
-    others = gains.drop(target)
-    return [
-        {
-            "claim": f"{target} is the hardest of the training hyperparameters",
-            "here": f"{gains[target]:.2f} of the way from chance to 1; the next {others.idxmin()}: {others.min():.2f}",
-            "verdict": "holds" if gains[target] < others.min() else "does not hold",
-        }
-    ]
+    easier = gains["gain"].drop(target).idxmin()
+    return [_compare(f"{target} is the hardest of the training hyperparameters", gains, easier, target)]
 
 
 def coefficient_norms(study: Study, name: str) -> Exhibit:
@@ -270,6 +294,10 @@ def slice_coefficient_norms(study: Study, name: str) -> Exhibit:
     )
 
 
+def _rows_of(rows: list[dict[str, object]], name: str) -> pd.DataFrame:
+    return _not_empty([pd.DataFrame(rows)] if rows else [], name)
+
+
 def _not_empty(frames: list[pd.DataFrame], name: str) -> pd.DataFrame:
     if not frames:
         raise MetanetError(f"{name}: no hyperparameter of meta.targets varies in these zoos")
@@ -298,9 +326,9 @@ def local_bars(study: Study, name: str) -> Exhibit:
                 row, drawn = _sliced(study, zoo, target, deep, part=part)
                 rows.append({"zoo": zoo, "target": target, "model": f"{deep}, {part}"} | row)
                 maps[target, part] = drawn[0]
-        own = pd.DataFrame(rows).query("zoo == @zoo")
-        claims += [{"zoo": zoo} | claim for claim in _local_claims(own[own["model"] == f"{deep}, {parts[0]}"], maps)]
-    table = pd.DataFrame(rows)
+        own = pd.DataFrame([row for row in rows if row["zoo"] == zoo and row["model"] == f"{deep}, {parts[0]}"])
+        claims += [{"zoo": zoo} | claim for claim in (_local_claims(own, maps) if len(own) else [])]
+    table = _rows_of(rows, name)
     notes = [
         f"Balanced accuracy of single slices ({SLICES} of each converged test network's last snapshot); bars: 95 % intervals "
         "over networks; lines: chance.",
@@ -314,20 +342,15 @@ def local_bars(study: Study, name: str) -> Exhibit:
 def _local_claims(table: pd.DataFrame, maps: dict[tuple[str, str], ProbeMap]) -> list[dict[str, object]]:
     claims: list[dict[str, object]] = []
     training = table[table["target"].isin(TRAINING)]
-    gains = training.set_index("target").apply(_above, axis=1)
-    if "w_init" in gains and len(gains) > 1:
-        others = gains.drop("w_init")
-        claims.append(
-            {
-                "claim": "initialisation is the most local of the training hyperparameters",
-                "here": f"{gains['w_init']:.2f} of the way from chance to 1; the next {others.idxmax()}: {others.max():.2f}",
-                "verdict": "holds" if gains["w_init"] > others.max() else "does not hold",
-            }
-        )
+    gains = _gains(training)
+    if "w_init" in gains.index and len(gains) > 1:
+        other = gains["gain"].drop("w_init").idxmax()
+        claim = "initialisation is the most local of the training hyperparameters"
+        claims.append(_compare(claim, gains, "w_init", other))
     claims += _hardest(training, "batch_size")
     if ("dataset", "conv") in maps and ("dataset", "fc") in maps:
         conv, dense = maps["dataset", "conv"], maps["dataset", "fc"]
-        gap = conv.resampled.mean((1, 2)) - dense.resampled.mean((1, 2))  # the same networks in the same draws
+        gap = conv.resampled() - dense.resampled()  # the same networks in the same draws
         low, high = np.percentile(gap, [2.5, 97.5])
         claims.append(
             {
@@ -370,11 +393,12 @@ def _ends(drawn: ProbeMap) -> dict[str, object]:
     """Means of a map, and what its first tenth of positions and its end of training have more than the rest, with intervals."""
     mean, low, high = drawn.mean()
     first = max(1, len(drawn.positions) // 10)
-    early = drawn.resampled[:, :, :first].mean((1, 2)) - drawn.resampled[:, :, first:].mean((1, 2))
-    late = drawn.resampled[:, -1].mean(1) - drawn.resampled[:, 0].mean(1)
-    fade = (drawn.resampled[:, -1, :first] - drawn.resampled[:, 0, :first]).mean(1) - (
-        drawn.resampled[:, -1, first:] - drawn.resampled[:, 0, first:]
-    ).mean(1)
+    start, end, head, rest = 0, -1, slice(None, first), slice(first, None)
+    early = drawn.resampled(np.s_[:, head]) - drawn.resampled(np.s_[:, rest])
+    late = drawn.resampled(np.s_[end, :]) - drawn.resampled(np.s_[start, :])
+    fade = (drawn.resampled(np.s_[end, head]) - drawn.resampled(np.s_[start, head])) - (
+        drawn.resampled(np.s_[end, rest]) - drawn.resampled(np.s_[start, rest])
+    )
     words: dict[str, object] = {}
     for label, values in (("first tenth - rest", early), ("end - start", late), ("that, first tenth - rest", fade)):
         ends = np.percentile(values, [2.5, 97.5])
@@ -393,7 +417,7 @@ def subset_sizes(study: Study, name: str) -> Exhibit:
                 if int(size) <= shortest:
                     row, _ = _sliced(study, zoo, target, deep, part="all", slice=int(size))
                     rows.append({"zoo": zoo, "target": target, "slice": int(size)} | row)
-    table = pd.DataFrame(rows)
+    table = _rows_of(rows, name)
     fits = [
         {"zoo": zoo, "target": target} | _logarithmic(own["slice"].to_numpy(float), own["score"].to_numpy())
         for (zoo, target), own in table.groupby(["zoo", "target"], sort=False)
@@ -436,16 +460,16 @@ def batch_norm(study: Study, name: str) -> Exhibit:
                 stripped.append(ProbeMap.load(path))
             words = "with" if normalised else "without"
             for label, group in (("all values", whole), ("kernels alone", stripped)):
-                row = _row([m.mean() for m in group], group[0].chance, group[0].networks)
-                rows.append({"zoo": zoo, "model": f"{words} batch norm, {label}", "target": target} | row)
-    table = pd.DataFrame(rows)
+                label = f"{zoo}, {words} batch norm, {label}"
+                rows.append({"zoo": zoo, "model": label, "target": target} | _mapped_row(group))
+    table = _rows_of(rows, name)
     figure, axes = new_axes(1, width=9.0, height=3.4)
     score_bars(table, axes[0], "single slices")
     notes = [
         "Kernels alone: the same meta-classifiers on test vectors without batch normalisation's values and biases.",
         "The paper: no great difference between networks with and without batch normalisation, nor between the vectors.",
     ]
-    if table["model"].nunique() < 4:
+    if len({model.split(", ")[1] for model in table["model"]}) < 2:
         notes.append("Not measured: the other half, which needs a second zoo, grown with recipe.batch_norm=false (or true).")
     zoos = ", ".join(dict.fromkeys(table["zoo"]))
     return Exhibit(name, f"batch normalisation; {zoos}", {name: table}, {name: figure}, notes)
@@ -481,10 +505,10 @@ def votes(study: Study, name: str) -> Exhibit:
             if one_layout:
                 scored[wide] = _whole(study, zoo, target, wide)
             rows += [{"zoo": zoo, "target": target, "model": label} | row for label, row in scored.items()]
-    table = pd.DataFrame(rows)
+    table = _rows_of(rows, name)
     zoos = list(dict.fromkeys(table["zoo"]))
     notes = [
         "Balanced accuracy of whole converged test networks at the end of training, on the same split; all but the global model "
-        "read any architecture and size.",
+        "read any architecture and size. Attention sees eight slices of a vector in a step, the others one.",
     ]
     return Exhibit(name, f"votes of slices; {', '.join(zoos)}", {name: table}, {name: _bars(table, zoos)}, notes)

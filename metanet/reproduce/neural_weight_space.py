@@ -51,6 +51,7 @@ def sizes_and_times(study: Study, name: str) -> Exhibit:
         values = networks["layout_id"].map({key: layout.size for key, layout in study.zoo(zoo).layouts.items()})
         axes[2 * i].hist(values, bins=40)
         axes[2 * i].set(xlabel="values of a network", ylabel="networks", title=zoo)
+        axes[2 * i].ticklabel_format(useOffset=False)
         axes[2 * i + 1].hist(networks["seconds"], bins=40)
         axes[2 * i + 1].set(xlabel="seconds of a training", ylabel="networks", title=zoo)
         quartiles = networks["epochs_run"].quantile([0.25, 0.5, 0.75]).tolist()
@@ -145,9 +146,9 @@ def _pairs(study: Study, name: str, first: str, second: str) -> Exhibit:
         {"zoo": zoo, "data": data} | check for zoo, data in parts.values() for check in CHECKS[name](_frame(study, zoo, data))
     ]
     title = f"mean test accuracy by {first} and {second}; {', '.join(parts)}"
-    both = {name: pd.concat(tables, ignore_index=True), f"{name}_claims": pd.DataFrame(checks)}
+    claims, long = {f"{name}_claims": pd.DataFrame(checks)}, {name: pd.concat(tables, ignore_index=True)}
     note = "A claim holds where the 95 % interval of the difference of means (Welch) is above 0; all networks, failed ones too."
-    return Exhibit(name, title, both, {name: figure}, [note])
+    return Exhibit(name, title, claims, {name: figure}, [note], long=long)
 
 
 def _claim(text: str, higher: pd.Series, lower: pd.Series, within: float | None = None) -> dict[str, object]:
@@ -363,8 +364,9 @@ def regression(study: Study, name: str) -> Exhibit:
             if not r.fitted
         ),
     ]
-    tables = {name: table, f"{name}_errors": measured, f"{name}_correlations": correlations.rename_axis("set").reset_index()}
-    return Exhibit(name, f"accuracy regressed on hyperparameters; {', '.join(wide.columns)}", tables, {name: figure}, notes)
+    tables = {f"{name}_errors": measured, f"{name}_correlations": correlations.rename_axis("set").reset_index()}
+    title = f"accuracy regressed on hyperparameters; {', '.join(wide.columns)}"
+    return Exhibit(name, title, tables, {name: figure}, notes, long={name: table})
 
 
 def sum_to_zero(frame: pd.DataFrame) -> tuple[np.ndarray, list[tuple[str, str, np.ndarray]]]:

@@ -63,7 +63,7 @@ class Zoo:
         self.snapshots = snapshots
         self.folder = folder
         self._shards: dict[int, np.ndarray] = dict(enumerate(shards or ()))
-        self._checked = np.array([], np.int64)  # snapshots that slices were read from
+        self._checked = np.zeros(len(snapshots), bool)  # snapshots that slices were read from
 
     def __repr__(self) -> str:
         return f"Zoo('{self.name}': {len(self.networks)} networks, {len(self.snapshots)} snapshots)"
@@ -171,11 +171,9 @@ class Zoo:
             starts: positions in the vectors, (N,); the slices end within them.
         """
         table = self.snapshots
-        new = np.setdiff1d(rows, self._checked)
-        for row in new:
-            self.read_one(int(row))
-        if len(new):
-            self._checked = np.union1d(self._checked, new)
+        for row in np.unique(rows[~self._checked[rows]]).tolist():
+            self.read_one(row)
+            self._checked[row] = True
         out = np.empty((len(rows), length), np.float32)
         shards, offsets = table["shard"].to_numpy()[rows], table["offset"].to_numpy()[rows] + starts
         for i, (shard, offset) in enumerate(zip(shards.tolist(), offsets.tolist(), strict=True)):

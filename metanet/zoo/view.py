@@ -86,6 +86,10 @@ class View:
         """The snapshots at some positions of this view."""
         return View(self.zoo, self.rows[np.asarray(positions)])
 
+    def union(self, other: View) -> View:
+        """The snapshots of two views of one zoo, each once, in the zoo's order."""
+        return View(self.zoo, np.union1d(self.rows, other.rows))
+
     def where(self, query: str) -> View:
         """Keep the rows for which a pandas query over :attr:`frame` holds; ``hp.*`` as written."""
         return self.take(np.flatnonzero(query_mask(self.frame, query)))

@@ -353,6 +353,35 @@ def test_probe_makes_a_map_and_keeps_its_fits(grown_folder: Path, capsys: pytest
     pd.testing.assert_frame_equal(again, table.query("target == 'hp.optimizer'").reset_index(drop=True))
 
 
+def test_a_run_is_mapped_elsewhere_and_says_what_it_cannot(grown_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert quick_probe(f"zoo={grown_folder}", "target=hp.optimizer", "out=map") == 0
+    assert run("probe", "run=map/hp.optimizer", "probe.positions=3", "probe.part=conv", "out=conv", "threads=1") == 0
+    assert "slices of 500 from conv weights" in capsys.readouterr().out
+    assert run("probe", "run=map/hp.optimizer", "probe.slice=400", "out=other", "threads=1") == 2
+    assert "trained on slices of 500" in capsys.readouterr().err
+    assert run("probe", "run=map", f"zoo={grown_folder}", "out=other", "threads=1") == 2
+    assert "is no run of metanet train" in capsys.readouterr().err
+
+
+def test_short_networks_are_skipped_in_fit_and_map(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["data=digits", "n=60", "recipe.epochs=1", "recipe.num_units=[2,8]", "engine=torch", f"out={tmp_path}/zoo"]
+    assert run("generate", *words) == 0
+    assert quick_probe(f"zoo={tmp_path}/zoo", "target=hp.activation", "probe.part=conv", "probe.short=skip", "out=map") == 0
+    text = capsys.readouterr().out
+    zoo = open_zoo(tmp_path / "zoo")
+    small = int((zoo.networks["hp.num_units"] == 2).sum())
+    assert f"{small} networks are shorter in this part than a slice, and are left out" in text
+    assert json.loads(Path("map/metrics.json").read_text())["hp.activation/networks"] <= 60 - small
+
+
+def test_all_leaves_out_what_cannot_be_mapped(grown_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ("model=local", "model.estimator=logistic", "probe.positions=3", "probe.slice=500", "threads=1", "out=all")
+    assert run("probe", f"zoo={grown_folder}", "target=all", "where=hp.optimizer != 'sgd'", *words) == 0
+    text = capsys.readouterr().out
+    assert "test_accuracy: no map; model.estimator=logistic does no regression" in text
+    assert "hp.optimizer" in set(pd.read_csv("all/maps.csv")["target"])
+
+
 def test_probe_finds_which_targets_there_are(grown_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert quick_probe(f"zoo={grown_folder}", "target=all", "model=local", "model.estimator=svm_linear", "out=all") == 2
     assert "no key 'model.epochs'" in capsys.readouterr().err
@@ -369,13 +398,14 @@ def test_probe_finds_which_targets_there_are(grown_folder: Path, capsys: pytest.
         (["target=hp.optimiser"], "did you mean 'hp.optimizer'"),
         (["model=gbm"], "model=gbm judges whole networks"),
         (["model=dmc_global_mini"], "model=dmc_global_mini judges whole networks"),
-        (["probe.slice=9000"], "slices of 9000 values are longer than the vectors of 15 of 15 networks"),
-        (["probe.slice=9000", "probe.short=skip"], "longer than part=all of all 15 networks"),
+        (["probe.slice=9000"], "slices of 9000 values are longer than the vectors of 30 of 30 networks"),
+        (["probe.slice=9000", "probe.short=skip"], "longer than part=all of all 30 networks"),
         (["probe.part=middle"], "part=middle: give all, conv or fc"),
         (["probe.short=cut"], "short=cut: give run_on, pad or skip"),
         (["probe.positions=0"], "probe.positions=0: give a whole number from 1 up"),
         (["where=hp.optimizer == 'adam'"], "always 'adam'"),
         (["run=nowhere"], "no folder 'nowhere'"),
+        (["html=true", "probe.positions=3.5"], "probe.positions=3.5 is not a whole number"),
         (["model.balance=half"], "model.balance=half: give drop, draw or none"),
         (["train.snapshots=0"], "train.snapshots=0: give last, all, or how many"),
         (["view.converged=2"], "view.converged=2: give true or false"),

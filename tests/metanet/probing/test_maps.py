@@ -60,7 +60,7 @@ class ByMean(SliceModel):
         means = values.mean(1, keepdims=True)
         if not self.classes:
             return means
-        return -np.abs(means - np.array([[0.0, -3.0, 3.0]]))  # adam, rmsprop, sgd
+        return -np.abs(means - np.array([[0.0, -3.0, 3.0]]))[:, : self.classes]  # adam, rmsprop, sgd
 
     def save_estimator(self, folder: Path) -> None: ...
 
@@ -130,6 +130,9 @@ def test_numbers_are_scored_by_r2(told: Zoo) -> None:
     assert np.isnan(drawn.scores[0]).all()  # at epoch 0 all accuracies are alike
     assert drawn.chance == 0
     assert np.isfinite(drawn.mean()).all()
+    last = probe_map(model, told.view(epoch=8), positions=4)
+    error = ((last.said[:, 0, :] - last.true) ** 2).mean(0).sum()
+    assert last.mean()[0] == pytest.approx(1 - error / (4 * last.true.var()), rel=1e-5)  # errors and variances added up
     table = drawn.table()
     assert (table.dropna()["low"] <= table.dropna()["high"]).all()
 
@@ -150,9 +153,14 @@ def test_a_map_reads_back(drawn: ProbeMap, tmp_path: Path) -> None:
 
 
 def test_networks_with_more_snapshots_are_thinned(told: Zoo) -> None:
-    view = told.view(epoch="all").take([0, 1, 2, 3, 5])  # two of the second network
-    rows, frame = snapshot_grid(view)
-    assert frame["epoch"].to_numpy()[rows].tolist() == [[0, 8], [0, 8]]
+    view = told.view(epoch="all").take([0, 1, 2, 3, 5, 7, 8, 11])  # three, two, two and one
+    rows, frame, few = snapshot_grid(view)
+    assert frame["epoch"].to_numpy()[rows].tolist() == [[0, 8], [0, 8], [4, 8]]
+    assert few == 1
+    rows, frame, few = snapshot_grid(view.take([0, 1, 2, 7]))
+    assert frame["epoch"].to_numpy()[rows].tolist() == [[0, 8]]
+    rows, frame, few = snapshot_grid(view.take([0, 1, 2, 4, 7]))
+    assert frame["epoch"].to_numpy()[rows].tolist() == [[8], [8], [8]]  # of one, the last
 
 
 @pytest.mark.parametrize(
@@ -178,8 +186,11 @@ def test_a_model_of_whole_networks_is_refused(told: Zoo) -> None:
         probe_map(model, told.view(epoch="all"))
 
 
-def test_a_category_that_training_never_saw(told: Zoo) -> None:
+def test_a_category_that_training_never_saw_is_never_told(told: Zoo) -> None:
     model = ByMean(slice=100).fit(told.view(), "hp.optimizer")
-    model.target = Target("hp.optimizer", "category", ("adam", "sgd"))
-    with pytest.raises(MetanetError, match="'rmsprop', which training never saw"):
-        probe_map(model, told.view(epoch="all"))
+    whole = probe_map(model, told.view(epoch="all"), positions=3)
+    model.target = Target("hp.optimizer", "category", ("adam", "rmsprop"))
+    part = probe_map(model, told.view(epoch="all"), positions=3)
+    assert part.facts["networks_unseen_class"] == 15
+    assert part.chance == pytest.approx(1 / 3)
+    assert part.scores[2, 0] == pytest.approx(whole.scores[2, 0] - 1 / 3, abs=0.01)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from scipy.stats import skew
+from torch import nn
 
 from metanet.generation.nws import NWSNetwork
 from metanet.representations.measures import eight_measures, global_measures, layer_measures, sixteen_measures
@@ -45,6 +46,20 @@ def test_without_batch_normalisation_all_layers_are_taken() -> None:
     layout = NWSNetwork(batch_norm=False).layout
     weights = np.zeros((1, layout.size), np.float32)
     assert layer_measures(weights, layout)[0].shape == (1, 16 * len(layout.tensors))
+
+
+def test_normalisation_in_a_layer_of_its_own_goes_with_the_kernel_before_it() -> None:
+    module = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.Flatten(), nn.Linear(8, 3))
+    layout = Layout.from_module(module)
+    names = layer_measures(np.zeros((1, layout.size), np.float32), layout)[1]
+    assert {name.rpartition(".")[0] for name in names} == {
+        "0.kernel",
+        "0.bias",
+        "1.bn_scale",
+        "1.bn_shift",
+        "1.bn_mean",
+        "1.bn_var",
+    }
 
 
 def test_global_differences_are_within_tensors() -> None:
