@@ -124,3 +124,38 @@ def test_the_reproductions_figures_are_those_of_results() -> None:
     scores = re.findall(r"^ gbm +stats +W +0(\.\d+)", (results / "all_snapshots.txt").read_text(), re.MULTILINE)
     mnist, fashion, cifar, digits = scores
     assert f"{digits} on digits, {mnist} on mnist, {fashion} on fashion_mnist, {cifar} on cifar10_gs" in prose
+
+
+def test_the_neural_weight_spaces_figures_are_those_of_results() -> None:
+    results = README.parent / "results"
+    prose = " ".join(README.read_text().split())
+    modes = pd.read_csv(results / "nws" / "nws_fig8.csv")
+    for row in modes.itertuples():
+        peaks = ", ".join(p.removeprefix("0") for p in str(row.peaks).split())
+        mean = f"{row.mean:.3f}".removeprefix("0")
+        assert (
+            f"| {row.zoo}, {row.data} | {row.networks} | {row.converged:.0%}".replace("%", " %") + f" | {mean} | {peaks} |"
+            in prose
+        )
+    share = (modes["converged"] * modes["networks"]).sum() / modes["networks"].sum()
+    assert f"Together {share:.0%}".replace("%", " %") + " converge" in prose
+    sizes = pd.read_csv(results / "nws" / "nws_fig6.csv").set_index("zoo").loc["nws_main_mini"]
+    assert f"{sizes['architectures']} architectures of {sizes['values, least']:,} to {sizes['values, most']:,} values" in prose
+    errors = pd.read_csv(results / "nws" / "nws_fig1_errors.csv").set_index(["zoo", "data"])
+    for key, words in (
+        (("nws_fixed_mini", "digits"), "(constant) to "),
+        (("nws_main_mini", "digits"), "to "),
+        (("nws_main_mini", "cifar10"), "to "),
+    ):
+        constant, left_out = (f"{errors.loc[key, c]:.3f}".removeprefix("0") for c in ("rmse, constant", "rmse, 10-fold"))
+        assert f"{constant} {words}{left_out}" in prose
+    claims = pd.concat(pd.read_csv(results / "nws" / f"nws_fig{n}_claims.csv") for n in (9, 10, 11))
+    verdicts = claims.groupby("claim")["verdict"].apply(list)
+    assert set(verdicts["Glorot above constant and normal"]) == {"holds"}
+    assert set(verdicts["with constant or normal: Adam and RMSprop above momentum"]) == {"holds"}
+    assert "holds" not in verdicts["with Glorot: augmentation above none"]
+    table = (results / "bench_nws.txt").read_text()
+    for ours, theirs, ratio in re.findall(r"blocks ([\d.]+) s a network, pl.Trainer ([\d.]+) s: ([\d.]+) times", table):
+        assert f"{ours}" in prose
+        assert f"{theirs}" in prose
+        assert f"**{ratio}**" in prose

@@ -11,7 +11,7 @@ from scipy.stats import gaussian_kde
 COLOURS = {"train": "tab:red", "validation": "gold", "test": "tab:blue"}
 
 
-def progress_curves(history: pd.DataFrame, ax: Axes, title: str = "", most: int = 100) -> Axes:
+def progress_curves(history: pd.DataFrame, ax: Axes, title: str = "", most: int = 40) -> Axes:
     """Accuracies by progress: each network's test accuracy in grey, means in colour (Fig. 7).
 
     Args:
