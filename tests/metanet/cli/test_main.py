@@ -306,7 +306,7 @@ def test_a_search_is_trained_resumed_and_refused(grown_folder: Path, capsys: pyt
         assert run("train", f"zoo={grown_folder}", "search=random", wrong, "out=u") == 2
         assert not Path("u").exists()  # found before the floor was searched
     assert run("train", f"zoo={grown_folder}", "train.snapshots=some", "out=t") == 2
-    assert "give last or all" in capsys.readouterr().err
+    assert "give last, all" in capsys.readouterr().err
 
 
 def test_early_snapshots_predict_the_final_accuracy(grown_folder: Path) -> None:
