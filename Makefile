@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: quickstart test test-slow test-gpu lint results bench zoos reproduction nws clean
+.PHONY: quickstart test test-slow test-gpu lint results bench bench_probe zoos reproduction nws maps clean
 
 quickstart: $(VENV)/.installed
 	$(BIN)/metanet quickstart
@@ -46,6 +46,17 @@ bench: $(VENV)/.installed
 	$(BIN)/python scripts/bench_nws.py --stacking | tee results/bench_stacking.txt
 	$(BIN)/python scripts/bench_search.py | tee results/bench_search.txt
 	$(BIN)/python scripts/bench_statistics.py | tee results/bench_statistics.txt
+
+# Needs the zoo of `make nws`.
+bench_probe: $(VENV)/.installed
+	$(BIN)/python scripts/bench_probe.py $(ZOOS)/nws_main_mini | tee results/bench_probe.txt
+
+# Maps of what slices of weights tell of training, on a zoo of `make nws` (about ten minutes on two cores).
+maps: $(VENV)/.installed
+	$(BIN)/metanet probe zoo=$(ZOOS)/nws_main_mini 'target=[hp.dataset,hp.optimizer,hp.activation,hp.w_init,hp.batch_size,hp.augmentation]' \
+		out=$(ZOOS)/maps_main | tee results/maps.txt
+	mkdir -p results/maps
+	cp $(ZOOS)/maps_main/figures/map.png $(ZOOS)/maps_main/maps.csv results/maps/
 
 # The zoos that the README's table shows, into ZOOS (METANET_DATA saves the downloads; two to three hours on two cores).
 ZOOS ?= zoos

@@ -14,13 +14,14 @@ import os
 import resource
 import time
 
-LENGTH, BATCH = 5_000, 64
+BATCH = 64
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("zoo")
     parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--length", type=int, default=5_000, help="values of a slice")
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 2)
     arguments = parser.parse_args()
     for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
@@ -41,7 +42,7 @@ def main() -> None:
     lengths = view.zoo.snapshots["length"]
     print(f"{len(view)} snapshots of {lengths.min():,} to {lengths.max():,} values")
 
-    batches = SliceBatches(Slices(view, LENGTH), np.zeros(len(view), np.int64), BATCH)
+    batches = SliceBatches(Slices(view, arguments.length), np.zeros(len(view), np.int64), BATCH)
     began = time.perf_counter()
     for _ in batches:
         pass
@@ -54,16 +55,20 @@ def main() -> None:
         times.append(time.perf_counter() - began)
     drawn = float(np.median(times))
     print(
-        f"a batch of {BATCH} slices of {LENGTH:,}: {1e3 * drawn:.2f} ms; the first epoch, every snapshot checked: {first:.1f} s"
+        f"a batch of {BATCH} slices of {arguments.length:,}: {1e3 * drawn:.2f} ms; "
+        f"the first epoch, every snapshot checked: {first:.1f} s"
     )
     print(
         f"memory of the process's own (beside the mapped files): {before / 2**20:.0f} MiB, after: {_own_memory() / 2**20:.0f} MiB"
     )
 
     for divide in (1, 8):
-        network = DMCNetwork(LOCAL, LENGTH, 4, divide).to(device)
+        network = DMCNetwork(LOCAL, arguments.length, 4, divide).to(device)
         optimizer = torch.optim.Adam(network.parameters())
-        values, labels = torch.randn(BATCH, 1, LENGTH, device=device), torch.zeros(BATCH, dtype=torch.long, device=device)
+        values, labels = (
+            torch.randn(BATCH, 1, arguments.length, device=device),
+            torch.zeros(BATCH, dtype=torch.long, device=device),
+        )
         best = float("inf")
         for _ in range(4):
             began = time.perf_counter()
@@ -80,11 +85,11 @@ def main() -> None:
             else f"{BATCH / best:,.0f} slices/s"
         )
         print(f"a training step of {name} on {device.type}: {1e3 * best:.0f} ms, {rates}; drawing takes {drawn / best:.1%} of it")
-    whole_map(view, 8 if arguments.quick else 80, arguments.threads)
+    whole_map(view, 8 if arguments.quick else 80, arguments.length, arguments.threads)
     print(f"peak memory of all of this, mapped files too: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.2f} GiB")
 
 
-def whole_map(view, networks: int, threads: int) -> None:
+def whole_map(view, networks: int, length: int, threads: int) -> None:
     """A map of 100 positions and all snapshots."""
     import numpy as np
 
@@ -93,7 +98,7 @@ def whole_map(view, networks: int, threads: int) -> None:
 
     ids = np.unique(view.network_ids)
     train = view.of_networks(ids[-20:])
-    model = create_model("dmc_local_mini", epochs=1, threads=threads, balance="none").fit(train, "hp.optimizer")
+    model = create_model("dmc_local_mini", slice=length, epochs=1, threads=threads, balance="none").fit(train, "hp.optimizer")
     drawn = probe_map(model, view.of_networks(ids[:networks]), positions=100)
     facts = drawn.facts
     print(

@@ -56,3 +56,20 @@ def test_the_fit_of_tanh_is_the_one_that_was_compiled() -> None:
     p, q = np.split(np.array(numbers(compiled)), [len(numbers(compiled)) // 2])
     x = np.linspace(1e-3, 9, 20_000)
     assert np.abs(x * np.polyval(p, x**2) / np.polyval(q, x**2) / np.tanh(x) - 1).max() < 1e-7
+
+
+def test_the_benchmark_of_probing_draws_trains_and_maps(nws_zoos: dict[str, Path]) -> None:
+    words = [
+        sys.executable,
+        str(SCRIPTS / "bench_probe.py"),
+        str(nws_zoos["fixed"]),
+        "--quick",
+        "--length",
+        "200",
+        "--threads",
+        "1",
+    ]
+    done = subprocess.run(words, capture_output=True, text=True, check=True)
+    assert "a batch of 64 slices of 200" in done.stdout
+    assert "a training step of dmc_local_mini on cpu" in done.stdout
+    assert "a map of 8 networks x 5 snapshots x 100 slices of 200" in done.stdout
