@@ -12,7 +12,7 @@ from metanet.cli.compose import compose, required
 from metanet.cli.terminal import fit_bars, print_run, print_table
 from metanet.cli.train import print_floors
 from metanet.errors import MetanetError, check_whole, did_you_mean
-from metanet.evaluation.fitting import Fitter, finished_run, unseen, view_of
+from metanet.evaluation.fitting import Fitter, finished_run, is_converged_view, unseen
 from metanet.models import load_model
 from metanet.models.local import SliceModel, default_length
 from metanet.models.registry import model_class
@@ -36,7 +36,10 @@ def run(config: dict[str, Any]) -> None:
         raise MetanetError(f"run={given} is no run of metanet train with a local meta-model; give one, or zoo= and target=")
     config = config | {"zoo": config["zoo"] or metrics.get("zoo")}
     fitter = Fitter(draw_result)
-    view = view_of(fitter.zoo(str(required(config, "zoo", "zoo=quickstart/zoo, or run= of a fitted meta-model"))), _last(config))
+    required(config, "zoo", "zoo=quickstart/zoo, or run= of a fitted meta-model")
+    view = fitter.view(
+        config | {"view": {"epoch": "last", "converged": is_converged_view(fitter.zoo(str(config["zoo"])), config)}}
+    )
     targets = [str(metrics["target"])] if given else _targets(config, view)
     if not given:
         config, view = _without_short(config, view)
@@ -67,10 +70,6 @@ def run(config: dict[str, Any]) -> None:
     print_table(summary(maps), "maps")
     print(f"picture: {record.figures / 'map.png'}")
     print_run(record.folder)
-
-
-def _last(config: dict[str, Any]) -> dict[str, Any]:
-    return config | {"view": config["view"] | {"epoch": "last"}}
 
 
 def summary(maps: list[ProbeMap]) -> pd.DataFrame:

@@ -79,6 +79,7 @@ class Fitter:
     def __init__(self, draw: Draw | None = None, on_trial: OnTrial | None = None) -> None:
         self.draw, self.on_trial = draw, on_trial
         self._zoos: dict[str, Zoo] = {}
+        self._views: dict[str, View] = {}
         self._floors: dict[str, Floors] = {}
 
     def settled(self, config: dict[str, Any]) -> dict[str, Any]:
@@ -88,6 +89,13 @@ class Fitter:
         converged = is_converged_view(self.zoo(str(config["zoo"])), config)
         cls = model_class(str(config["model"]["name"]))
         return config | {"view": config["view"] | {"converged": converged}, "features": cls.own_input or config["features"]}
+
+    def view(self, config: dict[str, Any]) -> View:
+        """The snapshots that a config selects, selected and counted once."""
+        key = json.dumps([str(config["zoo"]), config["view"], config["where"]])
+        if key not in self._views:
+            self._views[key] = view_of(self.zoo(str(config["zoo"])), config)
+        return self._views[key]
 
     def zoo(self, path: str) -> Zoo:
         """A zoo, opened once."""
@@ -111,7 +119,7 @@ class Fitter:
         """
         config = self.settled(config)
         path = str(config["zoo"])
-        view = view_of(self.zoo(path), config)
+        view = self.view(config)
         split = split_of(view, config["split"])
         model = model_of(config)
         model.on_round = self.on_trial
