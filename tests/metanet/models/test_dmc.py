@@ -106,6 +106,24 @@ def test_slices_tell_what_every_place_of_the_vector_holds(parts: tuple[View, Vie
     assert small(**settings).fit(train, "hp.optimizer").score(test)["balanced_accuracy"] > 0.9
 
 
+def test_a_few_huge_values_do_not_undo_in_evaluation_what_was_learned() -> None:
+    """As running variances do among kernels; squashed by asinh(20 x), tested against numpy."""
+    zoo = stripes(seed=5)
+    weights = np.array(zoo.view().weights())
+    weights[::5, 700:760] = 1e4
+    spoilt = zoo_from_arrays(weights, zoo.view().layout, zoo.view().frame.drop(columns=["layout_id"]), name="spoilt")
+    train, test = spoilt.view().split(test=0.5, seed=0)
+    model = small().fit(train, "hp.optimizer")
+    assert model.score(test)["balanced_accuracy"] > 0.85
+    x = torch.from_numpy(weights[:2, None, :64])
+    plain = DMCNetwork(LOCAL, 64, 3, divide=8).eval()
+    squashed = DMCNetwork(LOCAL, 64, 3, divide=8, squash=True).eval()
+    squashed.load_state_dict(plain.state_dict())
+    torch.testing.assert_close(
+        squashed(x), plain(torch.from_numpy(np.arcsinh(20 * weights[:2, None, :64]))), rtol=1e-4, atol=1e-4
+    )
+
+
 def test_shuffled_labels_leave_chance() -> None:
     train, test = stripes(160, shuffle=True, seed=3).view().split(test=0.5, seed=0)
     model = small().fit(train, "hp.optimizer")
