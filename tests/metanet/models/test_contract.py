@@ -22,7 +22,16 @@ def quick(name: str, **settings):  # type: ignore[no-untyped-def]
     known = constructor_arguments(model_class(name))
     cuts = {"max_epochs": 40, "max_trees": 60, "learning_rate": 0.003 if name == "dnn" else 0.05}
     if name.startswith(("dmc", "local")):
-        cuts = {"slice": 48, "epochs": 10, "divide": 8, "dropout": 0.0, "learning_rate": 0.01, "batch_size": 32, "votes": 3}
+        cuts = {
+            "slice": 48,
+            "epochs": 10,
+            "divide": 8,
+            "dropout": 0.0,
+            "learning_rate": 0.01,
+            "batch_size": 32,
+            "votes": 3,
+            "squash": False,
+        }
     return metanet.create_model(name, **{k: v for k, v in cuts.items() if k in known} | settings)
 
 
