@@ -159,3 +159,19 @@ def test_the_neural_weight_spaces_figures_are_those_of_results() -> None:
         assert f"{ours}" in prose
         assert f"{theirs}" in prose
         assert f"**{ratio}**" in prose
+
+
+def test_the_maps_figures_are_those_of_results() -> None:
+    results, prose = README.parent / "results", " ".join(README.read_text().split())
+
+    def short(value: float) -> str:
+        return f"{value:.2f}".removeprefix("0")
+
+    for row in pd.read_csv(results / "maps" / "maps.csv").to_dict("records"):
+        low, high = map(float, row["95 %"].split(" to "))
+        ends = [row[k] for k in ("first tenth of weights", "last tenth", "before training", "after")]
+        cells = [f"{short(row['accuracy'])} ({short(low)} to {short(high)})", *map(short, ends)]
+        assert f"| {row['target'].removeprefix('hp.')} | {short(row['chance'])} | {' | '.join(cells)} |" in prose
+    table = (results / "bench_probe.txt").read_text()
+    seconds, outside = re.findall(r": (\d+) s, [\d,]+ slices/s, ([\d.]+)% outside", table)[0]
+    assert f"{seconds} s, {outside} % of it outside" in prose

@@ -10,6 +10,7 @@ import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
+from matplotlib.ticker import MaxNLocator
 
 from metanet.errors import MetanetError
 from metanet.plots.style import STYLE
@@ -51,6 +52,7 @@ def draw_map(drawn: ProbeMap, figure: Figure | SubFigure) -> None:
     side.fill_betweenx(y, progress["low"], progress["high"], color="tab:blue", alpha=0.2, linewidth=0)
     side.axvline(drawn.chance, color="black", linestyle=":", linewidth=1)
     side.set(xlabel=_name(drawn))
+    side.xaxis.set_major_locator(MaxNLocator(2))
     mean, low, high = drawn.mean()
     figure.suptitle(
         f"{drawn.target.removeprefix('hp.')}: mean {_name(drawn)} {mean:.2f} ({low:.2f} to {high:.2f}), "
