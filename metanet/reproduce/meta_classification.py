@@ -433,7 +433,7 @@ def subset_sizes(study: Study, name: str) -> Exhibit:
 
 def _logarithmic(sizes: np.ndarray, scores: np.ndarray) -> dict[str, float]:
     """Gain for ten times the length, and the R2 of straight lines over log length and over length."""
-    if len(sizes) < 3:
+    if len(sizes) < 3 or np.ptp(scores) == 0:
         return {"per ten times": np.nan, "R2 over log length": np.nan, "R2 over length": np.nan}
     slope = np.polyfit(np.log10(sizes), scores, 1)[0]
     both = [np.corrcoef(x, scores)[0, 1] ** 2 for x in (np.log10(sizes), sizes)]
