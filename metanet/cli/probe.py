@@ -19,7 +19,7 @@ from metanet.models.registry import model_class
 from metanet.plots.maps import check_html, map_grid, write_html
 from metanet.plots.predictions import draw_result
 from metanet.plots.style import save
-from metanet.probing.maps import ProbeMap, probe_map
+from metanet.probing.maps import ProbeMap, check_local, probe_map
 from metanet.runs.folder import Run, choose_folder, read_metrics
 from metanet.runs.tracking import track
 from metanet.zoo.view import View
@@ -110,10 +110,7 @@ def _targets(config: dict[str, Any], view: View) -> list[str]:
 def _without_short(config: dict[str, Any], view: View) -> tuple[dict[str, Any], View]:
     """S is chosen for all networks alike; with short=skip, those shorter than one are left out of fit and map, and counted."""
     model = dict(config["model"])
-    if not getattr(model_class(str(model["name"])), "local", False):
-        raise MetanetError(
-            f"model={model['name']} judges whole networks, and a map asks slices of them; take dmc_local, dmc_local_mini or local"
-        )
+    check_local(model_class(str(model["name"])))
     for key in ("slice", "part", "short"):
         if config["probe"][key] is not None:
             model[key] = config["probe"][key]

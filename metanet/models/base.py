@@ -83,6 +83,11 @@ class MetaModel(ABC):
         if self.target.task not in self.tasks:
             raise MetanetError(f"model {self.name} does no {self.target.task}, which target={name} needs; take another model")
 
+    def settings(self) -> dict[str, Any]:
+        """The constructor's arguments by name, from the attributes of the same names; not where it runs, nor a fixed input."""
+        left_out = {"threads"} if self.own_input is None else {"threads", "features"}
+        return {name: getattr(self, name) for name in constructor_arguments(type(self)) if name not in left_out}
+
     def predict(self, view: View) -> np.ndarray:
         """Predictions on the target's scale (log10 for log-uniform hyperparameters), shape (N,)."""
         return self.target.decode(self.output(view))
@@ -213,11 +218,6 @@ class MatrixModel(MetaModel):
             return x
         z = np.nan_to_num((x - self.center) / self.spread)
         return (z if self.clip is None else np.clip(z, -self.clip, self.clip)).astype(np.float32)
-
-    def settings(self) -> dict[str, Any]:
-        """The constructor's arguments by name, from the attributes of the same names."""
-        names = constructor_arguments(type(self))
-        return {name: getattr(self, name) for name in names if name != "threads"}
 
     def save(self, folder: str | Path) -> None:
         folder = Path(folder)

@@ -16,7 +16,7 @@ from scipy.special import softmax
 
 from data_modules.slices import Slices, balanced_order
 from metanet.errors import MetanetError, check_whole
-from metanet.models.base import MatrixModel, MetaModel, constructor_arguments
+from metanet.models.base import MatrixModel, MetaModel
 from metanet.models.registry import create_model, load_model
 from metanet.models.target import Target
 from metanet.representations.features import FeatureMap
@@ -140,11 +140,6 @@ class SliceModel(MetaModel):
     def as_output(self, logits: np.ndarray) -> np.ndarray:
         """Logits (N, C) -> class probabilities (N, C); codes (N, 1) -> (N,)."""
         return softmax(logits, axis=1) if self.classes else logits[:, 0].astype(np.float64)
-
-    def settings(self) -> dict[str, Any]:
-        """The constructor's arguments by name, less where it runs."""
-        names = constructor_arguments(type(self))
-        return {name: getattr(self, name) for name in names if name not in ("threads", "features")}
 
     def save(self, folder: str | Path) -> None:
         folder = Path(folder)

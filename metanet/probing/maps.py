@@ -84,7 +84,7 @@ class ProbeMap:
     @cached_property
     def scores(self) -> np.ndarray:
         """The score of each cell, (T, P); nan where a numeric target is the same for all networks of a snapshot."""
-        return self._resampled_scores(self.weights[None], ())[0]
+        return self._together(self._observed, ())[0]
 
     @cached_property
     def draws(self) -> np.ndarray:
@@ -101,12 +101,21 @@ class ProbeMap:
         Args:
             cells: an index of the (T, P) cells; default: all.
         """
-        gained, possible = (part[(slice(None), *np.index_exp[cells])].reshape(ROUNDS, -1) for part in self._gained(self.draws))
+        gained, possible = (part[(slice(None), *np.index_exp[cells])].reshape(ROUNDS, -1) for part in self._drawn)
         return gained.sum(1) / possible.sum(1)
 
-    def _resampled_scores(self, weights: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
-        """Scores under weights of the networks (R, n), cells summed over some of the axes 1 (snapshots) and 2 (positions)."""
-        gained, possible = self._gained(weights)
+    @cached_property
+    def _observed(self) -> tuple[np.ndarray, np.ndarray]:
+        return self._gained(self.weights[None])
+
+    @cached_property
+    def _drawn(self) -> tuple[np.ndarray, np.ndarray]:
+        return self._gained(self.draws)
+
+    @staticmethod
+    def _together(parts: tuple[np.ndarray, np.ndarray], axes: tuple[int, ...]) -> np.ndarray:
+        """Scores from what :meth:`_gained` gave, cells summed over some of the axes 1 (snapshots) and 2 (positions)."""
+        gained, possible = parts
         if axes:
             gained, possible = gained.sum(axes), possible.sum(axes)
         return np.divide(gained, possible, out=np.full_like(gained, np.nan), where=possible > 1e-12)
@@ -156,7 +165,7 @@ class ProbeMap:
             effective = 1 / np.sum(self.weights**2)
             low, high = proportion_confint(self.scores * effective, effective, method="wilson")
         else:
-            low, high = _ends(self._resampled_scores(self.draws, ()))
+            low, high = _ends(self._together(self._drawn, ()))
         rows, columns = np.indices((snapshots, positions))
         return pd.DataFrame(
             {
@@ -183,8 +192,8 @@ class ProbeMap:
         return pd.DataFrame({"progress": self.progress, "epoch": self.epochs} | self._margin((2,)))
 
     def _margin(self, axes: tuple[int, ...]) -> dict[str, np.ndarray]:
-        low, high = _ends(self._resampled_scores(self.draws, axes))
-        return {"score": self._resampled_scores(self.weights[None], axes)[0], "low": low, "high": high}
+        low, high = _ends(self._together(self._drawn, axes))
+        return {"score": self._together(self._observed, axes)[0], "low": low, "high": high}
 
     def mean(self) -> tuple[float, float, float]:
         """The score of all cells together with its 95 % interval over networks."""
@@ -223,6 +232,14 @@ def _ends(values: np.ndarray) -> np.ndarray:
         return np.nanpercentile(values, [2.5, 97.5], axis=0)
 
 
+def check_local(kind: type[MetaModel]) -> None:
+    """Refuse a model that judges whole networks."""
+    if not (issubclass(kind, SliceModel) and kind.local):
+        raise MetanetError(
+            f"model={kind.name} judges whole networks, and a map asks slices of them; take dmc_local, dmc_local_mini or local"
+        )
+
+
 def probe_map(
     model: MetaModel,
     view: View,
@@ -240,10 +257,8 @@ def probe_map(
         on_progress: told of snapshots done and all.
     """
     check_whole("probe.positions", positions)
-    if not isinstance(model, SliceModel) or not model.local:
-        raise MetanetError(
-            f"model {model.name} judges whole networks, and a map asks slices of them; take dmc_local, dmc_local_mini or local"
-        )
+    check_local(type(model))
+    assert isinstance(model, SliceModel)
     target = model.target
     slices = model.slices(view)
     view = slices.view

@@ -87,13 +87,9 @@ def global_measures(
 
 def _normalised(layout: Layout) -> tuple[TensorSpec, ...]:
     """The tensors of layers with batch normalisation, which may be a layer of its own behind its kernel's."""
-    kernels = {t.layer for t in layout.tensors if t.kind == "kernel"}
-    owner, owners = "", []
-    for t in layout.tensors:
-        owner = t.layer if t.layer in kernels else owner
-        owners.append(owner)
-    chosen = {o for t, o in zip(layout.tensors, owners, strict=True) if t.kind.startswith("bn_")}
-    return tuple(t for t, o in zip(layout.tensors, owners, strict=True) if o in chosen) or layout.tensors
+    owned = list(zip(layout.tensors, layout.owners, strict=True))
+    chosen = {owner for t, owner in owned if t.kind.startswith("bn_")}
+    return tuple(t for t, owner in owned if owner in chosen) or layout.tensors
 
 
 def _in_chunks(weights: np.ndarray, columns: Callable[[np.ndarray], np.ndarray], threads: int) -> np.ndarray:

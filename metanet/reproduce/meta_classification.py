@@ -218,10 +218,8 @@ def coefficient_norms(study: Study, name: str) -> Exhibit:
     for ax, (zoo, target) in zip(axes, shown, strict=True):
         coefficient_points(table.query("zoo == @zoo and target == @target"), ax, f"{zoo}: {target}")
     note = "A point: the norm over classes of one measure's coefficient (inputs standardised); bar: mean of a kind of weight."
-    title, tables = (
-        f"coefficients of linear SVMs; {', '.join(dict.fromkeys(table['zoo']))}",
-        {f"{name}_claims": pd.DataFrame(claims)},
-    )
+    title = f"coefficients of linear SVMs; {', '.join(dict.fromkeys(table['zoo']))}"
+    tables = {f"{name}_claims": pd.DataFrame(claims)}
     return Exhibit(name, title, tables, {name: figure}, [note], long={name: table})
 
 

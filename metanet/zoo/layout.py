@@ -153,6 +153,16 @@ class Layout:
             tensors[t.name] = stored.transpose(order) if isinstance(stored, np.ndarray) else stored.permute(order)
         return tensors
 
+    @cached_property
+    def owners(self) -> tuple[str, ...]:
+        """The layer whose kernel each tensor goes with: its own, or that of the last kernel before it (before any: the first)."""
+        kernels = [t.layer for t in self.tensors if t.kind == "kernel"]
+        owner, owners = next(iter(kernels), ""), []
+        for t in self.tensors:
+            owner = t.layer if t.layer in kernels else owner
+            owners.append(owner)
+        return tuple(owners)
+
     def part(self, name: str) -> tuple[int, int]:
         """Start and stop of the convolutional (``conv``) or fully connected (``fc``) weights, or of ``all``.
 
@@ -162,12 +172,10 @@ class Layout:
             return 0, self.size
         if name not in ("conv", "fc"):
             raise MetanetError(f"part={name}: give all, conv or fc")
-        own = {t.layer: len(t.shape) > 2 for t in reversed(self.tensors) if t.kind == "kernel"}
+        convolutions = {t.layer for t in self.tensors if t.kind == "kernel" and len(t.shape) > 2}
         spans: list[tuple[int, int]] = []
-        convolutional = next((own[t.layer] for t in self.tensors if t.layer in own), False)  # of tensors before the first kernel
-        for t in self.tensors:
-            convolutional = own.get(t.layer, convolutional)
-            if convolutional == (name == "conv"):
+        for t, owner in zip(self.tensors, self.owners, strict=True):
+            if (owner in convolutions) == (name == "conv"):
                 if spans and spans[-1][1] == t.start:
                     spans[-1] = (spans[-1][0], t.stop)
                 else:

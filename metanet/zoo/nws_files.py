@@ -24,6 +24,7 @@ import pandas as pd
 
 from metanet.errors import MetanetError
 from metanet.generation.nws import NWSNetwork
+from metanet.zoo.importing import check_new, importing
 from metanet.zoo.store import Zoo, open_zoo, write_zoo
 
 CODES = {
@@ -61,27 +62,12 @@ def import_nws(source: Path, out: Path, on_progress: OnProgress | None = None) -
         MetanetError: for a folder without runs, and for a run whose files are missing, damaged, or do not fit its
             hyperparameters; the run is named, and nothing is left behind.
     """
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise MetanetError(f"out='{out}' is not empty; give a new folder for the zoo")
+    check_new(out)
     if not source.is_dir():
         raise MetanetError(f"source='{source}' is no folder; give the one that holds the runs, unpacked")
     runs, splits = _find(source)
-    try:
-        out.mkdir(parents=True, exist_ok=True)
+    with importing(source, out):
         return _import(runs, splits, out, on_progress)
-    except OSError as error:
-        _clean(out)
-        raise MetanetError(f"import of '{source}' into '{out}' failed: {error.strerror or error}") from None
-    except BaseException:
-        _clean(out)
-        raise
-
-
-def _clean(out: Path) -> None:
-    for path in out.glob("weights-*.npy"):
-        path.unlink()
-    if not any(out.iterdir()):
-        out.rmdir()
 
 
 def _find(source: Path) -> tuple[list[Path], dict[Path, tuple[str, int, int]]]:

@@ -24,6 +24,7 @@ import numpy as np
 import pandas as pd
 
 from metanet.errors import MetanetError
+from metanet.zoo.importing import check_new, importing
 from metanet.zoo.layout import Layout
 from metanet.zoo.store import Zoo, open_zoo, write_zoo
 
@@ -154,29 +155,13 @@ def import_small_cnn_zoo(source: Path, out: Path, on_progress: OnProgress | None
     Raises:
         MetanetError: for files that are missing, damaged, or do not belong together.
     """
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise MetanetError(f"out='{out}' is not empty; give a new folder for the zoo")
+    check_new(out)
     if not source.exists():
         raise MetanetError(f"source='{source}' is not there; give the folder of weights.npy, metrics.csv.gz and layout.csv")
-    try:
-        out.mkdir(parents=True, exist_ok=True)
+    with importing(source, out):
         if source.is_dir():
             return _import_folder(source, out, on_progress)
         return _import_archive(source, out, on_progress)
-    except OSError as error:
-        _clean(out)
-        raise MetanetError(f"import of '{source}' into '{out}' failed: {error.strerror or error}") from None
-    except BaseException:
-        _clean(out)
-        raise
-
-
-def _clean(out: Path) -> None:
-    """Remove what an import that failed left behind; what is half there is of no use."""
-    for name in ("weights-00000.npy", "weights-00000.npy.tmp"):
-        (out / name).unlink(missing_ok=True)
-    if out.is_dir() and not any(out.iterdir()):
-        out.rmdir()
 
 
 def _import_folder(source: Path, out: Path, on_progress: OnProgress | None) -> Zoo:

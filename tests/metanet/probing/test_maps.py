@@ -182,7 +182,7 @@ def test_one_class_makes_no_map(told: Zoo, target: str, where: str, says: str | 
 
 def test_a_model_of_whole_networks_is_refused(told: Zoo) -> None:
     model = metanet.create_model("dmc_global_mini", epochs=1).fit(told.view(), "hp.optimizer")
-    with pytest.raises(MetanetError, match="dmc_global_mini judges whole networks"):
+    with pytest.raises(MetanetError, match="model=dmc_global_mini judges whole networks"):
         probe_map(model, told.view(epoch="all"))
 
 
