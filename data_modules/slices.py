@@ -15,6 +15,7 @@ from torch import Tensor
 
 from metanet.errors import MetanetError, check_whole, did_you_mean
 from metanet.zoo.view import View
+from metanet.zoo.wiring import Wiring, wire
 
 SHORT = ("run_on", "pad", "skip")
 
@@ -65,6 +66,8 @@ class Slices:
             keep = np.flatnonzero(~is_short)
             view, starts, stops, size, is_short = view.take(keep), starts[keep], stops[keep], size[keep], is_short[keep]
         self.view = view
+        self._layout_ids = view.frame["layout_id"].to_numpy()
+        self._wirings: dict[str, Wiring] = {}
         self.rooms = np.where(is_short, 0, stops - starts - length)
         self.first = np.where(is_short, np.minimum(starts, np.maximum(size - length, 0)), starts) if short == "run_on" else starts
         self._valid = np.minimum(stops - starts, length) if short == "pad" else np.full(len(view), length)
@@ -81,16 +84,43 @@ class Slices:
         """One start for each of some snapshots (B,), every possible one equally likely: int64 (B,)."""
         return self.first[index] + rng.integers(0, self.rooms[index] + 1)
 
-    def read(self, index: np.ndarray, starts: np.ndarray) -> np.ndarray:
-        """Slices of some snapshots (B,) from their starts (B,): float32 (B, S)."""
+    def read(self, index: np.ndarray, starts: np.ndarray, reorder: np.random.Generator | None = None) -> np.ndarray:
+        """Slices of some snapshots (B,) from their starts (B,): float32 (B, S).
+
+        Args:
+            reorder: draws another order of each network's hidden neurons; the slice is what then lies there.
+        """
         valid = self._valid[index]
         if (valid == self.length).all():
-            return self.view.zoo.read_slices(self.view.rows[index], starts, self.length)
+            return self._read(index, starts, self.length, reorder)
         out = np.zeros((len(index), self.length), np.float32)
         for size in np.unique(valid):
             own = valid == size
-            out[own, :size] = self.view.zoo.read_slices(self.view.rows[index[own]], starts[own], int(size))
+            out[own, :size] = self._read(index[own], starts[own], int(size), reorder)
         return out
+
+    def _read(self, index: np.ndarray, starts: np.ndarray, size: int, reorder: np.random.Generator | None) -> np.ndarray:
+        rows = self.view.rows[index]
+        if reorder is None:
+            return self.view.zoo.read_slices(rows, starts, size)
+        positions = np.empty((len(index), size), np.int64)
+        for i, (layout_id, start) in enumerate(zip(self._layout_ids[index], starts.tolist(), strict=True)):
+            wiring = self._wiring(layout_id)
+            positions[i] = wiring.positions(wiring.draw(reorder), start, start + size)
+        return self.view.zoo.read_positions(rows, positions)
+
+    def _wiring(self, layout_id: str) -> Wiring:
+        if layout_id not in self._wirings:
+            self._wirings[layout_id] = wire(self.view.zoo.layouts[layout_id])
+        return self._wirings[layout_id]
+
+    def check_wiring(self) -> None:
+        """Refuse architectures whose hidden neurons are not known."""
+        for layout_id in np.unique(self._layout_ids):
+            try:
+                self._wiring(layout_id)
+            except MetanetError as error:
+                raise MetanetError(f"neurons cannot be reordered: {error}; or train without, by model.augment=none") from None
 
 
 class SliceBatches:
@@ -102,12 +132,22 @@ class SliceBatches:
         bag: M.
         seed: of order and positions.
         balanced: an epoch has as many snapshots of each class, the members of rare ones more than once.
+        permute: every slice is of the network with its hidden neurons in another order.
     """
 
     def __init__(
-        self, slices: Slices, codes: np.ndarray, batch_size: int = 64, bag: int = 1, seed: int = 0, balanced: bool = False
+        self,
+        slices: Slices,
+        codes: np.ndarray,
+        batch_size: int = 64,
+        bag: int = 1,
+        seed: int = 0,
+        balanced: bool = False,
+        permute: bool = False,
     ) -> None:
-        self.slices, self.batch_size, self.bag, self.balanced = slices, batch_size, bag, balanced
+        self.slices, self.batch_size, self.bag, self.balanced, self.permute = slices, batch_size, bag, balanced, permute
+        if permute:
+            slices.check_wiring()
         self.codes = torch.from_numpy(codes if codes.dtype == np.int64 else codes.astype(np.float32))
         self.rng = np.random.default_rng(seed)
 
@@ -126,7 +166,7 @@ class SliceBatches:
     def draw(self, index: np.ndarray) -> tuple[Tensor, Tensor]:
         """M slices of each of some snapshots (B,), at random positions: (B, M, S), with their codes (B,)."""
         members = np.repeat(index, self.bag)
-        values = self.slices.read(members, self.slices.random_starts(self.rng, members))
+        values = self.slices.read(members, self.slices.random_starts(self.rng, members), self.rng if self.permute else None)
         return torch.from_numpy(values).view(len(index), self.bag, -1), self.codes[index]
 
 

@@ -170,15 +170,27 @@ class Zoo:
             rows: of the snapshots table, (N,); one may come many times.
             starts: positions in the vectors, (N,); the slices end within them.
         """
-        table = self.snapshots
+        out = np.empty((len(rows), length), np.float32)
+        for i, (shard, offset, start) in enumerate(zip(*self._checked_places(rows), starts.tolist(), strict=True)):
+            out[i] = self._shard(shard)[offset + start : offset + start + length]
+        return out
+
+    def read_positions(self, rows: np.ndarray, positions: np.ndarray) -> np.ndarray:
+        """Values from anywhere in the vectors of some snapshots: rows (N,), positions (N, S) -> float32 (N, S).
+
+        Checked as in :meth:`read_slices`.
+        """
+        out = np.empty(positions.shape, np.float32)
+        for i, (shard, offset) in enumerate(zip(*self._checked_places(rows), strict=True)):
+            out[i] = self._shard(shard)[offset + positions[i]]
+        return out
+
+    def _checked_places(self, rows: np.ndarray) -> tuple[list[int], list[int]]:
+        """Shard and offset of some snapshots; their vectors are checked when they are first asked for."""
         for row in np.unique(rows[~self._checked[rows]]).tolist():
             self.read_one(row)
             self._checked[row] = True
-        out = np.empty((len(rows), length), np.float32)
-        shards, offsets = table["shard"].to_numpy()[rows], table["offset"].to_numpy()[rows] + starts
-        for i, (shard, offset) in enumerate(zip(shards.tolist(), offsets.tolist(), strict=True)):
-            out[i] = self._shard(shard)[offset : offset + length]
-        return out
+        return self.snapshots["shard"].to_numpy()[rows].tolist(), self.snapshots["offset"].to_numpy()[rows].tolist()
 
     def _shard(self, index: int) -> np.ndarray:
         if index not in self._shards:

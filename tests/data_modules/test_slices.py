@@ -10,6 +10,7 @@ from data_modules.slices import SliceBatches, Slices, balanced_order
 from metanet.errors import MetanetError
 from metanet.zoo import Layout, Zoo, zoo_from_arrays
 from metanet.zoo.view import View
+from metanet.zoo.wiring import wire
 
 
 def layout(channels: int, units: int) -> Layout:
@@ -112,6 +113,38 @@ def test_batches_hold_every_vector_once_an_epoch_with_its_code(mixed: View) -> N
     assert sorted(found) == list(range(24))
     again = next(iter(SliceBatches(Slices(mixed, 30), codes, batch_size=7, bag=2, seed=1)))
     assert np.array_equal(again[0], drawn[0][0])
+
+
+def test_permuted_batches_hold_networks_whose_neurons_have_changed_places() -> None:
+    zoo = make(layout(4, 8), 0)
+    whole = next(iter(zoo.layouts.values()))
+    view = zoo.view()
+    batches = SliceBatches(Slices(view, whole.size), np.zeros(12, np.int64), batch_size=12, seed=0, permute=True)
+    drawn = {tuple(found[0].tolist()) for bags, _ in [*batches, *batches, *batches] for found in bags.numpy()}
+    assert len(drawn) > 30  # of 24 orders of each of 12
+    for found in drawn:
+        ours = whole.unflatten(np.array(found, np.float32))
+        (theirs,) = [t for v in view.vectors() if sorted((t := whole.unflatten(v))["c.bias"]) == sorted(ours["c.bias"])]
+        order = [theirs["c.bias"].tolist().index(b) for b in ours["c.bias"]]
+        np.testing.assert_array_equal(ours["c.weight"], theirs["c.weight"][order])
+        np.testing.assert_array_equal(ours["d.weight"].reshape(10, 4, 2), theirs["d.weight"].reshape(10, 4, 2)[:, order])
+        np.testing.assert_array_equal(ours["d.bias"], theirs["d.bias"])
+
+
+def test_permuted_slices_of_mixed_architectures_lie_in_permuted_vectors(mixed: View) -> None:
+    slices, everything = Slices(mixed, 30), np.arange(24)
+    starts = slices.random_starts(np.random.default_rng(3), everything)
+    found = slices.read(everything, starts, np.random.default_rng(5))
+    rng = np.random.default_rng(5)
+    for i, (vector, start) in enumerate(zip(mixed.vectors(), starts, strict=True)):
+        wiring = wire(mixed.zoo.layouts[mixed.frame["layout_id"].iloc[i]])
+        np.testing.assert_array_equal(found[i], vector[wiring.positions(wiring.draw(rng))][start : start + 30])
+
+
+def test_an_architecture_whose_neurons_are_unknown_is_not_permuted() -> None:
+    unknown = Layout.build([("a.weight", "a", "kernel", (4, 3)), ("b.weight", "b", "kernel", (5, 7))])
+    with pytest.raises(MetanetError, match=r"'b.weight'.*model.augment=none"):
+        SliceBatches(Slices(make(unknown, 0).view(), 16), np.zeros(12, np.int64), permute=True)
 
 
 def test_balanced_epochs_have_as_many_of_each_class() -> None:
