@@ -7,6 +7,9 @@ flat, flat:conv1         the weights
 norms_l1, norms_l2       norms of each layer, kernel and bias apart (8)
 measures                 16 measures of every kind of weight of each layer with batch normalisation, else of all layers
 measures_global          16 measures of the whole vector (Eilertsen et al. 2020)
+neurons                  distributions over each layer's neurons: norms, biases, cosines; no order of neurons changes them
+spectra                  singular values of each layer's kernel
+products                 spectra and entries of products of neighbouring layers, and of all
 hyper                    all hyperparameters that vary; hyper:learning_rate for some
 hyper_paper              the seven of Unterthiner et al.'s released code
 metrics:test_accuracy    measured columns (for floors)
@@ -28,7 +31,10 @@ from metanet.plugins import absolute, is_path, load_object
 from metanet.representations.flat import flat
 from metanet.representations.hyper import HYPER_PAPER, HyperEncoder
 from metanet.representations.measures import global_measures, layer_measures
+from metanet.representations.neurons import neurons
 from metanet.representations.norms import norms_l1, norms_l2
+from metanet.representations.products import products
+from metanet.representations.spectra import spectra
 from metanet.representations.statistics import global_statistics, layer_statistics
 from metanet.zoo.view import View
 
@@ -40,6 +46,9 @@ WEIGHT_FEATURES: dict[str, Callable[..., tuple[np.ndarray, list[str]]]] = {
     "norms_l2": norms_l2,
     "measures": layer_measures,
     "measures_global": global_measures,
+    "neurons": neurons,
+    "spectra": spectra,
+    "products": products,
 }
 FRAME_FEATURES = ("hyper", "hyper_paper", "metrics")
 

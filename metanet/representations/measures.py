@@ -7,16 +7,15 @@ whose last layer, being without batch normalisation, is left out.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 
 import numpy as np
 
+from metanet.representations.chunks import in_chunks
 from metanet.zoo.layout import Layout, TensorSpec
 
 MEASURES = ("mean", "var", "skew", "p1", "p25", "p50", "p75", "p99")
 _PERCENTILES = (0.01, 0.25, 0.5, 0.75, 0.99)
-_CHUNK_VALUES = 1 << 18  # values of one pass: 1 MB of float32, which stays in a core's cache
 
 
 def measure_names(prefix: str = "") -> list[str]:
@@ -65,7 +64,7 @@ def layer_measures(
     def of_each(rows: np.ndarray) -> np.ndarray:
         return np.hstack([sixteen_measures(rows[:, t.start : t.stop]) for t in tensors])
 
-    return _in_chunks(weights, of_each, threads), [name for t in tensors for name in measure_names(f"{t.label}.")]
+    return in_chunks(weights, of_each, threads), [name for t in tensors for name in measure_names(f"{t.label}.")]
 
 
 def global_measures(
@@ -82,7 +81,7 @@ def global_measures(
         steps = [np.diff(part, axis=1) for part in parts]
         return np.hstack([eight_measures(np.concatenate(p, axis=1)) for p in (parts, steps)])
 
-    return _in_chunks(weights, of_all, threads), measure_names()
+    return in_chunks(weights, of_all, threads), measure_names()
 
 
 def _normalised(layout: Layout) -> tuple[TensorSpec, ...]:
@@ -90,13 +89,3 @@ def _normalised(layout: Layout) -> tuple[TensorSpec, ...]:
     owned = list(zip(layout.tensors, layout.owners, strict=True))
     chosen = {owner for t, owner in owned if t.kind.startswith("bn_")}
     return tuple(t for t, owner in owned if owner in chosen) or layout.tensors
-
-
-def _in_chunks(weights: np.ndarray, columns: Callable[[np.ndarray], np.ndarray], threads: int) -> np.ndarray:
-    """The columns of all rows, computed by chunks of rows that fit the cache."""
-    rows = max(1, _CHUNK_VALUES // max(1, weights.shape[1]))
-    chunks = [weights[start : start + rows] for start in range(0, len(weights), rows)]
-    if threads > 1 and len(chunks) > 1:
-        with ThreadPoolExecutor(threads) as pool:  # numpy's sort and reductions release the lock
-            return np.concatenate(list(pool.map(columns, chunks)))
-    return np.concatenate([columns(chunk) for chunk in chunks])

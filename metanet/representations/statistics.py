@@ -7,14 +7,13 @@ and bias apart (S_l, 56 values for the small CNN). The numbers are numpy's perce
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
+from metanet.representations.chunks import in_chunks
 from metanet.zoo.layout import Layout
 
 STATISTICS = ("mean", "var", "min", "q25", "median", "q75", "max")
-_CHUNK_VALUES = 1 << 18  # weights of one pass: 1 MB of float32, which stays in a core's cache
 
 
 def layer_statistics(
@@ -36,26 +35,8 @@ def global_statistics(
 
 
 def segment_statistics(weights: np.ndarray, segments: Sequence[tuple[int, int]], threads: int = 1) -> np.ndarray:
-    """Seven statistics of each segment [start, stop) of each row: (N, D) -> float64 (N, 7 * len(segments)).
-
-    Rows are taken in chunks that fit the cache; memory beside the result does not grow with N.
-    """
-    out = np.empty((len(weights), len(segments), len(STATISTICS)))
-    rows = max(1, _CHUNK_VALUES // max(1, weights.shape[1]))
-
-    def fill(start: int) -> None:
-        chunk = weights[start : start + rows]
-        for i, (a, b) in enumerate(segments):
-            out[start : start + rows, i] = _statistics(chunk[:, a:b])
-
-    starts = range(0, len(weights), rows)
-    if threads > 1 and len(starts) > 1:
-        with ThreadPoolExecutor(threads) as pool:  # numpy's sort and reductions release the lock
-            list(pool.map(fill, starts))
-    else:
-        for start in starts:
-            fill(start)
-    return out.reshape(len(weights), -1)
+    """Seven statistics of each segment [start, stop) of each row: (N, D) -> float64 (N, 7 * len(segments))."""
+    return in_chunks(weights, lambda rows: np.hstack([_statistics(rows[:, a:b]) for a, b in segments]), threads)
 
 
 def _statistics(values: np.ndarray) -> np.ndarray:

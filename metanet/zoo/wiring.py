@@ -8,7 +8,9 @@ normalisation, and the fan-in of the layers that read them (Hecht-Nielsen 1990).
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
@@ -27,6 +29,22 @@ class Axis:
 
 
 @dataclass(frozen=True)
+class Edge:
+    """A kernel, and the kinds of neurons between which it lies.
+
+    Attributes:
+        each: entries in a row along its fan-in that belong to one source neuron.
+        depthwise: each neuron reads itself alone; source and target are the same kind.
+    """
+
+    tensor: TensorSpec
+    source: int
+    target: int
+    each: int
+    depthwise: bool
+
+
+@dataclass(frozen=True)
 class Wiring:
     """The neurons of an architecture.
 
@@ -41,6 +59,23 @@ class Wiring:
     sizes: tuple[int, ...]
     hidden: tuple[bool, ...]
     axes: tuple[tuple[Axis | None, ...], ...]
+
+    @cached_property
+    def edges(self) -> tuple[Edge, ...]:
+        """The kernels in the vector's order."""
+        found = []
+        for tensor, (target, *rest) in zip(self.layout.tensors, self.axes, strict=True):
+            if tensor.kind == "kernel":
+                assert target is not None
+                source = rest[0]
+                each = 1 if source is None else source.each
+                found.append(Edge(tensor, (source or target).neurons, target.neurons, each, source is None))
+        return tuple(found)
+
+    def edges_of(self, layers: Iterable[str]) -> tuple[Edge, ...]:
+        """The kernels of some layers (``first`` and ``last`` name the ends), called so; of all where none is named."""
+        chosen = {t.name: t for t in self.layout.select(layers or self.layout.layers)}
+        return tuple(replace(e, tensor=chosen[e.tensor.name]) for e in self.edges if e.tensor.name in chosen)
 
     def draw(self, rng: np.random.Generator) -> list[np.ndarray]:
         """A random order of the neurons of each kind; inputs and outputs keep theirs."""

@@ -1,0 +1,57 @@
+"""Singular values of each layer's kernel, which no order of its neurons changes.
+
+A kernel is a matrix (outputs, all that one output reads). Beside its largest singular values: the entropy of their squares
+(as shares), the stable rank (Frobenius over spectral norm, squared), and the logarithm of the Frobenius norm.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from metanet.representations.chunks import in_chunks
+from metanet.representations.neurons import TINY, fan_ins
+from metanet.zoo.layout import Layout
+from metanet.zoo.wiring import wire
+
+LARGEST = 16
+
+
+def spectra(weights: np.ndarray, layout: Layout, layers: Sequence[str] = (), threads: int = 1) -> tuple[np.ndarray, list[str]]:
+    """Logarithms of singular values and what they come to: (N, D) -> float64 (N, F)."""
+    edges = wire(layout).edges_of(layers)
+    names = []
+    for edge in edges:
+        outputs, *rest = edge.tensor.shape
+        count = min(LARGEST, outputs, int(np.prod(rest)))
+        names += [f"{edge.tensor.layer}.sv{i + 1}" for i in range(count)]
+        names += [f"{edge.tensor.layer}.{word}" for word in ("sv_entropy", "stable_rank", "frobenius")]
+
+    def columns(rows: np.ndarray) -> np.ndarray:
+        return np.hstack([spectrum(fan_ins(rows, edge)) for edge in edges])
+
+    return in_chunks(weights, columns, threads), names
+
+
+def spectrum(matrices: np.ndarray, largest: int = LARGEST) -> np.ndarray:
+    """Log singular values, falling, entropy, stable rank, log norm: (N, m, n) -> float64 (N, min(largest, m, n) + 3)."""
+    squares = np.square(singular_values(matrices))
+    total = squares.sum(1, keepdims=True) + TINY**2
+    share = squares / total
+    entropy = -(share * np.log(share + TINY)).sum(1, keepdims=True)
+    stable = total / (squares[:, :1] + TINY**2)
+    return np.hstack([0.5 * np.log(squares[:, :largest] + TINY), entropy, stable, 0.5 * np.log(total)])
+
+
+def singular_values(matrices: np.ndarray) -> np.ndarray:
+    """All of them, falling: (N, m, n) -> float64 (N, min(m, n)).
+
+    Roots of the eigenvalues of the smaller Gram matrix: several times as fast as a decomposition of the matrices, and exact to
+    about 1e-8 of the largest.
+    """
+    matrices = matrices.astype(np.float64)
+    if matrices.shape[1] > matrices.shape[2]:
+        matrices = matrices.transpose(0, 2, 1)
+    eigenvalues = np.linalg.eigvalsh(matrices @ matrices.transpose(0, 2, 1))
+    return np.sqrt(np.clip(eigenvalues[:, ::-1], 0, None))
