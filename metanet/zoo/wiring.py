@@ -10,7 +10,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from functools import cached_property
 
 import numpy as np
 
@@ -30,16 +29,20 @@ class Axis:
 
 @dataclass(frozen=True)
 class Edge:
-    """A kernel, and the kinds of neurons between which it lies.
+    """A kernel, and the neurons between which it lies.
 
     Attributes:
+        source, target: kinds of the neurons that it reads and gives.
+        reads, writes: stages of them.
         each: entries in a row along its fan-in that belong to one source neuron.
-        depthwise: each neuron reads itself alone; source and target are the same kind.
+        depthwise: each neuron reads one source neuron, of the same number.
     """
 
     tensor: TensorSpec
     source: int
     target: int
+    reads: int
+    writes: int
     each: int
     depthwise: bool
 
@@ -53,24 +56,18 @@ class Wiring:
         sizes: how many neurons there are of each kind; layers that a residual connection adds share one kind.
         hidden: of each kind, whether its neurons may change places: not inputs and not outputs.
         axes: of each tensor, what lies along its axes; None where that has no neurons (the sides of a filter).
+        stages: the kind of what each kernel gives, in order; stage 0 is the inputs.
+        edges: the kernels in the vector's order.
+        added: pairs of stages of which residual connections add the first to the second.
     """
 
     layout: Layout
     sizes: tuple[int, ...]
     hidden: tuple[bool, ...]
     axes: tuple[tuple[Axis | None, ...], ...]
-
-    @cached_property
-    def edges(self) -> tuple[Edge, ...]:
-        """The kernels in the vector's order."""
-        found = []
-        for tensor, (target, *rest) in zip(self.layout.tensors, self.axes, strict=True):
-            if tensor.kind == "kernel":
-                assert target is not None
-                source = rest[0]
-                each = 1 if source is None else source.each
-                found.append(Edge(tensor, (source or target).neurons, target.neurons, each, source is None))
-        return tuple(found)
+    stages: tuple[int, ...]
+    edges: tuple[Edge, ...]
+    added: tuple[tuple[int, int], ...]
 
     def edges_of(self, layers: Iterable[str]) -> tuple[Edge, ...]:
         """The kernels of some layers (``first`` and ``last`` name the ends), called so; of all where none is named."""
@@ -132,13 +129,15 @@ def wire(layout: Layout) -> Wiring:
 
 
 class _Walk:
-    """The state of :func:`wire`: kinds of neurons, joined where a residual connection adds them."""
+    """The state of :func:`wire`: stages, whose neurons are joined to kinds where a residual connection adds them."""
 
     def __init__(self, layout: Layout) -> None:
         self.layout = layout
         self.sizes: list[int] = []
         self.parents: list[int] = []
-        self.outputs: dict[str, int] = {}  # of each layer with a kernel
+        self.outputs: dict[str, int] = {}  # the stage of each layer with a kernel
+        self.edges: list[Edge] = []  # their kinds are stages still
+        self.added: list[tuple[int, int]] = []
         self.axes: dict[str, tuple[Axis | None, ...]] = {}
         kernels = [t for t in layout.tensors if t.kind == "kernel"]
         if not kernels:
@@ -189,20 +188,23 @@ class _Walk:
         """Connect a kernel to the neurons that it reads; returns those that it gives."""
         outputs, fan_in, *sides = self._shape(t)
         before = self.sizes[source]
-        axis: Axis | None
-        if fan_in == 1 and before > 1 and outputs == before and sides:
-            target, axis = source, None  # depthwise: each filter reads its own neuron
-        elif fan_in % before == 0 and (fan_in == before or not sides):
-            target, axis = self._new(outputs), Axis(source, fan_in // before)
-        else:
+        depthwise = fan_in == 1 and before > 1 and outputs == before and bool(sides)
+        if not depthwise and (fan_in % before or (fan_in != before and sides)):
             raise MetanetError(
                 f"the tensor '{t.name}' of shape {t.shape} reads {fan_in} values, which does not fit the {before} neurons of "
                 f"{self.before} before it; known are layers in a row, and residual blocks whose shortcuts are called "
                 f"{', '.join(sorted(SHORTCUTS))}"
             )
+        target, each = self._new(outputs), 1 if depthwise else fan_in // before
+        if depthwise:
+            self._join(source, target)
         self.outputs[t.layer] = target
-        self.axes[t.name] = (Axis(target), axis, *(None for _ in sides))
+        self.axes[t.name] = (Axis(target), None if depthwise else Axis(source, each), *(None for _ in sides))
+        self.edges.append(Edge(t, source, target, source, target, each, depthwise))
         return target
+
+    def _join(self, one: int, other: int) -> None:
+        self.parents[self._root(other)] = self._root(one)
 
     def _close(self, block: str | None, entry: int, added: int | None) -> None:
         """Join what a residual block gives with what is added to it."""
@@ -214,16 +216,23 @@ class _Walk:
                 f"the block '{block}' gives {self.sizes[self.stream]} values, to which {self.sizes[other]} cannot be added; "
                 f"a shortcut's kernel is missing from the layout (one called {', '.join(sorted(SHORTCUTS))})"
             )
-        self.parents[self._root(self.stream)] = self._root(other)
+        self._join(other, self.stream)
+        self.added.append((other, self.stream))
 
     def wiring(self) -> Wiring:
         """What was found, kinds numbered from the inputs on."""
         roots = [self._root(i) for i in range(len(self.sizes))]
         numbers = {root: i for i, root in enumerate(dict.fromkeys(roots))}
         fixed = {roots[self.inputs], roots[self.stream]}
-        axes = tuple(tuple(a and Axis(numbers[roots[a.neurons]], a.each) for a in self.axes[t.name]) for t in self.layout.tensors)
+        kinds = tuple(numbers[root] for root in roots)
         return Wiring(
-            self.layout, tuple(self.sizes[root] for root in numbers), tuple(root not in fixed for root in numbers), axes
+            self.layout,
+            sizes=tuple(self.sizes[root] for root in numbers),
+            hidden=tuple(root not in fixed for root in numbers),
+            axes=tuple(tuple(a and Axis(kinds[a.neurons], a.each) for a in self.axes[t.name]) for t in self.layout.tensors),
+            stages=kinds,
+            edges=tuple(replace(e, source=kinds[e.source], target=kinds[e.target]) for e in self.edges),
+            added=tuple(self.added),
         )
 
 

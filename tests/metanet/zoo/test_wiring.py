@@ -106,6 +106,12 @@ def test_layers_that_are_added_share_their_neurons():
     wiring = wire(Layout.from_module(common_resnet()))
     assert wiring.sizes == (3, 6, 4, 4, 10, 4, 4, 5, 5, 12, 6, 6, 7)
     assert wiring.hidden == (False, *[True] * 11, False)
+    at = {e.tensor.layer: e for e in wiring.edges}
+    assert at["layer1.1.conv1"].reads == at["layer1.0.conv3"].writes
+    assert at["layer1.0.downsample.0"].reads == at["conv1"].writes == at["layer1.0.conv1"].reads
+    assert (at["layer1.0.downsample.0"].writes, at["layer1.0.conv3"].writes) in wiring.added
+    assert (at["layer1.0.conv3"].writes, at["layer1.1.conv3"].writes) in wiring.added  # nothing changes what is added
+    assert len(wiring.added) == 4
 
 
 def test_a_wrong_order_changes_the_function():
