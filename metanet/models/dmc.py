@@ -15,12 +15,12 @@ import pytorch_lightning as pl
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-from torch.nn import functional
 
 from data_modules.slices import SliceBatches, SliceDataModule, Slices
 from metanet.errors import MetanetError, check_whole, did_you_mean
 from metanet.lightning import quiet_trainer
 from metanet.models.local import SliceModel
+from metanet.models.losses import target_loss
 from metanet.zoo.view import View
 
 # Channels of each convolution. P: a max-pooling by 2 follows; p: it does while more than 50 positions are left.
@@ -295,13 +295,7 @@ class _Training(pl.LightningModule):
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         bags, codes = batch
-        raw = self.network(bags)
-        if self.model.classes:
-            loss = functional.cross_entropy(raw, codes)
-        elif self.model.target.kind == "share":
-            loss = functional.mse_loss(raw[:, 0].sigmoid(), codes)
-        else:
-            loss = functional.mse_loss(raw[:, 0], codes)
+        loss = target_loss(self.network(bags), codes, self.model.target)
         self.loss = loss.detach()
         return loss
 

@@ -11,7 +11,6 @@ import pytorch_lightning as pl
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-from torch.nn import functional
 
 from data_modules.vectors import VectorDataModule
 from metanet.errors import MetanetError
@@ -19,6 +18,7 @@ from metanet.generation.distributions import Distribution
 from metanet.generation.initializers import INITIALIZERS
 from metanet.lightning import quiet_trainer
 from metanet.models.base import MatrixModel
+from metanet.models.losses import SHARE_LOSSES, target_loss, target_output
 
 
 class DNN(MatrixModel):
@@ -82,7 +82,7 @@ class DNN(MatrixModel):
     ) -> None:
         super().__init__(clip=clip, **base)
         for key, value, choices in (
-            ("loss", loss, ("mse", "cross_entropy")),
+            ("loss", loss, SHARE_LOSSES),
             ("optimizer", optimizer, ("adam", "sgd")),
             ("w_init", w_init, ("default", *INITIALIZERS)),
         ):
@@ -136,10 +136,8 @@ class DNN(MatrixModel):
     @torch.no_grad()
     def output_matrix(self, x: np.ndarray) -> np.ndarray:
         self.network.eval()
-        raw = self.network(torch.from_numpy(np.ascontiguousarray(x, np.float32)))
-        if self.classes:
-            return raw.softmax(1).numpy()
-        return (raw.sigmoid() if self.target.kind == "share" else raw)[:, 0].numpy().astype(np.float64)
+        output = target_output(self.network(torch.from_numpy(np.ascontiguousarray(x, np.float32))), self.target).numpy()
+        return output if self.classes else output.astype(np.float64)
 
     def save_estimator(self, folder: Path) -> None:
         save_file(self.network.state_dict(), folder / "network.safetensors")
@@ -159,15 +157,7 @@ class _Regression(pl.LightningModule):
 
     def _loss(self, batch: tuple[Tensor, Tensor]) -> Tensor:
         x, y = batch
-        raw = self.network(x)
-        if self.model.classes:
-            return functional.cross_entropy(raw, y)
-        raw = raw[:, 0]
-        if self.model.target.kind != "share":
-            return functional.mse_loss(raw, y)
-        if self.model.loss == "cross_entropy":
-            return functional.binary_cross_entropy_with_logits(raw, y)
-        return functional.mse_loss(raw.sigmoid(), y)
+        return target_loss(self.network(x), y, self.model.target, self.model.loss)
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         return self._loss(batch)

@@ -366,7 +366,8 @@ def maps(study: Study, name: str) -> Exhibit:
     deep, positions = study.config["meta"]["local"], int(study.config["meta"]["positions"])
     parts = study.config["meta"]["parts"] if name != "nws_fig5" else ["all"]
     figures, rows, cells = {}, [], []
-    for zoo in _main(study):
+    zoos = [*_main(study), *(_with_batch_norm(study) if name == "nws_fig5" else [])]  # of one architecture, borders are drawn
+    for zoo in dict.fromkeys(zoos):
         drawn = [
             (target, part, mapped(study, zoo, fit(study, zoo, deep, target, 0, part=part), positions, every=True))
             for target in targets_of(study, zoo, ARCHITECTURE if name == "nws_fig21" else TRAINING)
@@ -384,8 +385,8 @@ def maps(study: Study, name: str) -> Exhibit:
         "Balanced accuracy of slices of converged test networks; the scale of each map begins at chance.",
         "The paper: the optimizer is told best near the first layers; the initialisation fades first in the first layers.",
     ]
-    zoos, long = ", ".join(dict.fromkeys(r["zoo"] for r in rows)), {f"{name}_cells": pd.concat(cells, ignore_index=True)}
-    return Exhibit(name, f"probe maps; {zoos}", {name: pd.DataFrame(rows)}, figures, notes, long=long)
+    words, long = ", ".join(dict.fromkeys(r["zoo"] for r in rows)), {f"{name}_cells": pd.concat(cells, ignore_index=True)}
+    return Exhibit(name, f"probe maps; {words}", {name: pd.DataFrame(rows)}, figures, notes, long=long)
 
 
 def _ends(drawn: ProbeMap) -> dict[str, object]:
