@@ -31,7 +31,7 @@ class DNN(MatrixModel):
         layers, units: hidden layers and their width.
         dropout: after each hidden layer.
         loss: for accuracies ``mse`` (the paper's) or ``cross_entropy``.
-        optimizer: ``adam`` or ``sgd``.
+        optimizer: ``adam``, ``adamw`` (whose l2 is decoupled weight decay) or ``sgd``.
         learning_rate, l2: of the optimizer.
         batch_size, max_epochs, patience: training stops after ``patience`` epochs without gain.
         trainer: further arguments of pl.Trainer.
@@ -42,6 +42,9 @@ class DNN(MatrixModel):
     """
 
     name = "dnn"
+    one_cycle: ClassVar[bool] = False
+    ema: float | None = None
+    squash = False
     standardise: ClassVar[bool] = True
     rounds_setting: ClassVar[str | None] = "max_epochs"
 
@@ -83,7 +86,7 @@ class DNN(MatrixModel):
         super().__init__(clip=clip, **base)
         for key, value, choices in (
             ("loss", loss, SHARE_LOSSES),
-            ("optimizer", optimizer, ("adam", "sgd")),
+            ("optimizer", optimizer, ("adam", "adamw", "sgd")),
             ("w_init", w_init, ("default", *INITIALIZERS)),
         ):
             if value not in choices:
@@ -100,12 +103,15 @@ class DNN(MatrixModel):
         self, x: np.ndarray, y: np.ndarray, validation: tuple[np.ndarray, np.ndarray] | None, rounds: int | None
     ) -> int:
         network = self._network(x.shape[1])
-        module = _Regression(network, self)
+        steps = self.max_epochs * -(-len(y) // self.batch_size)
+        module = _Regression(network, self, steps)
         data = VectorDataModule(x, y, validation, self.batch_size, self.seed)
         keeper = _KeepBest()
         stop = pl.callbacks.EarlyStopping("validation_loss", patience=self.patience)
         epochs = self.max_epochs if rounds is None else rounds
         callbacks: list[pl.Callback] = [keeper, stop] if validation else []
+        if self.ema is not None:
+            callbacks.append(pl.callbacks.EMAWeightAveraging(decay=self.ema))
         with quiet_trainer(self.trainer or {}, epochs, callbacks, self.threads) as trainer, torch.random.fork_rng():
             torch.manual_seed(self.seed)  # of dropout
             trainer.fit(module, datamodule=data)
@@ -133,6 +139,16 @@ class DNN(MatrixModel):
                 nn.init.zeros_(last.weight)
             return network
 
+    def _fit_scaler(self, x: np.ndarray) -> None:
+        if self.squash:
+            size = np.nanmedian(np.abs(x), axis=0)
+            self.size = np.where(size > 0, size, 1.0)
+            x = np.arcsinh(x / self.size)
+        super()._fit_scaler(x)
+
+    def _scale(self, x: np.ndarray) -> np.ndarray:
+        return super()._scale(np.arcsinh(x / self.size) if self.squash else x)
+
     @torch.no_grad()
     def output_matrix(self, x: np.ndarray) -> np.ndarray:
         self.network.eval()
@@ -140,20 +156,27 @@ class DNN(MatrixModel):
         return output if self.classes else output.astype(np.float64)
 
     def save_estimator(self, folder: Path) -> None:
-        save_file(self.network.state_dict(), folder / "network.safetensors")
+        state = dict(self.network.state_dict())
+        if self.squash:
+            state["input_size"] = torch.from_numpy(self.size)
+        save_file(state, folder / "network.safetensors")
 
     def load_estimator(self, folder: Path) -> None:
         self.network = self._network(len(self.map.names))
-        self.network.load_state_dict(load_file(folder / "network.safetensors"))
+        state = load_file(folder / "network.safetensors")
+        if self.squash:
+            self.size = state.pop("input_size").numpy()
+        self.network.load_state_dict(state)
 
 
 class _Regression(pl.LightningModule):
     """One network on feature vectors; also a classification, by its loss."""
 
-    def __init__(self, network: nn.Module, model: DNN) -> None:
+    def __init__(self, network: nn.Module, model: DNN, steps: int) -> None:
         super().__init__()
         self.network = network
         self.model = model
+        self.steps = steps
 
     def _loss(self, batch: tuple[Tensor, Tensor]) -> Tensor:
         x, y = batch
@@ -165,21 +188,24 @@ class _Regression(pl.LightningModule):
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
         self.log("validation_loss", self._loss(batch))
 
-    def configure_optimizers(self) -> torch.optim.Optimizer:
-        parameters, model = self.network.parameters(), self.model
-        if model.optimizer == "sgd":
-            return torch.optim.SGD(parameters, model.learning_rate, weight_decay=model.l2)
-        return torch.optim.Adam(parameters, model.learning_rate, weight_decay=model.l2)
+    def configure_optimizers(self) -> Any:
+        model = self.model
+        kind = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[model.optimizer]
+        optimizer = kind(self.network.parameters(), model.learning_rate, weight_decay=model.l2)
+        if not model.one_cycle:
+            return optimizer
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, model.learning_rate, self.steps)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
 
 class _KeepBest(pl.Callback):
-    """Keeps the weights of the epoch with the lowest validation loss, in memory."""
+    """Keeps the weights of the epoch with the lowest validation loss, in memory: those that were validated."""
 
     def __init__(self) -> None:
         self.best, self.epoch = float("inf"), 1
         self.state: dict[str, Tensor] = {}
 
-    def on_validation_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+    def on_validation_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         loss = float(trainer.callback_metrics["validation_loss"])
         if loss < self.best or not self.state:
             self.best, self.epoch = loss, trainer.current_epoch + 1

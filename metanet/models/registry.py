@@ -17,6 +17,7 @@ MODELS = {
     "logit_linear": ("metanet.models.logit_linear", "LogitLinear"),
     "gbm": ("metanet.models.gbm", "GBM"),
     "dnn": ("metanet.models.dnn", "DNN"),
+    "stat_net": ("metanet.models.stat_net", "StatNet"),
     "random_forest": ("metanet.models.random_forest", "RandomForest"),
     "svm_linear": ("metanet.models.svm", "SVMLinear"),
     "svm_rbf": ("metanet.models.svm", "SVMRBF"),

@@ -20,7 +20,7 @@ TARGETS = ["test_accuracy", "hp.learning_rate", "hp.optimizer"]
 def quick(name: str, **settings):  # type: ignore[no-untyped-def]
     """A model cut to seconds where it has rounds to cut."""
     known = constructor_arguments(model_class(name))
-    cuts = {"max_epochs": 40, "max_trees": 60, "learning_rate": 0.003 if name == "dnn" else 0.05}
+    cuts = {"max_epochs": 40, "max_trees": 60, "learning_rate": 0.003 if name in ("dnn", "stat_net") else 0.05}
     if name.startswith(("dmc", "local")):
         cuts = {
             "slice": 48,
