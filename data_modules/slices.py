@@ -57,12 +57,12 @@ class Slices:
                 f"({', '.join(names[:3])}{', ...' if len(names) > 3 else ''}; the shortest has {size.min()}); give a slice of at "
                 f"most {size.min()}, or short=pad or short=skip"
             )
+        if short != "run_on" and is_short.all():
+            raise MetanetError(
+                f"slices of {length} values are longer than part={part} of all {self.short_networks} networks "
+                f"(the longest has {(stops - starts).max()} values); give a shorter slice, or short=run_on"
+            )
         if short == "skip":
-            if is_short.all():
-                raise MetanetError(
-                    f"slices of {length} values are longer than part={part} of all {self.short_networks} networks "
-                    f"(the longest has {(stops - starts).max()} values); give a shorter slice, or short=pad or short=run_on"
-                )
             keep = np.flatnonzero(~is_short)
             view, starts, stops, size, is_short = view.take(keep), starts[keep], stops[keep], size[keep], is_short[keep]
         self.view = view
@@ -156,11 +156,11 @@ class SliceBatches:
         if self.balanced:
             classes = len(np.unique(self.codes.numpy()))
             count = classes * (count // classes)
-        return -(-count // self.batch_size)
+        return max(1, min(-(-count // self.batch_size), count // 2))  # batch normalisation cannot do with batches of one
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         order = balanced_order(self.codes.numpy(), self.rng) if self.balanced else self.rng.permutation(len(self.slices))
-        for batch in np.array_split(order, len(self)):  # of nearly equal sizes: batch normalisation cannot do with one member
+        for batch in np.array_split(order, len(self)):
             yield self.draw(batch)
 
     def draw(self, index: np.ndarray) -> tuple[Tensor, Tensor]:

@@ -14,6 +14,10 @@ class MetanetError(Exception):
     """
 
 
+class UnsuitableTargetError(MetanetError):
+    """A target that cannot be predicted from these networks, or not by this model; another one may."""
+
+
 def did_you_mean(given: str, options: Iterable[str]) -> str:
     """``"; did you mean 'x'?"`` for the option nearest to ``given``, else the list of options."""
     names = sorted({str(option) for option in options})

@@ -10,24 +10,24 @@ import pandas as pd
 from data_modules.slices import Slices
 from metanet.cli.compose import compose, required
 from metanet.cli.terminal import fit_bars, print_run, print_table
-from metanet.cli.train import print_floors
-from metanet.errors import MetanetError, check_whole, did_you_mean
+from metanet.errors import MetanetError, UnsuitableTargetError, did_you_mean
 from metanet.evaluation.fitting import Fitter, finished_run, is_converged_view, unseen
+from metanet.evaluation.metrics import classification_metrics, r2
 from metanet.models import load_model
 from metanet.models.local import SliceModel, default_length
 from metanet.models.registry import model_class
 from metanet.plots.maps import check_html, map_grid, write_html
 from metanet.plots.predictions import draw_result
 from metanet.plots.style import save
-from metanet.probing.maps import ProbeMap, check_local, probe_map
-from metanet.runs.folder import Run, choose_folder, read_metrics
+from metanet.probing.maps import FEW, ProbeMap, check_local, check_positions, probe_map
+from metanet.runs.folder import Run, choose_folder, read_config, read_metrics
 from metanet.runs.tracking import track
 from metanet.zoo.view import View
 
 
 def run(config: dict[str, Any]) -> None:
     """Fit a meta-model for each target, or take a fitted one, and ask it everywhere."""
-    check_whole("probe.positions", config["probe"]["positions"])
+    check_positions(config["probe"]["positions"])
     if config["html"]:
         check_html()
     given = config["run"]
@@ -35,47 +35,53 @@ def run(config: dict[str, Any]) -> None:
     if given and not {"target", "zoo"} <= set(metrics):
         raise MetanetError(f"run={given} is no run of metanet train with a local meta-model; give one, or zoo= and target=")
     config = config | {"zoo": config["zoo"] or metrics.get("zoo")}
+    if given:
+        config |= _of_run(config, Path(given).expanduser())
     fitter = Fitter(draw_result)
     required(config, "zoo", "zoo=quickstart/zoo, or run= of a fitted meta-model")
     view = fitter.view(
         config | {"view": {"epoch": "last", "converged": is_converged_view(fitter.zoo(str(config["zoo"])), config)}}
     )
-    targets = [str(metrics["target"])] if given else _targets(config, view)
+    targets = [str(config["target"])] if given else _targets(config, view)
     if not given:
         config, view = _without_short(config, view)
-    words = targets[0] if len(targets) == 1 else "all" if config["target"] == "all" else f"{len(targets)}-targets"
-    record = Run(choose_folder(config["out"], "probe", f"{config['model']['name']}-{words}"))
-    maps, rows = [], []
+    every = config["target"] in ("all", ["all"])
+    words = targets[0] if len(targets) == 1 else "all" if every else f"{len(targets)}-targets"
+    folder = choose_folder(config["out"], "probe", f"{config['model']['name']}-{words}")
+    maps: list[ProbeMap] = []
+    floors: list[float] = []
     with fit_bars(len(targets), show=True) as (begin, on_trial):
         fitter.on_trial = on_trial
         for target in targets:
             begin(target)
-            folder = Path(given).expanduser() if given else record.folder / target
+            fitted = Path(given).expanduser() if given else folder / target
             try:
                 if not given:
-                    rows.append(_fit(fitter, config, target, folder))
-                maps.append(_map(config, view, folder, on_trial))
-            except MetanetError as error:
-                if config["target"] != "all":
+                    _fit(fitter, config, target, fitted)
+                maps.append(_map(config, view, fitted, on_trial))
+                floors.append(_floor(fitted, maps[-1]))
+            except UnsuitableTargetError as error:
+                if not every:
                     raise
                 print(f"{target}: no map; {error}")
     if not maps:
         raise MetanetError("no target of this zoo can be mapped; see above, and give target= one that varies")
+    record = Run(folder)
     record.write_config(config)
-    _write(maps, record, config)
-    if rows:
-        print_floors(rows)
+    table = summary(maps, floors)
+    _write(maps, table, record, config)
     for drawn in maps:
         _print(drawn)
-    print_table(summary(maps), "maps")
+    print_table(table, "maps")
+    print("hyperparameters: what a GBM knows from all the others, without the weights (whole networks, classes alike)")
     print(f"picture: {record.figures / 'map.png'}")
     print_run(record.folder)
 
 
-def summary(maps: list[ProbeMap]) -> pd.DataFrame:
-    """One row a map: the means of all cells and of the ends in position and progress, beside chance."""
+def summary(maps: list[ProbeMap], floors: list[float]) -> pd.DataFrame:
+    """One row a map: the means of all cells and of the ends in position and progress, beside chance and floor."""
     rows = []
-    for drawn in maps:
+    for drawn, floor in zip(maps, floors, strict=True):
         mean, low, high = drawn.mean()
         position, progress = drawn.by_position()["score"], drawn.by_progress()["score"]
         rows.append(
@@ -83,28 +89,59 @@ def summary(maps: list[ProbeMap]) -> pd.DataFrame:
                 "target": drawn.target,
                 "networks": drawn.networks,
                 "chance": drawn.chance,
+                "hyperparameters": floor,
                 drawn.measure: mean,
                 "95 %": f"{low:.3f} to {high:.3f}",
                 "first tenth of weights": position.iloc[: max(1, len(position) // 10)].mean(),
                 "last tenth": position.iloc[-max(1, len(position) // 10) :].mean(),
-                "before training": progress.iloc[0],
-                "after": progress.iloc[-1],
+                "first snapshot": progress.iloc[0],
+                "last snapshot": progress.iloc[-1],
             }
         )
     return pd.DataFrame(rows)
 
 
+def _floor(folder: Path, drawn: ProbeMap) -> float:
+    """The score of the run's GBM on all other hyperparameters, classes alike as in the map; nan where none varies."""
+    test = pd.read_parquet(folder / "predictions.parquet").query("part == 'test'")
+    if "hyper_floor" not in test:
+        return float("nan")
+    if drawn.task == "regression":
+        return r2(test["true"].to_numpy(float), test["hyper_floor"].to_numpy(float))
+    true, said = test["true"].to_numpy(str), test["hyper_floor"].to_numpy(str)
+    return classification_metrics(true, said)["balanced_accuracy"]
+
+
 def _targets(config: dict[str, Any], view: View) -> list[str]:
     frame = view.frame
     varying = [c for c in frame if c.startswith("hp.") and frame[c].nunique() > 1]
-    if config["target"] == "all":
-        return [*varying, "test_accuracy"]
     names = config["target"] if isinstance(config["target"], list) else [config["target"]]
+    if names == ["all"]:
+        return [*varying, "test_accuracy"]
+    if not names:
+        raise MetanetError("target=[]: give a column, several in [a,b], or all")
     known = view.targets()
     for name in names:
         if name not in known:
             raise MetanetError(f"no target '{name}' in {view.zoo.name}{did_you_mean(name, [*known, 'all'])}")
-    return names
+    return list(dict.fromkeys(names))
+
+
+def _of_run(config: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """What a fitted run was made with, in place of the settings that would make one; another setting is a mistake."""
+    defaults, stored = compose("probe", {}), read_config(folder)
+    kept = {key: stored[key] for key in ("model", "target", "train", "split", "seed")}
+    for key, value in kept.items():
+        asked, usual = config[key], defaults[key]
+        if asked not in (usual, value):
+            raise MetanetError(
+                f"{key}: run={folder} was made with {_short(value)}, {_short(asked)} was given; leave it or run= out"
+            )
+    return kept
+
+
+def _short(value: Any) -> str:
+    return ", ".join(f"{k}={v}" for k, v in value.items()) if isinstance(value, dict) else str(value)
 
 
 def _without_short(config: dict[str, Any], view: View) -> tuple[dict[str, Any], View]:
@@ -114,7 +151,8 @@ def _without_short(config: dict[str, Any], view: View) -> tuple[dict[str, Any], 
     for key in ("slice", "part", "short"):
         if config["probe"][key] is not None:
             model[key] = config["probe"][key]
-    model["slice"] = model["slice"] or default_length(view)
+    if model["slice"] is None:
+        model["slice"] = default_length(view)
     if config["probe"]["slice"] is None:
         print(f"slices of {model['slice']:,} values (probe.slice)")
     config = config | {"model": model}
@@ -127,15 +165,15 @@ def _without_short(config: dict[str, Any], view: View) -> tuple[dict[str, Any], 
     return config, view
 
 
-def _fit(fitter: Fitter, config: dict[str, Any], target: str, folder: Path) -> dict[str, Any]:
+def _fit(fitter: Fitter, config: dict[str, Any], target: str, folder: Path) -> None:
     """The run of one target below the map's own; kept where it is there already."""
     fit = compose("train", {"zoo": str(config["zoo"]), "target": target})
     fit |= {"model": config["model"], "split": fit["split"] | config["split"], "train": config["train"], "where": config["where"]}
     fit["view"] |= config["view"]
     fit |= {key: config[key] for key in ("trainer", "tracking", "seed", "threads")}
     fit = fitter.settled(fit)
-    kept = finished_run(folder, fit) if config["out"] else None
-    return kept or fitter.fit(fit, folder)
+    if not (config["out"] and finished_run(folder, fit)):
+        fitter.fit(fit, folder)
 
 
 def _map(config: dict[str, Any], view: View, folder: Path, on_trial: Any) -> ProbeMap:
@@ -157,13 +195,14 @@ def _map(config: dict[str, Any], view: View, folder: Path, on_trial: Any) -> Pro
     return probe_map(model, every, probe["positions"], probe["balance"], on_progress)
 
 
-def _write(maps: list[ProbeMap], record: Run, config: dict[str, Any]) -> None:
+def _write(maps: list[ProbeMap], means: pd.DataFrame, record: Run, config: dict[str, Any]) -> None:
     table = pd.concat([drawn.table() for drawn in maps], ignore_index=True)
     table.to_parquet(record.folder / "map.parquet", index=False)
-    summary(maps).to_csv(record.folder / "maps.csv", index=False)
+    means.to_csv(record.folder / "maps.csv", index=False)
     save(map_grid(maps), record.figures / "map.png")
     for drawn in maps if len(maps) > 1 else []:
         save(map_grid([drawn]), record.figures / f"map-{drawn.target}.png")
+    (record.folder / "map.html").unlink(missing_ok=True)  # of an earlier map
     if config["html"]:
         print(f"page: {write_html(maps, record.folder / 'map.html')}")
     metrics: dict[str, Any] = {}
@@ -192,3 +231,6 @@ def _print(drawn: ProbeMap) -> None:
     for key, words in _COUNTED.items():
         if facts[key]:
             print(f"  {facts[key]} networks {words}")
+    if facts["rarest_class"] < FEW:
+        rarest = "the rarest class has" if drawn.task == "classification" else "there are"
+        print(f"  {rarest} {facts['rarest_class']} test networks: too few for its scores to tell much")

@@ -19,7 +19,7 @@ from metanet.evaluation.tasks import Launcher
 from metanet.models import create_model
 from metanet.models.base import MetaModel, check_settings, constructor_arguments
 from metanet.models.registry import model_class
-from metanet.runs.folder import Run, read_metrics
+from metanet.runs.folder import Run, read_config, read_metrics
 from metanet.runs.tracking import track
 from metanet.zoo.split import Split, fetch_nfn_permutation, permutation_split, read_permutation, split_networks
 from metanet.zoo.store import Zoo, open_zoo, read_header
@@ -41,9 +41,7 @@ def finished_run(folder: Path, config: dict[str, Any]) -> dict[str, Any] | None:
     path = folder / "config.yaml"
     if not (path.exists() and (folder / "metrics.json").exists()):
         return None
-    from omegaconf import OmegaConf
-
-    stored, given = _flat(OmegaConf.to_container(OmegaConf.load(path))), _flat(config)
+    stored, given = _flat(read_config(folder)), _flat(config)
     differing = [k for k in sorted(stored.keys() | given.keys()) if stored.get(k) != given.get(k)]
     if differing == ["search.n"] and given["search.n"] > stored["search.n"]:
         return None

@@ -54,14 +54,14 @@ def balanced_accuracy_interval(true: np.ndarray, predicted: np.ndarray, seed: in
     """Mean recall of the classes present with its 95 % interval; one row a network.
 
     The recalls are drawn from their posteriors under Jeffreys' prior, Beta(k + 1/2, n - k + 1/2), so that a class of one
-    network, or one that is all right, is uncertain too.
+    network, or one that is all right, is uncertain too. The interval holds the mean recall itself, also where that is 0 or 1.
     """
     recalls, counts = zip(*(((predicted[true == c] == c).mean(), (true == c).sum()) for c in np.unique(true)), strict=True)
     rng = np.random.default_rng(seed)
     right = [round(share * n) for share, n in zip(recalls, counts, strict=True)]
     draws = np.mean([rng.beta(k + 0.5, n - k + 0.5, BOOTSTRAP_ROUNDS) for k, n in zip(right, counts, strict=True)], axis=0)
-    low, high = np.percentile(draws, [2.5, 97.5])
-    return float(np.mean(recalls)), float(low), float(high)
+    mean, (low, high) = float(np.mean(recalls)), np.percentile(draws, [2.5, 97.5])
+    return mean, min(mean, float(low)), max(mean, float(high))
 
 
 def tau_ceiling(accuracy: np.ndarray, n_images: int, seed: int = 0, rounds: int = 20) -> float:

@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from metanet.errors import MetanetError, check_seed, did_you_mean
+from metanet.errors import MetanetError, UnsuitableTargetError, check_seed, did_you_mean
 from metanet.generation.distributions import Distribution
 from metanet.models.target import Target
 from metanet.representations.features import FeatureMap
@@ -81,7 +81,9 @@ class MetaModel(ABC):
         if self.target.kind == "category" and validation is not None:
             self.target = Target.of(view.union(validation), name)
         if self.target.task not in self.tasks:
-            raise MetanetError(f"model {self.name} does no {self.target.task}, which target={name} needs; take another model")
+            raise UnsuitableTargetError(
+                f"model {self.name} does no {self.target.task}, which target={name} needs; take another model"
+            )
 
     def settings(self) -> dict[str, Any]:
         """The constructor's arguments by name, from the attributes of the same names; not where it runs, nor a fixed input."""

@@ -15,10 +15,11 @@ import numpy as np
 from scipy.special import softmax
 
 from data_modules.slices import Slices, balanced_order
-from metanet.errors import MetanetError, check_whole
+from metanet.errors import MetanetError, UnsuitableTargetError, check_whole
 from metanet.models.base import MatrixModel, MetaModel
 from metanet.models.registry import create_model, load_model
 from metanet.models.target import Target
+from metanet.plugins import absolute, is_path
 from metanet.representations.features import FeatureMap
 from metanet.representations.measures import measure_names, sixteen_measures
 from metanet.zoo.split import balanced_networks, split_networks
@@ -65,6 +66,7 @@ class SliceModel(MetaModel):
         if balance not in BALANCES:
             raise MetanetError(f"model.balance={balance}: give {', '.join(BALANCES[:-1])} or {BALANCES[-1]}")
         self.slice, self.part, self.short, self.votes, self.balance = slice, part, short, votes, balance
+        self._checked: View | None = None
 
     @property
     def access(self) -> str:
@@ -99,15 +101,15 @@ class SliceModel(MetaModel):
         self.choose_target(view, target)
         if self.classes and self.balance == "drop":
             view = view.of_networks(balanced_networks(view.network_ids.tolist(), view.target(target).tolist(), self.seed))
-        if not hasattr(self, "length"):
-            self.length = self.choose_length(view)
+        self.length = self.choose_length(view if self._checked is None else self._checked)
+        self._checked = None
         slices = self.slices(view)
         self.fit_slices(slices, self.target.encode(slices.view))
         return self
 
     def check_view(self, view: View) -> None:
-        """Choose S for all of these networks, and refuse those that get no prediction."""
-        self.length = self.choose_length(view)
+        """Let the next fit choose S for all of these networks, and refuse those that get no prediction."""
+        self.length, self._checked = self.choose_length(view), view
         self._refuse_skipped(self.slices(view), view)
 
     def _refuse_skipped(self, slices: Slices, view: View) -> None:
@@ -185,7 +187,7 @@ class Local(SliceModel):
     def __init__(self, estimator: str = "svm_rbf", per_vector: int = 10, balance: str = "draw", **base: Any) -> None:
         super().__init__(balance=balance, **base)
         check_whole("model.per_vector", per_vector)
-        self.estimator, self.per_vector = estimator, per_vector
+        self.estimator, self.per_vector = absolute(estimator) if is_path(estimator) else estimator, per_vector
         self._create()  # a mistake is found before anything is fitted
 
     def _create(self) -> MatrixModel:
@@ -199,7 +201,7 @@ class Local(SliceModel):
         blocks = []
         model = self.model = self._create()
         if self.target.task not in model.tasks:
-            raise MetanetError(f"model.estimator={self.estimator} does no {self.target.task}; take another estimator")
+            raise UnsuitableTargetError(f"model.estimator={self.estimator} does no {self.target.task}; take another estimator")
         order = balanced_order(codes, rng) if self.draws else np.arange(len(slices))
         for index in np.array_split(order, max(1, len(slices) // 64)):  # so many vectors' slices in memory
             members = np.repeat(index, self.per_vector)

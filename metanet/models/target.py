@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from metanet.errors import MetanetError
+from metanet.errors import MetanetError, UnsuitableTargetError
 from metanet.zoo.view import View
 
 
@@ -36,13 +36,13 @@ class Target:
         if values.dtype.kind != "f":
             classes = tuple(sorted(set(values.tolist()), key=_by_number))
             if len(classes) < 2:
-                raise MetanetError(f"target '{name}' is always '{classes[0]}' in this view; there is nothing to predict")
+                raise UnsuitableTargetError(f"target '{name}' is always '{classes[0]}' in this view; there is nothing to predict")
             return cls(name, "category", classes)
         if not np.isfinite(values).all():
             missing = int((~np.isfinite(values)).sum())
             raise MetanetError(f"target '{name}' is not a finite number in {missing} of {len(values)} rows; use where=")
         if values.min() == values.max():
-            raise MetanetError(f"target '{name}' is always {values[0]:g} in this view; there is nothing to predict")
+            raise UnsuitableTargetError(f"target '{name}' is always {values[0]:g} in this view; there is nothing to predict")
         if name.endswith("_accuracy"):
             return cls(name, "share")
         log = name.removeprefix("hp.") in view.zoo.log_uniform and values.min() > 0

@@ -21,7 +21,7 @@ def score_bars(table: pd.DataFrame, ax: Axes, title: str = "") -> Axes:
         ends = np.clip([own["score"] - own["low"], own["high"] - own["score"]], 0, None)
         ax.bar(places, own["score"], width * 0.95, yerr=ends, label=model, error_kw={"linewidth": 0.8})
     for i, target in enumerate(targets):
-        chance = table.loc[table["target"] == target, "chance"].iloc[0]
+        chance = table.loc[table["target"] == target, "chance"].max()  # nan where nothing was measured
         ax.plot([i - 0.45, i + 0.45], [chance, chance], color="black", linestyle=":", linewidth=1.2)
     ax.set_xticks(range(len(targets)), targets)
     ax.set(ylim=(0, 1), ylabel="balanced accuracy", title=title)
@@ -49,7 +49,7 @@ def coefficient_points(table: pd.DataFrame, ax: Axes, title: str = "") -> Axes:
 
 def size_curves(table: pd.DataFrame, ax: Axes, title: str = "") -> Axes:
     """Score by length of a slice, one curve a target, with intervals (Fig. 18)."""
-    for i, (target, own) in enumerate(table.groupby("target", sort=False)):
+    for i, (target, own) in enumerate(table.dropna(subset="score").groupby("target", sort=False)):
         ax.plot(own["slice"], own["score"], marker=".", color=f"C{i}", label=target)
         ax.fill_between(own["slice"], own["low"], own["high"], color=f"C{i}", alpha=0.15, linewidth=0)
         ax.plot(own["slice"], own["chance"], color=f"C{i}", linestyle=":", linewidth=0.8)

@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 from statsmodels.stats.proportion import proportion_confint
 
-from metanet.errors import MetanetError, check_whole
+from metanet.errors import MetanetError, UnsuitableTargetError, check_whole
 from metanet.models.base import MetaModel
 from metanet.models.local import SliceModel
 from metanet.models.target import Target
@@ -29,6 +29,8 @@ from metanet.zoo.view import View
 _ARRAYS = ("strata", "said", "true", "progress", "epochs", "positions")
 _PLAIN = ("target", "task", "chance", "length", "part", "facts")
 ROUNDS = 500  # of the bootstrap over networks
+MOST = 10_000  # positions
+FEW = 5  # networks, all or of a class, of which fewer tell little
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,8 @@ class ProbeMap:
         length: values of a slice.
         part: of the vectors.
         layout: where all networks share one; else None.
-        facts: seconds, networks, what was left out.
+        facts: seconds, networks, what was left out; with a common layout also the ``first`` start of a slice in the vector, and
+            the ``room`` from there to the last one's.
     """
 
     target: str
@@ -87,13 +90,23 @@ class ProbeMap:
         return self._together(self._observed, ())[0]
 
     @cached_property
-    def draws(self) -> np.ndarray:
-        """Weights of the networks in :data:`ROUNDS` resamples of each class, (R, n)."""
-        rng, counts = np.random.default_rng(0), np.zeros((ROUNDS, self.networks))
-        for stratum in np.unique(self.strata):
+    def draws(self) -> tuple[np.ndarray, np.ndarray]:
+        """Weights of the networks in :data:`ROUNDS` resamples, (R, n), and the weight of what is right for certain, (R,).
+
+        Of a classification a Bayesian bootstrap within each class (Rubin 1981), to which Jeffreys' prior adds half a network
+        that is told rightly everywhere and half a one that never is: with one slice a network the recall of a class is then
+        Beta(k + 1/2, n - k + 1/2), and a class of a handful stays uncertain. Of a regression a plain bootstrap.
+        """
+        rng, weights, sure = np.random.default_rng(0), np.zeros((ROUNDS, self.networks)), np.zeros(ROUNDS)
+        strata = np.unique(self.strata)
+        for stratum in strata:
             members = np.flatnonzero(self.strata == stratum)
-            counts[:, members] = rng.multinomial(len(members), np.full(len(members), 1 / len(members)), ROUNDS)
-        return counts * self.weights
+            if self.task == "classification":
+                drawn = rng.dirichlet([1.0] * len(members) + [0.5, 0.5], ROUNDS) / len(strata)
+                weights[:, members], sure = drawn[:, :-2], sure + drawn[:, -2]
+            else:
+                weights[:, members] = rng.multinomial(len(members), np.full(len(members), 1 / len(members)), ROUNDS)
+        return (weights, sure) if self.task == "classification" else (weights * self.weights, sure)
 
     def resampled(self, cells: Any = slice(None)) -> np.ndarray:
         """The score over some cells together in each resample, (R,).
@@ -106,11 +119,11 @@ class ProbeMap:
 
     @cached_property
     def _observed(self) -> tuple[np.ndarray, np.ndarray]:
-        return self._gained(self.weights[None])
+        return self._gained(self.weights[None], np.zeros(1))
 
     @cached_property
     def _drawn(self) -> tuple[np.ndarray, np.ndarray]:
-        return self._gained(self.draws)
+        return self._gained(*self.draws)
 
     @staticmethod
     def _together(parts: tuple[np.ndarray, np.ndarray], axes: tuple[int, ...]) -> np.ndarray:
@@ -120,15 +133,15 @@ class ProbeMap:
             gained, possible = gained.sum(axes), possible.sum(axes)
         return np.divide(gained, possible, out=np.full_like(gained, np.nan), where=possible > 1e-12)
 
-    def _gained(self, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def _gained(self, weights: np.ndarray, sure: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """What is explained and what there is to explain, (R, T, P) each; a score is their ratio.
 
         Of a classification, the weight of the networks told rightly, of 1; of a regression, the variance less the squared
         error, of the variance. Cells are put together by adding both up: a snapshot whose targets hardly differ counts little.
         """
         if self.task == "classification":
-            right = np.tensordot(weights, self.said, 1)
-            return right, np.broadcast_to(weights.sum(1)[:, None, None], right.shape)
+            right = np.tensordot(weights, self.said, 1) + sure[:, None, None]
+            return right, np.ones_like(right)
         error = np.tensordot(weights, (self.said - self.true[:, :, None]) ** 2, 1)
         variance = (weights @ self.true**2 - (weights @ self.true) ** 2)[:, :, None]
         return variance - error, np.broadcast_to(variance, error.shape)
@@ -158,14 +171,15 @@ class ProbeMap:
         """One row a cell: target, snapshot, progress, epoch, position, score, low, high (95 %), networks, chance.
 
         Intervals of accuracies are Wilson's at the effective number of networks (1 / sum of squared weights), those of R2 a
-        bootstrap over networks.
+        bootstrap over networks, and none of fewer than :data:`FEW`.
         """
         snapshots, positions = self.scores.shape
         if self.task == "classification":
             effective = 1 / np.sum(self.weights**2)
             low, high = proportion_confint(self.scores * effective, effective, method="wilson")
         else:
-            low, high = _ends(self._together(self._drawn, ()))
+            margin = self._margin(())
+            low, high = margin["low"], margin["high"]
         rows, columns = np.indices((snapshots, positions))
         return pd.DataFrame(
             {
@@ -192,8 +206,11 @@ class ProbeMap:
         return pd.DataFrame({"progress": self.progress, "epoch": self.epochs} | self._margin((2,)))
 
     def _margin(self, axes: tuple[int, ...]) -> dict[str, np.ndarray]:
+        score = self._together(self._observed, axes)[0]
+        if self.task == "regression" and self.networks < FEW:
+            return {"score": score, "low": np.full_like(score, np.nan), "high": np.full_like(score, np.nan)}
         low, high = _ends(self._together(self._drawn, axes))
-        return {"score": self._together(self._observed, axes)[0], "low": low, "high": high}
+        return {"score": score, "low": np.fmin(low, score), "high": np.fmax(high, score)}
 
     def mean(self) -> tuple[float, float, float]:
         """The score of all cells together with its 95 % interval over networks."""
@@ -205,12 +222,12 @@ class ProbeMap:
         if self.layout is None:
             return []
         start, stop = self.layout.part(self.part)
-        room = max(stop - start - self.length, 1)
+        room = max(self.facts["room"], 1)
         found: list[tuple[str, float, float]] = []
         for layer in self.layout.layers:
             tensors = [t for t in self.layout.tensors if t.layer == layer and start <= t.start < stop]
             if tensors:
-                ends = ((edge - start - self.length / 2) / room for edge in (tensors[0].start, tensors[-1].stop))
+                ends = ((edge - self.facts["first"] - self.length / 2) / room for edge in (tensors[0].start, tensors[-1].stop))
                 first, last = (float(np.clip(end, 0, 1)) for end in ends)
                 if last > first:
                     found.append((layer, first, last))
@@ -220,8 +237,7 @@ class ProbeMap:
         """What lies at the middle of a slice: the tensor's name; a share of the part without a common layout."""
         if self.layout is None:
             return f"{position:.0%}"
-        start, stop = self.layout.part(self.part)
-        middle = start + position * max(stop - start - self.length, 0) + self.length / 2
+        middle = self.facts["first"] + position * self.facts["room"] + self.length / 2
         return next((t.name for t in self.layout.tensors if t.start <= middle < t.stop), self.layout.tensors[-1].name)
 
 
@@ -230,6 +246,13 @@ def _ends(values: np.ndarray) -> np.ndarray:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "All-NaN", RuntimeWarning)
         return np.nanpercentile(values, [2.5, 97.5], axis=0)
+
+
+def check_positions(positions: object) -> None:
+    """Refuse what is no sensible number of positions."""
+    check_whole("probe.positions", positions)
+    if isinstance(positions, int) and positions > MOST:
+        raise MetanetError(f"probe.positions={positions}: give at most {MOST}; the paper's maps have 100")
 
 
 def check_local(kind: type[MetaModel]) -> None:
@@ -256,20 +279,27 @@ def probe_map(
         balance: of a classification, every class counts alike, so that chance is 1 / classes.
         on_progress: told of snapshots done and all.
     """
-    check_whole("probe.positions", positions)
+    check_positions(positions)
     check_local(type(model))
     assert isinstance(model, SliceModel)
     target = model.target
     slices = model.slices(view)
     view = slices.view
-    if model.classes:
-        known = view.target(target.name)
-        if len(set(known.tolist())) < 2:
-            raise MetanetError(f"target '{target.name}' is always '{known[0]}' in these networks; a map needs two classes")
+    if positions > 1 and not slices.rooms.any():
+        raise MetanetError(
+            f"part={model.part} of all {slices.short_networks} networks has at most {model.length} values, so that all positions "
+            f"are one slice; train on shorter slices (probe.slice=), or give probe.positions=1"
+        )
     rows, frame, few = snapshot_grid(view)
+    if model.classes and len(known := set(view.target(target.name)[rows[:, 0]].tolist())) < 2:
+        raise UnsuitableTargetError(
+            f"target '{target.name}' is always '{known.pop()}' in these networks; a map needs two classes"
+        )
     starts = slices.even_starts(positions)
     codes = _codes(target, view)
     n, snapshots = rows.shape
+    if broken := int((~np.isfinite(codes[rows])).any(1).sum()):
+        raise MetanetError(f"target '{target.name}' is not a finite number in {broken} of {n} networks; leave them out by where=")
     said = np.empty((n, snapshots, positions), np.float32)
     true = np.ones((n, snapshots))
     began, forward = perf_counter(), 0.0
@@ -312,6 +342,7 @@ def probe_map(
             "networks_few_snapshots": few,
             "networks_unseen_class": int((codes[rows[:, 0]] >= len(target.classes)).sum()) if model.classes else 0,
             "seconds": seconds,
+            **({"first": int(slices.first[0]), "room": int(slices.rooms[0])} if len(layouts) == 1 else {}),
             "share_outside_forward": 1 - forward / seconds if seconds else 0.0,
             "slices_per_second": n * snapshots * positions / seconds if seconds else float("nan"),
         },

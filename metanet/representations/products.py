@@ -31,7 +31,7 @@ def products(weights: np.ndarray, layout: Layout, layers: Sequence[str] = (), th
         names += _names(f"{a.tensor.layer}>{b.tensor.layer}", _rank(wiring, (a, b)))
     chain = _chain(wiring) if not layers else []
     if chain:
-        names += [*_names("inputs>outputs", _rank(wiring, chain)), "path_norm"]
+        names += [*_names("inputs>outputs", _centred_rank(wiring, chain)), "path_norm"]
 
     def columns(rows: np.ndarray) -> np.ndarray:
         summed = {edge.tensor.name: _summed(rows, wiring, edge) for edge in {*edges, *chain} if not edge.depthwise}
@@ -42,7 +42,7 @@ def products(weights: np.ndarray, layout: Layout, layers: Sequence[str] = (), th
             for edge in chain[1:]:
                 through, paths = summed[edge.tensor.name] @ through, _squares(rows, wiring, edge) @ paths
             centred = through - through.mean(1, keepdims=True)
-            parts += [_of_product(centred, _rank(wiring, chain)), 0.5 * np.log(paths.sum((1, 2)) + TINY**2)[:, None]]
+            parts += [_of_product(centred, _centred_rank(wiring, chain)), 0.5 * np.log(paths.sum((1, 2)) + TINY**2)[:, None]]
         return np.hstack(parts)
 
     return in_chunks(weights, columns, threads), names
@@ -71,6 +71,10 @@ def _squares(rows: np.ndarray, wiring: Wiring, edge: Edge) -> np.ndarray:
 def _rank(wiring: Wiring, edges: Sequence[Edge]) -> int:
     """Singular values of a product that are not 0 whatever the weights, at most :data:`SPECTRUM`."""
     return min(SPECTRUM, *(wiring.sizes[kind] for edge in edges for kind in (edge.source, edge.target)))
+
+
+def _centred_rank(wiring: Wiring, chain: Sequence[Edge]) -> int:
+    return max(1, min(_rank(wiring, chain), wiring.sizes[chain[-1].target] - 1))
 
 
 def _names(prefix: str, rank: int) -> list[str]:

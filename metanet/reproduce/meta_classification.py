@@ -7,12 +7,14 @@ accuracies (every class counts alike) of the test networks: of whole networks, o
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
+from itertools import product
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from metanet.errors import MetanetError, did_you_mean
+from metanet.errors import MetanetError, check_whole, did_you_mean
 from metanet.evaluation.fitting import unseen
 from metanet.evaluation.metrics import balanced_accuracy_interval
 from metanet.models.local import Local
@@ -21,24 +23,42 @@ from metanet.plots.maps import map_grid
 from metanet.plots.meta import coefficient_points, score_bars, size_curves
 from metanet.plots.style import new_axes
 from metanet.probing.maps import ProbeMap, probe_map
-from metanet.reproduce.study import Exhibit, Fit, Study
+from metanet.reproduce.study import Exhibit, Fit, NotFittedError, Study
 from metanet.zoo.layout import Layout
 from metanet.zoo.store import Zoo, zoo_from_arrays
 from metanet.zoo.view import View
 
 TRAINING = ("dataset", "batch_size", "augmentation", "optimizer", "activation", "w_init")
 ARCHITECTURE = ("filter_size", "conv_depth", "fc_depth", "conv_width", "fc_width")
+PARTS = ("all", "conv", "fc")
 ENOUGH = 5  # test networks of each class that a verdict takes
 BAG = 8  # slices of a vector that attention sees at once
+MISSING: dict[str, object] = {"score": np.nan, "verdict": "not measured"}
 SLICES = 20  # single slices of each test network's last snapshot that a local model is scored on
+
+
+def check_meta(meta: dict[str, Any]) -> None:
+    """Refuse settings of the meta-classifiers that mean nothing, before anything is fitted."""
+    for key in ("epochs_local", "epochs_global", "rounds"):
+        check_whole(f"meta.{key}", meta[key])
+    check_whole("meta.positions", meta["positions"], 2)
+    for key, known in (("targets", (*TRAINING, *ARCHITECTURE)), ("parts", PARTS), ("slices", None)):
+        listed = [] if meta[key] is None and key == "targets" else meta[key]
+        if not isinstance(listed, list) or (not listed and meta[key] is not None):
+            raise MetanetError(
+                f"meta.{key}={meta[key]}: give a list such as meta.{key}=[{','.join(map(str, known or (500, 5000)))}]"
+            )
+        for name in listed:
+            if known is None:
+                check_whole(f"meta.{key}", name, 16)
+            elif name not in known:
+                raise MetanetError(f"meta.{key}: no '{name}'{did_you_mean(str(name), known)}")
 
 
 def targets_of(study: Study, zoo: str, wanted: Sequence[str]) -> list[str]:
     """Those hyperparameters of a figure that vary among a zoo's converged networks, or those that ``meta.targets`` names."""
+    check_meta(study.config["meta"])
     given = study.config["meta"]["targets"]
-    for name in given or ():
-        if name not in (*TRAINING, *ARCHITECTURE):
-            raise MetanetError(f"meta.targets: no '{name}'{did_you_mean(name, (*TRAINING, *ARCHITECTURE))}")
     frame = study.zoo(zoo).view(converged=True).frame
     names = [name for name in wanted if given is None or name in given]
     return [name for name in names if f"hp.{name}" in frame and frame[f"hp.{name}"].nunique() > 1]
@@ -105,10 +125,13 @@ def _row(measured: list[tuple[float, float, float]], chances: list[float], netwo
 
 
 def _whole(study: Study, zoo: str, target: str, model: str, features: str = "stats", **settings: Any) -> dict[str, object]:
-    """Score of a meta-model of whole networks."""
+    """Score of a meta-model of whole networks; with ``fit=false`` it may be missing."""
     measured, chances, networks, rarest = [], [], 0, 0
     for number in _rounds(study):
-        test = fit(study, zoo, model, target, number, features, **settings).test
+        try:
+            test = fit(study, zoo, model, target, number, features, **settings).test
+        except NotFittedError:
+            return MISSING
         true, predicted = (test[c].to_numpy(str) for c in ("true", "predicted"))
         measured.append(balanced_accuracy_interval(true, predicted))
         counts = np.unique(true, return_counts=True)[1]
@@ -118,10 +141,12 @@ def _whole(study: Study, zoo: str, target: str, model: str, features: str = "sta
 
 
 def _sliced(study: Study, zoo: str, target: str, model: str, **settings: Any) -> tuple[dict[str, object], list[ProbeMap]]:
-    """Score of a local model on single slices of the last snapshots."""
-    maps = [
-        mapped(study, zoo, fit(study, zoo, model, target, number, **settings), SLICES, every=False) for number in _rounds(study)
-    ]
+    """Score of a local model on single slices of the last snapshots; with ``fit=false`` it may be missing."""
+    try:
+        fits = [fit(study, zoo, model, target, number, **settings) for number in _rounds(study)]
+    except NotFittedError:
+        return MISSING, []
+    maps = [mapped(study, zoo, made, SLICES, every=False) for made in fits]
     return _mapped_row(maps), maps
 
 
@@ -265,6 +290,12 @@ def _most_telling(table: pd.DataFrame, target: str) -> dict[str, object]:
         return {"claim": "-", "here": f"largest: {found}", "verdict": "-"}
     words, named = _TELLING[target]
     mine = table.apply(named, axis=1)
+    if not mine.any():
+        return {
+            "claim": f"most telling: {words}",
+            "here": f"these networks have none; largest: {found}",
+            "verdict": "not measured",
+        }
     ratio = table.loc[mine, "norm"].mean() / table.loc[~mine, "norm"].mean()
     share = top.apply(named, axis=1).sum()
     verdict = "holds" if ratio > 1 and share >= 3 else "does not hold" if ratio < 1 else "in part"
@@ -324,8 +355,10 @@ def local_bars(study: Study, name: str) -> Exhibit:
             for part in parts:
                 row, drawn = _sliced(study, zoo, target, deep, part=part)
                 rows.append({"zoo": zoo, "target": target, "model": f"{deep}, {part}"} | row)
-                maps[target, part] = drawn[0]
-        own = pd.DataFrame([row for row in rows if row["zoo"] == zoo and row["model"] == f"{deep}, {parts[0]}"])
+                if drawn:
+                    maps[target, part] = drawn[0]
+        ours = [row for row in rows if row["zoo"] == zoo and row["model"] == f"{deep}, {parts[0]}"]
+        own = pd.DataFrame([row for row in ours if row["verdict"] != MISSING["verdict"]])
         claims += [{"zoo": zoo} | claim for claim in (_local_claims(own, maps) if len(own) else [])]
     table = _rows_of(rows, name)
     notes = [
@@ -368,11 +401,11 @@ def maps(study: Study, name: str) -> Exhibit:
     figures, rows, cells = {}, [], []
     zoos = [*_main(study), *(_with_batch_norm(study) if name == "nws_fig5" else [])]  # of one architecture, borders are drawn
     for zoo in dict.fromkeys(zoos):
-        drawn = [
-            (target, part, mapped(study, zoo, fit(study, zoo, deep, target, 0, part=part), positions, every=True))
-            for target in targets_of(study, zoo, ARCHITECTURE if name == "nws_fig21" else TRAINING)
-            for part in parts
-        ]
+        drawn = []
+        for target, part in product(targets_of(study, zoo, ARCHITECTURE if name == "nws_fig21" else TRAINING), parts):
+            with suppress(NotFittedError):  # with fit=false
+                made = fit(study, zoo, deep, target, 0, part=part)
+                drawn.append((target, part, mapped(study, zoo, made, positions, every=True)))
         if not drawn:
             continue
         figures[f"{name}_{zoo}"] = map_grid([m for _, _, m in drawn], columns=len(parts) if len(parts) > 1 else 2)
@@ -433,6 +466,7 @@ def subset_sizes(study: Study, name: str) -> Exhibit:
 
 def _logarithmic(sizes: np.ndarray, scores: np.ndarray) -> dict[str, float]:
     """Gain for ten times the length, and the R2 of straight lines over log length and over length."""
+    sizes, scores = sizes[np.isfinite(scores)], scores[np.isfinite(scores)]
     if len(sizes) < 3 or np.ptp(scores) == 0:
         return {"per ten times": np.nan, "R2 over log length": np.nan, "R2 over length": np.nan}
     slope = np.polyfit(np.log10(sizes), scores, 1)[0]
@@ -452,7 +486,10 @@ def batch_norm(study: Study, name: str) -> Exhibit:
         for target in targets_of(study, zoo, TRAINING):
             whole, stripped = [], []
             for number in _rounds(study):
-                made = fit(study, zoo, deep, target, number, part="all")
+                try:
+                    made = fit(study, zoo, deep, target, number, part="all")
+                except NotFittedError:
+                    continue
                 whole.append(mapped(study, zoo, made, SLICES, every=False))
                 path = made.folder / "map-stripped.npz"
                 if not path.exists():
@@ -461,7 +498,7 @@ def batch_norm(study: Study, name: str) -> Exhibit:
             words = "with" if normalised else "without"
             for label, group in (("all values", whole), ("kernels alone", stripped)):
                 label = f"{zoo}, {words} batch norm, {label}"
-                rows.append({"zoo": zoo, "model": label, "target": target} | _mapped_row(group))
+                rows.append({"zoo": zoo, "model": label, "target": target} | (_mapped_row(group) if group else MISSING))
     table = _rows_of(rows, name)
     figure, axes = new_axes(1, width=9.0, height=3.4)
     score_bars(table, axes[0], "single slices")

@@ -71,6 +71,22 @@ def choose_folder(out: str | None, verb: str, name: str) -> Path:
     return folder
 
 
+def read_config(folder: str | Path) -> dict[str, Any]:
+    """``config.yaml`` of a run folder."""
+    from omegaconf import OmegaConf
+    from yaml import YAMLError
+
+    path = Path(folder).expanduser() / "config.yaml"
+    try:
+        config = OmegaConf.to_container(OmegaConf.load(path))
+    except FileNotFoundError:
+        raise MetanetError(f"'{path.parent}' is no run: it has no config.yaml") from None
+    except YAMLError as error:
+        raise MetanetError(f"'{path}' is damaged ({error}); run the command again") from None
+    assert isinstance(config, dict)
+    return {str(key): value for key, value in config.items()}
+
+
 def read_metrics(folder: str | Path) -> dict[str, Any]:
     """``metrics.json`` of a run folder."""
     path = Path(folder).expanduser() / "metrics.json"

@@ -16,6 +16,7 @@ from safetensors.torch import save_file
 from sklearn.metrics import r2_score
 
 from metanet.cli.main import VERBS, main
+from metanet.runs.folder import read_config
 from metanet.zoo import open_zoo
 
 
@@ -336,7 +337,7 @@ def test_probe_makes_a_map_and_keeps_its_fits(grown_folder: Path, capsys: pytest
     assert quick_probe(f"zoo={grown_folder}", "target=[hp.optimizer,test_accuracy]", "out=map") == 0
     text = capsys.readouterr().out
     assert "15 test networks x 3 snapshots x 6 slices of 500 from all weights" in text
-    assert "floors of hp.optimizer" in text
+    assert "hyperparameters: what a GBM knows" in text
     assert text.rstrip().endswith("run: map")
     table = pd.read_parquet("map/map.parquet")
     assert table.groupby("target").size().to_dict() == {"hp.optimizer": 18, "test_accuracy": 18}
@@ -359,6 +360,11 @@ def test_a_run_is_mapped_elsewhere_and_says_what_it_cannot(grown_folder: Path, c
     assert "slices of 500 from conv weights" in capsys.readouterr().out
     assert run("probe", "run=map/hp.optimizer", "probe.slice=400", "out=other", "threads=1") == 2
     assert "trained on slices of 500" in capsys.readouterr().err
+    for word in ("target=hp.activation", "model=local", "split.test=0.9", "seed=3"):
+        assert run("probe", "run=map/hp.optimizer", word, "out=other", "threads=1") == 2
+        assert f"{word.partition('=')[0].partition('.')[0]}: " in capsys.readouterr().err
+    assert not Path("other").exists()
+    assert read_config("conv")["target"] == "hp.optimizer"
     assert run("probe", "run=map", f"zoo={grown_folder}", "out=other", "threads=1") == 2
     assert "is no run of metanet train" in capsys.readouterr().err
 
@@ -398,6 +404,10 @@ def test_probe_finds_which_targets_there_are(grown_folder: Path, capsys: pytest.
         (["target=hp.optimiser"], "did you mean 'hp.optimizer'"),
         (["model=gbm"], "model=gbm judges whole networks"),
         (["model=dmc_global_mini"], "model=dmc_global_mini judges whole networks"),
+        (["probe.slice=0"], "slice=0: give a whole number"),
+        (["probe.slice=9000", "probe.short=pad"], "longer than part=all of all 30 networks"),
+        (["probe.positions=1000000000"], "give at most 10000"),
+        (["target=[]"], "give a column, several in [a,b], or all"),
         (["probe.slice=9000"], "slices of 9000 values are longer than the vectors of 30 of 30 networks"),
         (["probe.slice=9000", "probe.short=skip"], "longer than part=all of all 30 networks"),
         (["probe.part=middle"], "part=middle: give all, conv or fc"),

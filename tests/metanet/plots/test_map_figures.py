@@ -20,7 +20,8 @@ def drawn() -> ProbeMap:
     rng = np.random.default_rng(0)
     said = (rng.uniform(size=(20, 4, 10)) < np.linspace(0.4, 1, 10)).astype(np.float32)
     layout = Layout.build([("a.weight", "a", "kernel", (30, 10)), ("b.weight", "b", "kernel", (70, 10))])
-    rest = {"progress": np.linspace(0, 1, 4), "epochs": np.arange(4.0), "positions": np.linspace(0, 1, 10)}
+    facts = {"first": 0, "room": 900}
+    rest = {"facts": facts, "progress": np.linspace(0, 1, 4), "epochs": np.arange(4.0), "positions": np.linspace(0, 1, 10)}
     strata = np.arange(20) % 2
     return ProbeMap(
         "hp.optimizer", "classification", 0.5, strata, said, np.ones((20, 4)), **rest, length=100, part="all", layout=layout

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.stats import beta
 from sklearn.metrics import balanced_accuracy_score, r2_score
 from statsmodels.stats.proportion import proportion_confint
 
@@ -161,6 +162,73 @@ def test_networks_with_more_snapshots_are_thinned(told: Zoo) -> None:
     assert frame["epoch"].to_numpy()[rows].tolist() == [[0, 8]]
     rows, frame, few = snapshot_grid(view.take([0, 1, 2, 4, 7]))
     assert frame["epoch"].to_numpy()[rows].tolist() == [[8], [8], [8]]  # of one, the last
+
+
+def of_rights(right: list[list[int]]) -> ProbeMap:
+    """One slice of each network, whether it was told rightly, class by class."""
+    return ProbeMap(
+        target="hp.optimizer",
+        task="classification",
+        chance=1 / len(right),
+        strata=np.repeat(np.arange(len(right)), [len(r) for r in right]),
+        said=np.concatenate(right).astype(np.float32)[:, None, None],
+        true=np.ones((sum(map(len, right)), 1)),
+        progress=np.ones(1),
+        epochs=np.ones(1),
+        positions=np.array([0.5]),
+        length=5,
+        part="all",
+        layout=None,
+    )
+
+
+@pytest.mark.parametrize("right", [[[1], [1], [0], [1]], [[1] * 5, [1] * 4 + [0], [0] * 5], [[1, 0] * 20, [1, 1, 1, 0] * 10]])
+def test_intervals_of_one_slice_a_network_are_those_of_beta_posteriors(right: list[list[int]]) -> None:
+    """Classes of one network, or told all rightly, stay uncertain; by draws of scipy's Beta(k + 1/2, n - k + 1/2)."""
+    rng = np.random.default_rng(1)
+    draws = np.mean([beta(sum(r) + 0.5, len(r) - sum(r) + 0.5).rvs(20_000, random_state=rng) for r in right], axis=0)
+    mean, low, high = of_rights(right).mean()
+    assert mean == pytest.approx(np.mean([np.mean(r) for r in right]))
+    np.testing.assert_allclose((low, high), np.percentile(draws, [2.5, 97.5]), atol=0.03)
+
+
+def test_an_interval_holds_its_score() -> None:
+    mean, low, high = of_rights([[1] * 5] * 4).mean()
+    assert (mean, high) == pytest.approx((1, 1))
+    assert 0.7 < low < 0.9
+
+
+def test_numbers_of_a_handful_of_networks_have_no_interval(told: Zoo) -> None:
+    model = ByMean(slice=100).fit(told.view(), "test_accuracy")
+    few = told.view(epoch="all").of_networks(["n00", "n01", "n02"])
+    assert np.isnan(probe_map(model, few, 3).mean()[1:]).all()
+
+
+def test_a_class_whose_networks_have_too_few_snapshots_makes_no_map(told: Zoo) -> None:
+    model = ByMean(slice=100).fit(told.view(), "hp.optimizer")
+    view = told.view(epoch="all")
+    frame = view.frame
+    keep = np.flatnonzero((frame["hp.optimizer"] == "adam") | (frame["epoch"] == 8))
+    with pytest.raises(MetanetError, match="always 'adam' in these networks"):
+        probe_map(model, view.take(keep), 3)
+
+
+def test_positions_that_are_all_one_slice_are_refused(told: Zoo) -> None:
+    model = ByMean(slice=1000).fit(told.view(), "hp.optimizer")
+    with pytest.raises(MetanetError, match=r"at most 1000 values, so that all positions are one slice.*probe.positions=1"):
+        probe_map(model, told.view(epoch="all"), 3)
+    assert probe_map(model, told.view(epoch="all"), 1).scores.shape == (3, 1)
+
+
+def test_a_target_that_is_not_finite_somewhere_is_counted(told: Zoo) -> None:
+    frame = told.view(epoch="all").frame.copy()
+    frame.loc[frame["epoch"] == 0, "test_accuracy"] = np.nan
+    weights = np.stack(list(told.view(epoch="all").vectors()))
+    columns = ["network_id", "epoch", "progress", "hp.optimizer", "test_accuracy"]
+    broken = zoo_from_arrays(weights, LAYOUT, frame[columns], name="broken")
+    model = ByMean(slice=100).fit(broken.view(), "test_accuracy")
+    with pytest.raises(MetanetError, match="not a finite number in 50 of 50 networks"):
+        probe_map(model, broken.view(epoch="all"), 3)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -147,3 +148,36 @@ def test_claims_hold_and_do_not() -> None:
     )
     assert _most_telling(norms, "optimizer")["verdict"] == "holds"
     assert _most_telling(norms, "activation")["verdict"] == "does not hold"
+
+
+def test_what_was_not_fitted_is_said(study: Path, nws_zoos: dict[str, Path], tmp_path: Path) -> None:
+    shutil.copytree(study, tmp_path / "part")
+    words = [word for word in BUDGET if not word.startswith("meta.targets")]
+    common = (f"zoo=[{nws_zoos['mixed']},{nws_zoos['fixed']}]", f"out={tmp_path}/part", "fit=false", *words)
+    assert main(["reproduce", "meta", *common, "meta.targets=[optimizer,activation]"]) == 0
+    for name in ("nws_fig2", "nws_fig4", "nws_fig18", "nws_fig19", "nws_votes"):
+        table = pd.read_csv(tmp_path / "part" / name / f"{name}.csv")
+        missing = table["verdict"] == "not measured"
+        assert set(table.loc[missing, "target"]) == {"activation"}
+        assert set(table.loc[~missing, "target"]) == {"optimizer"}
+        assert table.loc[missing, "score"].isna().all()
+    assert set(pd.read_csv(tmp_path / "part" / "nws_fig5" / "nws_fig5.csv")["target"]) == {"optimizer"}
+
+
+@pytest.mark.parametrize(
+    ("word", "says"),
+    [
+        ("meta.rounds=0", "meta.rounds=0: give a whole number from 1 up"),
+        ("meta.slices=500", "meta.slices=500: give a list such as meta.slices=[500,5000]"),
+        ("meta.slices=[abc]", "meta.slices=abc: give a whole number from 16 up"),
+        ("meta.positions=1", "meta.positions=1: give a whole number from 2 up"),
+        ("meta.targets=optimizer", "meta.targets=optimizer: give a list"),
+        ("meta.targets=[optimiser]", "did you mean 'optimizer'"),
+        ("meta.parts=[convs]", "did you mean 'conv'"),
+    ],
+)
+def test_mistakes_of_the_meta_classifiers(
+    word: str, says: str, nws_zoos: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["reproduce", "nws_fig4", f"zoo={nws_zoos['mixed']}", f"out={tmp_path}/out", word]) == 2
+    assert says in capsys.readouterr().err
