@@ -51,12 +51,12 @@ bench: $(VENV)/.installed
 bench_probe: $(VENV)/.installed
 	$(BIN)/python scripts/bench_probe.py $(ZOOS)/nws_main_mini | tee results/bench_probe.txt
 
-# Maps of what slices of weights tell of training, on a zoo of `make meta` (about half an hour on two cores).
-maps: $(VENV)/.installed
-	$(BIN)/metanet probe zoo=$(ZOOS)/nws_fixed_three 'target=[hp.dataset,hp.optimizer,hp.activation,hp.w_init]' \
-		out=$(ZOOS)/maps | tee results/maps.txt
+# Maps of what slices of weights tell of training, on the zoo of `make quickstart` (about ten minutes on two cores).
+maps: quickstart
+	$(BIN)/metanet probe zoo=quickstart/zoo 'target=[hp.optimizer,hp.activation,hp.w_init]' out=quickstart/maps \
+		| tee results/maps.txt
 	mkdir -p results/maps
-	cp $(ZOOS)/maps/figures/map.png $(ZOOS)/maps/maps.csv results/maps/
+	cp quickstart/maps/figures/map.png quickstart/maps/maps.csv results/maps/
 
 # The zoos that the README's table shows, into ZOOS (METANET_DATA saves the downloads; two to three hours on two cores).
 ZOOS ?= zoos

@@ -48,22 +48,25 @@ def main() -> None:
         pass
     first = time.perf_counter() - began
     before = _own_memory()
-    times = []
-    for _ in range(200):
-        began = time.perf_counter()
-        batches.draw(batches.rng.integers(0, len(view), BATCH))
-        times.append(time.perf_counter() - began)
-    drawn = float(np.median(times))
+    drawn = {}
+    for permute in (False, True):
+        batches = SliceBatches(Slices(view, arguments.length), np.zeros(len(view), np.int64), BATCH, permute=permute)
+        times = []
+        for _ in range(200):
+            began = time.perf_counter()
+            batches.draw(batches.rng.integers(0, len(view), BATCH))
+            times.append(time.perf_counter() - began)
+        drawn[permute] = float(np.median(times))
     print(
-        f"a batch of {BATCH} slices of {arguments.length:,}: {1e3 * drawn:.2f} ms; "
-        f"the first epoch, every snapshot checked: {first:.1f} s"
+        f"a batch of {BATCH} slices of {arguments.length:,}: {1e3 * drawn[False]:.2f} ms, of networks with permuted neurons "
+        f"{1e3 * drawn[True]:.2f} ms; the first epoch, every snapshot checked: {first:.1f} s"
     )
     print(
         f"memory of the process's own (beside the mapped files): {before / 2**20:.0f} MiB, after: {_own_memory() / 2**20:.0f} MiB"
     )
 
     for divide in (1, 8):
-        network = DMCNetwork(LOCAL, arguments.length, 4, divide).to(device)
+        network = DMCNetwork(LOCAL, arguments.length, 4, divide, squash=True).to(device)
         optimizer = torch.optim.Adam(network.parameters())
         values, labels = (
             torch.randn(BATCH, 1, arguments.length, device=device),
@@ -84,7 +87,10 @@ def main() -> None:
             if divide == 1
             else f"{BATCH / best:,.0f} slices/s"
         )
-        print(f"a training step of {name} on {device.type}: {1e3 * best:.0f} ms, {rates}; drawing takes {drawn / best:.1%} of it")
+        print(
+            f"a training step of {name} on {device.type}: {1e3 * best:.0f} ms, {rates}; drawing takes "
+            f"{drawn[False] / best:.1%} of it, {drawn[True] / best:.1%} with permuted neurons"
+        )
     whole_map(view, 8 if arguments.quick else 80, arguments.length, arguments.threads)
     print(f"peak memory of all of this, mapped files too: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.2f} GiB")
 

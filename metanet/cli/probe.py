@@ -11,8 +11,7 @@ from data_modules.slices import Slices
 from metanet.cli.compose import compose, required
 from metanet.cli.terminal import fit_bars, print_run, print_table
 from metanet.errors import MetanetError, UnsuitableTargetError, did_you_mean
-from metanet.evaluation.fitting import Fitter, finished_run, is_converged_view, unseen
-from metanet.evaluation.metrics import classification_metrics, r2
+from metanet.evaluation.fitting import Fitter, finished_run, hyper_floor, is_converged_view, unseen
 from metanet.models import load_model
 from metanet.models.local import SliceModel, default_length
 from metanet.models.registry import model_class
@@ -59,7 +58,7 @@ def run(config: dict[str, Any]) -> None:
                 if not given:
                     _fit(fitter, config, target, fitted)
                 maps.append(_map(config, view, fitted, on_trial))
-                floors.append(_floor(fitted, maps[-1]))
+                floors.append(hyper_floor(fitted, maps[-1].task))
             except UnsuitableTargetError as error:
                 if not every:
                     raise
@@ -99,17 +98,6 @@ def summary(maps: list[ProbeMap], floors: list[float]) -> pd.DataFrame:
             }
         )
     return pd.DataFrame(rows)
-
-
-def _floor(folder: Path, drawn: ProbeMap) -> float:
-    """The score of the run's GBM on all other hyperparameters, classes alike as in the map; nan where none varies."""
-    test = pd.read_parquet(folder / "predictions.parquet").query("part == 'test'")
-    if "hyper_floor" not in test:
-        return float("nan")
-    if drawn.task == "regression":
-        return r2(test["true"].to_numpy(float), test["hyper_floor"].to_numpy(float))
-    true, said = test["true"].to_numpy(str), test["hyper_floor"].to_numpy(str)
-    return classification_metrics(true, said)["balanced_accuracy"]
 
 
 def _targets(config: dict[str, Any], view: View) -> list[str]:

@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from lightgbm.basic import LightGBMError
 
 from metanet.errors import MetanetError
+from metanet.evaluation.metrics import classification_metrics, r2
 from metanet.evaluation.protocol import FitResult, Floors, constant_floor, fit_and_score, fit_floors, floor_inputs
 from metanet.evaluation.search import OnTrial, Rows, Search, search_plan
 from metanet.evaluation.tasks import Launcher
@@ -30,6 +32,19 @@ Draw = Callable[[FitResult, Run], None]
 
 # Keys of a config that decide where and with what help a run is made, not what it finds.
 _CIRCUMSTANCES = ("threads", "launcher", "tracking", "out", "zoo")
+
+
+def hyper_floor(folder: Path, task: str) -> float:
+    """What a run's floor, the GBM on all other hyperparameters, scores on the test part; nan where none varies.
+
+    Of a classification the mean recall of the classes, of a regression R2.
+    """
+    test = pd.read_parquet(folder / "predictions.parquet").query("part == 'test'")
+    if "hyper_floor" not in test:
+        return float("nan")
+    if task == "regression":
+        return r2(test["true"].to_numpy(float), test["hyper_floor"].to_numpy(float))
+    return classification_metrics(test["true"].to_numpy(str), test["hyper_floor"].to_numpy(str))["balanced_accuracy"]
 
 
 def finished_run(folder: Path, config: dict[str, Any]) -> dict[str, Any] | None:

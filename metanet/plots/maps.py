@@ -53,6 +53,7 @@ def draw_map(drawn: ProbeMap, figure: Figure | SubFigure) -> None:
     side.axvline(drawn.chance, color="black", linestyle=":", linewidth=1)
     side.set(xlabel=_name(drawn))
     side.xaxis.set_major_locator(MaxNLocator(2))
+    side.tick_params(axis="x", rotation=90)
     mean, low, high = drawn.mean()
     figure.suptitle(
         f"{drawn.target.removeprefix('hp.')}: mean {_name(drawn)} {mean:.2f} ({low:.2f} to {high:.2f}), "

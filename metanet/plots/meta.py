@@ -23,7 +23,7 @@ def score_bars(table: pd.DataFrame, ax: Axes, title: str = "") -> Axes:
     for i, target in enumerate(targets):
         chance = table.loc[table["target"] == target, "chance"].max()  # nan where nothing was measured
         ax.plot([i - 0.45, i + 0.45], [chance, chance], color="black", linestyle=":", linewidth=1.2)
-    ax.set_xticks(range(len(targets)), targets)
+    ax.set_xticks(range(len(targets)), targets, rotation=30 if len(targets) > 6 else 0)
     ax.set(ylim=(0, 1), ylabel="balanced accuracy", title=title)
     ax.legend(frameon=False, fontsize="x-small", loc="upper left", bbox_to_anchor=(1, 1))
     return ax

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from metanet.errors import MetanetError, check_whole, did_you_mean
-from metanet.evaluation.fitting import unseen
+from metanet.evaluation.fitting import hyper_floor, unseen
 from metanet.evaluation.metrics import balanced_accuracy_interval
 from metanet.models.local import Local
 from metanet.models.svm import SVMLinear
@@ -126,18 +126,20 @@ def _row(measured: list[tuple[float, float, float]], chances: list[float], netwo
 
 def _whole(study: Study, zoo: str, target: str, model: str, features: str = "stats", **settings: Any) -> dict[str, object]:
     """Score of a meta-model of whole networks; with ``fit=false`` it may be missing."""
-    measured, chances, networks, rarest = [], [], 0, 0
+    measured, chances, floors, networks, rarest = [], [], [], 0, 0
     for number in _rounds(study):
         try:
-            test = fit(study, zoo, model, target, number, features, **settings).test
+            made = fit(study, zoo, model, target, number, features, **settings)
         except NotFittedError:
             return MISSING
+        test = made.test
         true, predicted = (test[c].to_numpy(str) for c in ("true", "predicted"))
         measured.append(balanced_accuracy_interval(true, predicted))
+        floors.append(hyper_floor(made.folder, "classification"))
         counts = np.unique(true, return_counts=True)[1]
         chances.append(1 / len(counts))
         networks, rarest = len(test), min(counts.min(), rarest or counts.min())
-    return _row(measured, chances, networks, int(rarest))
+    return _row(measured, chances, networks, int(rarest)) | {"hyperparameters": np.mean(floors)}
 
 
 def _sliced(study: Study, zoo: str, target: str, model: str, **settings: Any) -> tuple[dict[str, object], list[ProbeMap]]:
@@ -147,7 +149,11 @@ def _sliced(study: Study, zoo: str, target: str, model: str, **settings: Any) ->
     except NotFittedError:
         return MISSING, []
     maps = [mapped(study, zoo, made, SLICES, every=False) for made in fits]
-    return _mapped_row(maps), maps
+    return _floored(maps, [hyper_floor(made.folder, "classification") for made in fits]), maps
+
+
+def _floored(maps: list[ProbeMap], floors: list[float]) -> dict[str, object]:
+    return _mapped_row(maps) | {"hyperparameters": np.mean(floors)} if maps else MISSING
 
 
 def _mapped_row(maps: list[ProbeMap]) -> dict[str, object]:
@@ -484,12 +490,13 @@ def batch_norm(study: Study, name: str) -> Exhibit:
     for zoo in study.zoos("nws_fixed"):
         normalised = any(t.kind == "bn_mean" for t in _layout(study.zoo(zoo)).tensors)
         for target in targets_of(study, zoo, TRAINING):
-            whole, stripped = [], []
+            whole, stripped, floors = [], [], []
             for number in _rounds(study):
                 try:
                     made = fit(study, zoo, deep, target, number, part="all")
                 except NotFittedError:
                     continue
+                floors.append(hyper_floor(made.folder, "classification"))
                 whole.append(mapped(study, zoo, made, SLICES, every=False))
                 path = made.folder / "map-stripped.npz"
                 if not path.exists():
@@ -498,7 +505,7 @@ def batch_norm(study: Study, name: str) -> Exhibit:
             words = "with" if normalised else "without"
             for label, group in (("all values", whole), ("kernels alone", stripped)):
                 label = f"{zoo}, {words} batch norm, {label}"
-                rows.append({"zoo": zoo, "model": label, "target": target} | (_mapped_row(group) if group else MISSING))
+                rows.append({"zoo": zoo, "model": label, "target": target} | _floored(group, floors))
     table = _rows_of(rows, name)
     figure, axes = new_axes(1, width=9.0, height=3.4)
     score_bars(table, axes[0], "single slices")
