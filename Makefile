@@ -104,7 +104,7 @@ meta: $(VENV)/.installed
 		'zoo=[$(ZOOS)/nws_fixed_three,$(ZOOS)/nws_fixed_plain,$(ZOOS)/nws_main_mini]' | tee results/meta.txt
 	mkdir -p results/meta
 	cp $(ZOOS)/nws_meta/nws_*/*.csv $(ZOOS)/nws_meta/nws_*/*.png results/meta/
-	rm results/meta/*_cells.csv
+	rm results/meta/*_cells.csv results/meta/nws_fig2[01]_*.png  # larger than the others; they stay beside the report
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)

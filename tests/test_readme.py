@@ -7,7 +7,9 @@ import shlex
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -161,17 +163,54 @@ def test_the_neural_weight_spaces_figures_are_those_of_results() -> None:
         assert f"**{ratio}**" in prose
 
 
+def short(value: float) -> str:
+    """``.43``, as the README writes scores."""
+    return f"{value:.2f}".replace("0.", ".", 1)
+
+
+def scored(row: Any) -> str:
+    """``.43 (.36 to .49)``, or what stands for a score that is not there."""
+    if not np.isfinite(row.score):
+        return "not measured"
+    return f"{short(row.score)} ({short(row.low)} to {short(row.high)})"
+
+
+def meta_rows(results: Path) -> list[str]:
+    """The rows of the README's two tables of meta-classifiers."""
+    whole, slices, votes = (
+        pd.read_csv(results / "meta" / f"{name}.csv").query("zoo == 'nws_fixed_three'")
+        for name in ("nws_fig2", "nws_fig19", "nws_votes")
+    )
+    slices = slices[slices["model"].str.endswith("all values")]
+    rows = []
+    for target in slices["target"]:
+        own = [whole[whole["model"] == "linear SVM, by layer"], whole[whole["model"] == "dmc_global_mini"], slices]
+        own.append(votes[votes["model"] == "vote of 20 slices"])
+        found = [next(part[part["target"] == target].itertuples(), None) for part in own]
+        cells = ["not measured" if row is None else scored(row) for row in found]
+        floors = f"{short(found[2].chance)} | {short(found[2].hyperparameters)}"
+        rows.append(f"| {target} | {floors} | {' | '.join(cells)} |")
+    local = pd.read_csv(results / "meta" / "nws_fig4.csv")
+    for target, part in local.groupby("target", sort=False):
+        cells = [scored(next(part[part["model"] == f"dmc_local_mini, {name}"].itertuples())) for name in ("all", "conv", "fc")]
+        rows.append(f"| {target} | {short(part['chance'].iloc[0])} | {' | '.join(cells)} |")
+    return rows
+
+
+def test_the_meta_classifiers_figures_are_those_of_results() -> None:
+    results, prose = README.parent / "results", " ".join(README.read_text().split())
+    for row in meta_rows(results):
+        assert row in prose, row
+
+
 def test_the_maps_figures_are_those_of_results() -> None:
     results, prose = README.parent / "results", " ".join(README.read_text().split())
-
-    def short(value: float) -> str:
-        return f"{value:.2f}".removeprefix("0")
-
     for row in pd.read_csv(results / "maps" / "maps.csv").to_dict("records"):
         low, high = map(float, row["95 %"].split(" to "))
-        ends = [row[k] for k in ("first tenth of weights", "last tenth", "before training", "after")]
+        ends = [row[k] for k in ("first tenth of weights", "last tenth", "first snapshot", "last snapshot")]
         cells = [f"{short(row['accuracy'])} ({short(low)} to {short(high)})", *map(short, ends)]
-        assert f"| {row['target'].removeprefix('hp.')} | {short(row['chance'])} | {' | '.join(cells)} |" in prose
+        start = f"| {row['target'].removeprefix('hp.')} | {short(row['chance'])} | {short(row['hyperparameters'])} | "
+        assert f"{start}{' | '.join(cells)} |" in prose
     table = (results / "bench_probe.txt").read_text()
     seconds, outside = re.findall(r": (\d+) s, [\d,]+ slices/s, ([\d.]+)% outside", table)[0]
     assert f"{seconds} s, {outside} % of it outside" in prose

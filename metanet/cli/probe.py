@@ -72,7 +72,7 @@ def run(config: dict[str, Any]) -> None:
     for drawn in maps:
         _print(drawn)
     print_table(table, "maps")
-    print("hyperparameters: what a GBM knows from all the others, without the weights (whole networks, classes alike)")
+    print("hyperparameters: what a GBM knows from all the others and the accuracy, without the weights (whole networks)")
     print(f"picture: {record.figures / 'map.png'}")
     print_run(record.folder)
 

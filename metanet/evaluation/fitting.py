@@ -35,9 +35,10 @@ _CIRCUMSTANCES = ("threads", "launcher", "tracking", "out", "zoo")
 
 
 def hyper_floor(folder: Path, task: str) -> float:
-    """What a run's floor, the GBM on all other hyperparameters, scores on the test part; nan where none varies.
+    """What a run's floor, the GBM on all that is known but the weights, scores on the test part; nan where nothing varies.
 
-    Of a classification the mean recall of the classes, of a regression R2.
+    That is all other hyperparameters, and for one of them the test accuracy too. Of a classification the mean recall of the
+    classes, of a regression R2.
     """
     test = pd.read_parquet(folder / "predictions.parquet").query("part == 'test'")
     if "hyper_floor" not in test:
