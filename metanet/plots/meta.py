@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 
 
 def score_bars(table: pd.DataFrame, ax: Axes, title: str = "") -> Axes:
-    """Groups of bars by target, one bar a model, with intervals; a line across each group is its chance.
+    """Groups of bars by target, one bar a model, with intervals; a dotted line across each bar is its chance.
 
     Args:
         table: target, model, score, low, high, chance.
@@ -20,9 +20,7 @@ def score_bars(table: pd.DataFrame, ax: Axes, title: str = "") -> Axes:
         places = np.arange(len(targets)) + (i - (len(models) - 1) / 2) * width
         ends = np.clip([own["score"] - own["low"], own["high"] - own["score"]], 0, None)
         ax.bar(places, own["score"], width * 0.95, yerr=ends, label=model, error_kw={"linewidth": 0.8})
-    for i, target in enumerate(targets):
-        chance = table.loc[table["target"] == target, "chance"].max()  # nan where nothing was measured
-        ax.plot([i - 0.45, i + 0.45], [chance, chance], color="black", linestyle=":", linewidth=1.2)
+        ax.hlines(own["chance"], places - width / 2, places + width / 2, color="black", linestyle=":", linewidth=1.2)
     ax.set_xticks(range(len(targets)), targets, rotation=30 if len(targets) > 6 else 0)
     ax.set(ylim=(0, 1), ylabel="balanced accuracy", title=title)
     ax.legend(frameon=False, fontsize="x-small", loc="upper left", bbox_to_anchor=(1, 1))
