@@ -17,7 +17,7 @@ import pandas as pd
 from metanet.errors import MetanetError, check_whole, did_you_mean
 from metanet.evaluation.fitting import hyper_floor, unseen
 from metanet.evaluation.metrics import balanced_accuracy_interval
-from metanet.models.local import Local
+from metanet.models.local import Local, default_length
 from metanet.models.svm import SVMLinear
 from metanet.plots.maps import map_grid
 from metanet.plots.meta import coefficient_points, score_bars, size_curves
@@ -452,10 +452,12 @@ def subset_sizes(study: Study, name: str) -> Exhibit:
     rows = []
     for zoo in _main(study):
         shortest = min(layout.size for layout in study.zoo(zoo).layouts.values())
+        usual = default_length(study.zoo(zoo).view(converged=True))
         for target in targets_of(study, zoo, ("dataset", "augmentation", "optimizer", "activation", "w_init")):
             for size in study.config["meta"]["slices"]:
                 if int(size) <= shortest:
-                    row, _ = _sliced(study, zoo, target, deep, part="all", slice=int(size))
+                    length = {} if int(size) == usual else {"slice": int(size)}  # the usual one is fitted for other figures too
+                    row, _ = _sliced(study, zoo, target, deep, part="all", **length)
                     rows.append({"zoo": zoo, "target": target, "slice": int(size)} | row)
     table = _rows_of(rows, name)
     fits = [
