@@ -62,10 +62,8 @@ class Graph:
         wiring = wire(layout)
         stages = np.repeat(np.arange(len(wiring.stages)), [wiring.sizes[kind] for kind in wiring.stages])
         first = np.searchsorted(stages, np.arange(len(wiring.stages)))
-        last = len(wiring.stages) - 1
-        if wiring.edges:
-            read = {e.reads for e in wiring.edges} | {a for a, _ in wiring.added}
-            last = max(stage for stage in range(len(wiring.stages)) if stage not in read)
+        read = {e.reads for e in wiring.edges} | {a for a, _ in wiring.added}
+        last = max(stage for stage in range(len(wiring.stages)) if stage not in read)
         roles = np.where(stages == 0, 0, np.where(stages == last, 2, 1))
         places = np.where(roles == 1, 0, np.arange(len(stages)) - first[stages])
         named = layout.unflatten(np.arange(layout.size))

@@ -32,32 +32,29 @@ def neurons(weights: np.ndarray, layout: Layout, layers: Sequence[str] = (), thr
     return in_chunks(weights, columns, threads), names
 
 
-def fan_ins(rows: np.ndarray, edge: Edge) -> np.ndarray:
-    """The weights that each neuron of a kernel reads: (N, D) -> (N, neurons, fan-in)."""
-    t = edge.tensor
-    values = rows[:, t.start : t.stop]
-    if t.axes is not None:
-        values = values[
-            :, np.arange(t.stop - t.start).reshape([t.shape[a] for a in t.axes]).transpose(np.argsort(t.axes)).ravel()
-        ]
-    return values.reshape(len(rows), t.shape[0], -1)
+def fan_ins(rows: np.ndarray, wiring: Wiring, edge: Edge) -> np.ndarray:
+    """The weights that each neuron of a kernel reads: (N, D) -> float64 (N, neurons, fan-in)."""
+    kernel = wiring.layout.unflatten(rows)[edge.tensor.name]
+    return kernel.reshape(*kernel.shape[:2], -1).astype(np.float64)
+
+
+def by_source(rows: np.ndarray, wiring: Wiring, edge: Edge) -> np.ndarray:
+    """The same by the neuron that is read: (N, D) -> float64 (N, neurons, sources, weights between the two)."""
+    read = fan_ins(rows, wiring, edge)
+    return read.reshape(*read.shape[:2], wiring.sizes[edge.source], -1)
 
 
 def fan_out_norms(rows: np.ndarray, wiring: Wiring, kind: int) -> np.ndarray | None:
     """Norms of all weights that read each neuron of a kind: (N, D) -> (N, neurons); None where nothing reads them."""
-    total: np.ndarray | None = None
-    for edge in wiring.edges:
-        if edge.source == kind and not edge.depthwise:
-            t = edge.tensor
-            squares = np.square(fan_ins(rows, edge), dtype=np.float64)
-            own = squares.reshape(len(rows), t.shape[0], wiring.sizes[kind], -1).sum((1, 3))
-            total = own if total is None else total + own
-    return None if total is None else np.sqrt(total)
+    reading = [edge for edge in wiring.edges if edge.source == kind and not edge.depthwise]
+    if not reading:
+        return None
+    return np.sqrt(sum(np.square(by_source(rows, wiring, edge)).sum((1, 3)) for edge in reading))
 
 
 def _of_layer(rows: np.ndarray, wiring: Wiring, edge: Edge) -> list[tuple[str, np.ndarray]]:
     """Named columns of one layer, each (N,)."""
-    layer, read = edge.tensor.layer, fan_ins(rows, edge).astype(np.float64)
+    layer, read = edge.tensor.layer, fan_ins(rows, wiring, edge)
     stored = next(t.layer for t in wiring.layout.tensors if t.name == edge.tensor.name)  # ``layer`` may be first or last
     norm = np.sqrt(np.square(read).sum(2))
     per_neuron = {

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from metanet.representations.chunks import in_chunks
-from metanet.representations.neurons import QUANTILES, TINY, fan_ins
+from metanet.representations.neurons import QUANTILES, TINY, by_source
 from metanet.representations.spectra import spectrum
 from metanet.zoo.layout import Layout
 from metanet.zoo.wiring import Edge, Wiring, wire
@@ -34,13 +34,14 @@ def products(weights: np.ndarray, layout: Layout, layers: Sequence[str] = (), th
         names += [*_names("inputs>outputs", _centred_rank(wiring, chain)), "path_norm"]
 
     def columns(rows: np.ndarray) -> np.ndarray:
-        summed = {edge.tensor.name: _summed(rows, wiring, edge) for edge in {*edges, *chain} if not edge.depthwise}
+        summed = {edge.tensor.name: by_source(rows, wiring, edge).sum(3) for edge in {*edges, *chain} if not edge.depthwise}
         parts = [_of_product(summed[b.tensor.name] @ summed[a.tensor.name], _rank(wiring, (a, b))) for a, b in pairs]
         if chain:
             through = summed[chain[0].tensor.name]
-            paths = _squares(rows, wiring, chain[0])
+            paths = np.square(by_source(rows, wiring, chain[0])).sum(3)
             for edge in chain[1:]:
-                through, paths = summed[edge.tensor.name] @ through, _squares(rows, wiring, edge) @ paths
+                through = summed[edge.tensor.name] @ through
+                paths = np.square(by_source(rows, wiring, edge)).sum(3) @ paths
             centred = through - through.mean(1, keepdims=True)
             parts += [_of_product(centred, _centred_rank(wiring, chain)), 0.5 * np.log(paths.sum((1, 2)) + TINY**2)[:, None]]
         return np.hstack(parts)
@@ -56,16 +57,6 @@ def _chain(wiring: Wiring) -> list[Edge]:
             return []
         chain.append(edge)
     return chain
-
-
-def _summed(rows: np.ndarray, wiring: Wiring, edge: Edge) -> np.ndarray:
-    """(N, D) -> (N, outputs, inputs), taps and positions summed."""
-    return fan_ins(rows, edge).astype(np.float64).reshape(len(rows), edge.tensor.shape[0], wiring.sizes[edge.source], -1).sum(3)
-
-
-def _squares(rows: np.ndarray, wiring: Wiring, edge: Edge) -> np.ndarray:
-    squares = np.square(fan_ins(rows, edge), dtype=np.float64)
-    return squares.reshape(len(rows), edge.tensor.shape[0], wiring.sizes[edge.source], -1).sum(3)
 
 
 def _rank(wiring: Wiring, edges: Sequence[Edge]) -> int:

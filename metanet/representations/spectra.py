@@ -21,7 +21,8 @@ PRECISION = 1e-7  # of singular values, relative to the largest
 
 def spectra(weights: np.ndarray, layout: Layout, layers: Sequence[str] = (), threads: int = 1) -> tuple[np.ndarray, list[str]]:
     """Logarithms of singular values and what they come to: (N, D) -> float64 (N, F)."""
-    edges = wire(layout).edges_of(layers)
+    wiring = wire(layout)
+    edges = wiring.edges_of(layers)
     names = []
     for edge in edges:
         outputs, *rest = edge.tensor.shape
@@ -30,7 +31,7 @@ def spectra(weights: np.ndarray, layout: Layout, layers: Sequence[str] = (), thr
         names += [f"{edge.tensor.layer}.{word}" for word in ("sv_entropy", "stable_rank", "frobenius")]
 
     def columns(rows: np.ndarray) -> np.ndarray:
-        return np.hstack([spectrum(fan_ins(rows, edge)) for edge in edges])
+        return np.hstack([spectrum(fan_ins(rows, wiring, edge)) for edge in edges])
 
     return in_chunks(weights, columns, threads), names
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from metanet.errors import MetanetError, check_whole, did_you_mean
+from metanet.errors import MetanetError
 from metanet.evaluation.fitting import hyper_floor, unseen
 from metanet.evaluation.metrics import balanced_accuracy_interval
 from metanet.models.local import Local, default_length
@@ -23,41 +23,19 @@ from metanet.plots.maps import map_grid
 from metanet.plots.meta import coefficient_points, score_bars, size_curves
 from metanet.plots.style import new_axes
 from metanet.probing.maps import ProbeMap, probe_map
-from metanet.reproduce.study import Exhibit, Fit, NotFittedError, Study
+from metanet.reproduce.study import ARCHITECTURE, TRAINING, Exhibit, Fit, NotFittedError, Study
 from metanet.zoo.layout import Layout
 from metanet.zoo.store import Zoo, zoo_from_arrays
 from metanet.zoo.view import View
 
-TRAINING = ("dataset", "batch_size", "augmentation", "optimizer", "activation", "w_init")
-ARCHITECTURE = ("filter_size", "conv_depth", "fc_depth", "conv_width", "fc_width")
-PARTS = ("all", "conv", "fc")
 ENOUGH = 5  # test networks of each class that a verdict takes
 BAG = 8  # slices of a vector that attention sees at once
 MISSING: dict[str, object] = {"score": np.nan, "verdict": "not measured"}
 SLICES = 20  # single slices of each test network's last snapshot that a local model is scored on
 
 
-def check_meta(meta: dict[str, Any]) -> None:
-    """Refuse settings of the meta-classifiers that mean nothing, before anything is fitted."""
-    for key in ("epochs_local", "epochs_global", "rounds"):
-        check_whole(f"meta.{key}", meta[key])
-    check_whole("meta.positions", meta["positions"], 2)
-    for key, known in (("targets", (*TRAINING, *ARCHITECTURE)), ("parts", PARTS), ("slices", None)):
-        listed = [] if meta[key] is None and key == "targets" else meta[key]
-        if not isinstance(listed, list) or (not listed and meta[key] is not None):
-            raise MetanetError(
-                f"meta.{key}={meta[key]}: give a list such as meta.{key}=[{','.join(map(str, known or (500, 5000)))}]"
-            )
-        for name in listed:
-            if known is None:
-                check_whole(f"meta.{key}", name, 16)
-            elif name not in known:
-                raise MetanetError(f"meta.{key}: no '{name}'{did_you_mean(str(name), known)}")
-
-
 def targets_of(study: Study, zoo: str, wanted: Sequence[str]) -> list[str]:
     """Those hyperparameters of a figure that vary among a zoo's converged networks, or those that ``meta.targets`` names."""
-    check_meta(study.config["meta"])
     given = study.config["meta"]["targets"]
     frame = study.zoo(zoo).view(converged=True).frame
     names = [name for name in wanted if given is None or name in given]

@@ -42,6 +42,12 @@ INPUTS = {
 }
 
 
+# Hyperparameters that meta-classifiers predict (Eilertsen et al. 2020), and the parts of the weights that they read.
+TRAINING = ("dataset", "batch_size", "augmentation", "optimizer", "activation", "w_init")
+ARCHITECTURE = ("filter_size", "conv_depth", "fc_depth", "conv_width", "fc_width")
+PARTS = ("all", "conv", "fc")
+
+
 class NotFittedError(MetanetError):
     """A fit that is not there, where ``fit=false`` asks for none to be made."""
 
@@ -130,6 +136,7 @@ class Study:
         self._inputs = {estimator: _listed(estimator, given) for estimator, given in config["inputs"].items()}
         for estimator, count in config["n"].items():
             check_whole(f"n.{estimator}", count)
+        _check_meta(config["meta"])
 
     def zoo(self, name: str) -> Zoo:
         """A zoo by the name of its folder."""
@@ -199,6 +206,24 @@ def _listed(estimator: str, given: Any) -> list[str]:
         if name not in INPUTS and name != "all":
             raise MetanetError(f"inputs.{estimator}: '{name}' stands in no table{did_you_mean(str(name), ['all', *INPUTS])}")
     return [name for name in INPUTS if name in names or "all" in names]
+
+
+def _check_meta(meta: dict[str, Any]) -> None:
+    """Refuse settings of the meta-classifiers that mean nothing, before anything is fitted."""
+    for key in ("epochs_local", "epochs_global", "rounds"):
+        check_whole(f"meta.{key}", meta[key])
+    check_whole("meta.positions", meta["positions"], 2)
+    for key, known in (("targets", (*TRAINING, *ARCHITECTURE)), ("parts", PARTS), ("slices", None)):
+        listed = [] if meta[key] is None and key == "targets" else meta[key]
+        if not isinstance(listed, list) or (not listed and meta[key] is not None):
+            raise MetanetError(
+                f"meta.{key}={meta[key]}: give a list such as meta.{key}=[{','.join(map(str, known or (500, 5000)))}]"
+            )
+        for name in listed:
+            if known is None:
+                check_whole(f"meta.{key}", name, 16)
+            elif name not in known:
+                raise MetanetError(f"meta.{key}: no '{name}'{did_you_mean(str(name), known)}")
 
 
 def kind_of(zoo: Zoo) -> str:

@@ -181,3 +181,9 @@ def test_mistakes_of_the_meta_classifiers(
 ) -> None:
     assert main(["reproduce", "nws_fig4", f"zoo={nws_zoos['mixed']}", f"out={tmp_path}/out", word]) == 2
     assert says in capsys.readouterr().err
+
+
+def test_a_mistake_stops_all_of_them(nws_zoos: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """As one exhibit's would; an exhibit that lacks its zoo is only left out."""
+    assert main(["reproduce", "meta", f"zoo={nws_zoos['mixed']}", f"out={tmp_path}/out", "meta.rounds=0"]) == 2
+    assert "meta.rounds=0" in capsys.readouterr().err
