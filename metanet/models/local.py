@@ -66,7 +66,7 @@ class SliceModel(MetaModel):
         if balance not in BALANCES:
             raise MetanetError(f"model.balance={balance}: give {', '.join(BALANCES[:-1])} or {BALANCES[-1]}")
         self.slice, self.part, self.short, self.votes, self.balance = slice, part, short, votes, balance
-        self._checked: View | None = None
+        self._agreed: int | None = None  # S that check_view chose for the next fit
 
     @property
     def access(self) -> str:
@@ -101,15 +101,14 @@ class SliceModel(MetaModel):
         self.choose_target(view, target)
         if self.classes and self.balance == "drop":
             view = view.of_networks(balanced_networks(view.network_ids.tolist(), view.target(target).tolist(), self.seed))
-        self.length = self.choose_length(view if self._checked is None else self._checked)
-        self._checked = None
+        self.length, self._agreed = self._agreed or self.choose_length(view), None
         slices = self.slices(view)
         self.fit_slices(slices, self.target.encode(slices.view))
         return self
 
     def check_view(self, view: View) -> None:
         """Let the next fit choose S for all of these networks, and refuse those that get no prediction."""
-        self.length, self._checked = self.choose_length(view), view
+        self.length = self._agreed = self.choose_length(view)
         self._refuse_skipped(self.slices(view), view)
 
     def _refuse_skipped(self, slices: Slices, view: View) -> None:
