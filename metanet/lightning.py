@@ -12,6 +12,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from torch import Tensor
 
 from metanet.errors import MetanetError, did_you_mean
 
@@ -80,3 +81,17 @@ def quiet_trainer(
                 raise KeyboardInterrupt from None
         finally:
             torch.set_num_threads(before)
+
+
+class KeepBest(pl.Callback):
+    """Keeps the weights of the epoch with the lowest validation loss, in memory: those that were validated."""
+
+    def __init__(self) -> None:
+        self.best, self.epoch = float("inf"), 1
+        self.state: dict[str, Tensor] = {}
+
+    def on_validation_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        loss = float(trainer.callback_metrics["validation_loss"])
+        if loss < self.best or not self.state:
+            self.best, self.epoch = loss, trainer.current_epoch + 1
+            self.state = {k.removeprefix("network."): v.detach().cpu().clone() for k, v in module.state_dict().items()}

@@ -16,7 +16,7 @@ from data_modules.vectors import VectorDataModule
 from metanet.errors import MetanetError
 from metanet.generation.distributions import Distribution
 from metanet.generation.initializers import INITIALIZERS
-from metanet.lightning import quiet_trainer
+from metanet.lightning import KeepBest, quiet_trainer
 from metanet.models.base import MatrixModel
 from metanet.models.losses import SHARE_LOSSES, target_loss, target_output
 
@@ -106,7 +106,7 @@ class DNN(MatrixModel):
         steps = self.max_epochs * -(-len(y) // self.batch_size)
         module = _Regression(network, self, steps)
         data = VectorDataModule(x, y, validation, self.batch_size, self.seed)
-        keeper = _KeepBest()
+        keeper = KeepBest()
         stop = pl.callbacks.EarlyStopping("validation_loss", patience=self.patience)
         epochs = self.max_epochs if rounds is None else rounds
         callbacks: list[pl.Callback] = [keeper, stop] if validation else []
@@ -196,17 +196,3 @@ class _Regression(pl.LightningModule):
             return optimizer
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, model.learning_rate, self.steps)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
-
-
-class _KeepBest(pl.Callback):
-    """Keeps the weights of the epoch with the lowest validation loss, in memory: those that were validated."""
-
-    def __init__(self) -> None:
-        self.best, self.epoch = float("inf"), 1
-        self.state: dict[str, Tensor] = {}
-
-    def on_validation_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        loss = float(trainer.callback_metrics["validation_loss"])
-        if loss < self.best or not self.state:
-            self.best, self.epoch = loss, trainer.current_epoch + 1
-            self.state = {k.removeprefix("network."): v.detach().cpu().clone() for k, v in module.state_dict().items()}

@@ -21,6 +21,16 @@ def quick(name: str, **settings):  # type: ignore[no-untyped-def]
     """A model cut to seconds where it has rounds to cut."""
     known = constructor_arguments(model_class(name))
     cuts = {"max_epochs": 40, "max_trees": 60, "learning_rate": 0.003 if name in ("dnn", "stat_net") else 0.05}
+    if "beside" in known:  # the encoders
+        cuts = {
+            "max_epochs": 25,
+            "channels": 8,
+            "hidden": 32,
+            "dropout": 0.0,
+            "learning_rate": 0.01,
+            "batch_size": 16,
+            "ema": 0.9,
+        }
     if name.startswith(("dmc", "local")):
         cuts = {
             "slice": 48,

@@ -1,0 +1,276 @@
+"""Encoders: meta-models that read raw weights and cannot see the order of hidden neurons.
+
+:class:`Encoder` is their contract on a view: batches, training, choice of an epoch, prediction, saving. A subclass is one
+file with a network that turns a batch of one architecture into vectors (B, H); heads read those, one a target.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+from abc import abstractmethod
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from data_modules.networks import NetworkBatch, NetworkBatches, NetworkDataModule, Networks
+from metanet.errors import MetanetError, check_whole
+from metanet.lightning import KeepBest, quiet_trainer
+from metanet.models.base import MetaModel
+from metanet.models.inputs import MatrixInput
+from metanet.models.losses import SHARE_LOSSES, target_loss, target_output
+from metanet.models.target import Target
+from metanet.representations.slots import Architecture, Slots
+from metanet.zoo.split import split_networks
+from metanet.zoo.view import View
+
+SAMPLED = 256  # training vectors of each layout that scales are read off
+
+
+class EncoderNetwork(nn.Module):
+    """What a subclass of :class:`Encoder` gives: networks of one architecture -> vectors.
+
+    Attributes:
+        width: H.
+    """
+
+    width: int
+
+    def forward(self, architecture: Architecture, weights: Tensor) -> Tensor:
+        """Squashed weights (B, D) -> (B, H)."""
+        raise NotImplementedError
+
+
+class Heads(nn.Module):
+    """An encoder, and what makes predictions of its vectors: two hidden layers, then one linear map a target."""
+
+    def __init__(self, encoder: EncoderNetwork, beside: int, hidden: int, dropout: float, targets: list[Target]) -> None:
+        super().__init__()
+        self.encoder = encoder
+        layers: list[nn.Module] = []
+        for before, after in itertools.pairwise((encoder.width + beside, hidden, hidden)):
+            layers += [nn.Dropout(dropout), nn.Linear(before, after), nn.ReLU()]
+        self.trunk = nn.Sequential(nn.LayerNorm(encoder.width + beside), *layers, nn.Dropout(dropout))
+        self.last = nn.ModuleList(nn.Linear(hidden, len(t.classes) or 1) for t in targets)
+
+    def forward(self, batch: NetworkBatch) -> list[Tensor]:
+        """Raw outputs (B, C) or (B, 1) of each target."""
+        vectors = torch.cat([self.encoder(architecture, weights) for architecture, weights in batch.parts])
+        if batch.beside is not None:
+            vectors = torch.cat([vectors, batch.beside], 1)
+        hidden = self.trunk(vectors)
+        return [last(hidden) for last in self.last]
+
+
+class Encoder(MetaModel):
+    """What all encoders share: AdamW, one cycle of the learning rate, averaged weights, the epoch chosen on validation.
+
+    Args:
+        hidden: units of the two layers behind the encoder.
+        dropout: before each of them and after.
+        loss: of shares: ``cross_entropy`` or ``mse``.
+        learning_rate: its height in the cycle (Smith and Topin 2018).
+        l2: decoupled weight decay.
+        ema: decay a step of the average of the weights that predicts; None for the weights themselves.
+        batch_size, max_epochs: of the training.
+        refit: fit again on training and validation part, for the epochs found best.
+        beside: features that the layers behind the encoder read too, such as ``stats+spectra``; None for none.
+        trainer: further arguments of pl.Trainer.
+    """
+
+    own_input: ClassVar[str | None] = "weights"
+    rounds_setting: ClassVar[str | None] = "max_epochs"
+
+    def __init__(
+        self,
+        hidden: int = 256,
+        dropout: float = 0.1,
+        loss: str = "cross_entropy",
+        learning_rate: float = 3e-3,
+        l2: float = 1e-2,
+        ema: float | None = 0.99,
+        batch_size: int = 32,
+        max_epochs: int = 30,
+        refit: bool = True,
+        beside: str | list[str] | None = None,
+        trainer: dict[str, Any] | None = None,
+        seed: int = 0,
+        threads: int = 1,
+        features: str | list[str] = "weights",
+    ) -> None:
+        super().__init__(str(self.own_input), seed, threads)
+        for key, value in (("hidden", hidden), ("batch_size", batch_size), ("max_epochs", max_epochs)):
+            check_whole(f"model.{key}", value)
+        if loss not in SHARE_LOSSES:
+            raise MetanetError(f"model.loss={loss}: give {' or '.join(SHARE_LOSSES)}")
+        if not 0 <= dropout < 1:
+            raise MetanetError(f"model.dropout={dropout}: give a share from 0 up to, not including, 1")
+        if ema is not None and not 0 < ema < 1:
+            raise MetanetError(f"model.ema={ema}: give a decay between 0 and 1 such as 0.99, or null")
+        self.hidden, self.dropout, self.loss, self.learning_rate, self.l2, self.ema = (
+            hidden,
+            dropout,
+            loss,
+            learning_rate,
+            l2,
+            ema,
+        )
+        self.batch_size, self.max_epochs, self.refit, self.beside, self.trainer = batch_size, max_epochs, refit, beside, trainer
+        self.input = MatrixInput(beside, threads) if beside else None
+        self.rounds: int | None = None
+        self.architectures: dict[str, Architecture] = {}
+
+    @abstractmethod
+    def create_encoder(self) -> EncoderNetwork:
+        """The network for :attr:`slots`, not trained."""
+
+    @property
+    def access(self) -> str:
+        return "W" if self.input is None else "+".join(sorted({"W", *self.input.access.split("+")}))
+
+    @property
+    def targets(self) -> list[Target]:
+        """What the heads predict."""
+        return [self.target]
+
+    def fit(self, train: View, target: str = "test_accuracy", validation: View | None = None) -> Encoder:
+        if validation is None:
+            split = split_networks(train.network_ids.tolist(), test=0.0, validation=0.2, seed=self.seed)
+            train, validation = train.part(split, "train"), train.part(split, "validation")
+        self.choose_target(train, target, validation)
+        self.architectures = {}
+        self.slots = Slots.of(_samples(train))
+        if self.input is not None:
+            self.input.fit(train, target)
+        held_out = self._batches(validation, None)
+        self.rounds = self._train(self._batches(train, self.seed), held_out)
+        self.validation_output = self._output(held_out)
+        if self.refit:
+            self._train(self._batches(train.union(validation), self.seed), None)
+        return self
+
+    def _batches(self, view: View, seed: int | None, coded: bool = True) -> NetworkBatches:
+        networks = Networks(view, self.slots, self.architectures)
+        codes = {t.name: t.encode(view) for t in self.targets} if coded else {}
+        beside = None if self.input is None else self.input.transform(view)
+        return NetworkBatches(networks, codes, self.batch_size, seed, beside)
+
+    def _create(self) -> Heads:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.seed)
+            beside = 0 if self.input is None else self.input.width
+            return Heads(self.create_encoder(), beside, self.hidden, self.dropout, self.targets)
+
+    def _train(self, train: NetworkBatches, validation: NetworkBatches | None) -> int:
+        """Train from the start; without a validation part for :attr:`rounds` epochs. Returns the epoch that is kept."""
+        network = self._create()
+        keeper = KeepBest()
+        callbacks: list[pl.Callback] = [] if validation is None else [keeper]
+        if self.ema is not None:
+            callbacks.append(pl.callbacks.EMAWeightAveraging(decay=self.ema))
+        epochs = self.max_epochs if validation is not None else self.rounds or self.max_epochs
+        module = _Training(self, network, self.max_epochs * len(train))
+        with quiet_trainer(self.trainer or {}, epochs, callbacks, self.threads) as trainer, torch.random.fork_rng():
+            torch.manual_seed(self.seed)  # of dropout
+            trainer.fit(module, datamodule=NetworkDataModule(train, validation))
+        if validation is not None:
+            network.load_state_dict(keeper.state)
+        self.network = network.cpu().eval()
+        return keeper.epoch if validation is not None else trainer.current_epoch
+
+    def output(self, view: View) -> np.ndarray:
+        return self._output(self._batches(view, None, coded=False))
+
+    @torch.no_grad()
+    def _outputs(self, batches: NetworkBatches) -> list[Tensor]:
+        device = torch.device("cuda" if torch.cuda.is_available() and (self.trainer or {}).get("accelerator") != "cpu" else "cpu")
+        network = self.network.to(device).eval()
+        before = torch.get_num_threads()
+        torch.set_num_threads(self.threads)
+        try:
+            raw, order = [], []
+            for index in np.array_split(np.arange(len(batches.networks)), len(batches)):
+                parts, rows = batches.networks.read(index)
+                beside = None if batches.beside is None else torch.from_numpy(batches.beside[rows])
+                raw.append([part.cpu() for part in network(NetworkBatch(parts, beside, {}).to(device))])
+                order.append(rows)
+        finally:
+            torch.set_num_threads(before)
+        back = torch.from_numpy(np.argsort(np.concatenate(order)))
+        return [torch.cat(own)[back] for own in zip(*raw, strict=True)]
+
+    def _output(self, batches: NetworkBatches) -> np.ndarray:
+        output = target_output(self._outputs(batches)[0], self.target).numpy()
+        return output if self.target.classes else output.astype(np.float64)
+
+    def save(self, folder: str | Path) -> None:
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        values = {
+            "model": getattr(type(self), "source", self.name),
+            "settings": self.settings(),
+            "target": self.target.to_json(),
+            "slots": self.slots.to_json(),
+            "rounds": self.rounds,
+            "beside": None if self.input is None else self.input.to_json(),
+        }
+        (folder / "model.json").write_text(json.dumps(values, indent=1))
+        save_file({k: v.cpu().contiguous() for k, v in self.network.state_dict().items()}, folder / "network.safetensors")
+
+    @classmethod
+    def load(cls, folder: Path, threads: int = 1) -> Encoder:
+        values = json.loads((folder / "model.json").read_text())
+        model = cls(**values["settings"], threads=threads)
+        model.target, model.slots = Target.from_json(values["target"]), Slots.from_json(values["slots"])
+        model.rounds = values["rounds"]
+        if values["beside"] is not None:
+            model.input = MatrixInput.from_json(values["beside"], threads)
+        model.network = model._create().eval()
+        model.network.load_state_dict(load_file(folder / "network.safetensors"))
+        return model
+
+
+class _Training(pl.LightningModule):
+    """The sum of the targets' losses."""
+
+    def __init__(self, model: Encoder, network: Heads, steps: int) -> None:
+        super().__init__()
+        self.network, self.model, self.steps = network, model, steps
+
+    def _loss(self, batch: NetworkBatch) -> Tensor:
+        raw = self.network(batch)
+        losses = [
+            target_loss(own, batch.codes[t.name], t, self.model.loss) for own, t in zip(raw, self.model.targets, strict=True)
+        ]
+        return torch.stack(losses).sum()
+
+    def training_step(self, batch: NetworkBatch, batch_idx: int) -> Tensor:
+        loss = self._loss(batch)
+        self.last_loss = loss.detach()
+        return loss
+
+    def on_train_epoch_end(self) -> None:
+        if self.model.on_round is not None:
+            self.model.on_round(self.current_epoch + 1, self.model.max_epochs, float(self.last_loss))
+
+    def validation_step(self, batch: NetworkBatch, batch_idx: int) -> None:
+        self.log("validation_loss", self._loss(batch), batch_size=len(batch))
+
+    def configure_optimizers(self) -> Any:
+        optimizer = torch.optim.AdamW(self.network.parameters(), self.model.learning_rate, weight_decay=self.model.l2)
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, self.model.learning_rate, self.steps)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+
+def _samples(view: View) -> list[tuple[Any, np.ndarray]]:
+    """Some vectors of every layout of a view, evenly taken."""
+    samples = []
+    for layout, positions in view.by_layout():
+        chosen = positions[np.linspace(0, len(positions) - 1, min(len(positions), SAMPLED)).astype(int)]
+        samples.append((layout, view.zoo.read(view.rows[np.unique(chosen)], layout.size)))
+    return samples

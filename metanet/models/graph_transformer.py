@@ -1,0 +1,148 @@
+"""A graph transformer: neurons attend to the neurons that they read and that read them, by way of the weights between.
+
+Relational attention (Diao and Loynd 2023, as Kofinas et al. 2024 use it on neural graphs), over the edges of the graph alone:
+a key and a value are what the other neuron says plus what the weight says. The weight's share is never written out: a query
+is turned into the space of the weights, and what is attended to is averaged there, so that a head costs two products a weight.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from metanet.errors import MetanetError, check_whole
+from metanet.models.encoder import Encoder, EncoderNetwork
+from metanet.models.weight_space import NodeInput, Readout, SlotLinear, TapLinear, over_readers, over_sources, reading, source
+from metanet.representations.slots import Architecture, Slots
+
+
+class GraphTransformer(Encoder):
+    """Relational attention on graphs of neurons.
+
+    Args:
+        layers: of attention.
+        channels: features of a weight; a neuron has twice as many.
+        heads: of attention; they share a neuron's features.
+        base: of :class:`metanet.models.encoder.Encoder`.
+    """
+
+    name = "graph_transformer"
+
+    def __init__(self, layers: int = 2, channels: int = 32, heads: int = 4, **base: Any) -> None:
+        super().__init__(**base)
+        for key, value in (("layers", layers), ("channels", channels), ("heads", heads)):
+            check_whole(f"model.{key}", value)
+        if 2 * channels % heads:
+            raise MetanetError(f"model.heads={heads}: give a number that divides the {2 * channels} features of a neuron")
+        self.layers, self.channels, self.heads = layers, channels, heads
+
+    def create_encoder(self) -> EncoderNetwork:
+        return TransformerNetwork(self.slots, self.layers, self.channels, self.heads)
+
+
+class RelationalAttention(nn.Module):
+    """Neurons (B, n, 2 C) and weights (B, out, in, C) -> what each neuron attends to, (B, n, 2 C) of every stage."""
+
+    def __init__(self, slots: Slots, channels: int, heads: int) -> None:
+        super().__init__()
+        width = 2 * channels
+        self.heads, self.size = heads, width // heads
+        self.query = SlotLinear(slots.groups, width, width)
+        self.key, self.value = SlotLinear(slots.groups, width, width), SlotLinear(slots.groups, width, width)
+        # of weights, by direction: 0 towards what reads, 1 towards what is read
+        self.edge_key = nn.Parameter(torch.randn(2, heads, self.size, channels) / channels**0.5)
+        self.edge_value = nn.Parameter(torch.randn(2, heads, channels, self.size) / channels**0.5)
+        self.out = SlotLinear(slots.groups, width, width)
+
+    def forward(self, architecture: Architecture, neurons: list[Tensor], weights: list[Tensor]) -> list[Tensor]:
+        queries, keys, values = (
+            [m(n, g).unflatten(2, (self.heads, self.size)) for n, g in zip(neurons, architecture.groups, strict=True)]
+            for m in (self.query, self.key, self.value)
+        )  # (B, n, h, d) each
+        scores: list[list[Tensor]] = [[(q * k).sum(-1, keepdim=True)] for q, k in zip(queries, keys, strict=True)]  # its own
+        sent: list[list[tuple[Tensor, Tensor | None, int, bool]]] = [[(v, None, 0, True)] for v in values]
+        for own, edge in zip(weights, architecture.edges, strict=True):
+            for direction, here, there in ((0, edge.writes, edge.reads), (1, edge.reads, edge.writes)):
+                between = own if direction == 0 or edge.depthwise else own.transpose(1, 2)  # (B, here, there, C)
+                turned = torch.einsum("bnhd,hdc->bnhc", queries[here], self.edge_key[direction])
+                score = torch.matmul(turned, between.transpose(2, 3))  # (B, here, h, there)
+                if edge.depthwise:
+                    score = score + (queries[here] * keys[there]).sum(-1, keepdim=True)
+                else:
+                    score = score + torch.matmul(queries[here].transpose(1, 2), keys[there].permute(0, 2, 3, 1)).transpose(1, 2)
+                scores[here].append(score)
+                sent[here].append((values[there], between, direction, edge.depthwise))
+        for a, b in architecture.added:
+            for here, there in ((b, a), (a, b)):
+                scores[here].append((queries[here] * keys[there]).sum(-1, keepdim=True))
+                sent[here].append((values[there], None, 0, True))
+        after = []
+        for parts, others, group in zip(scores, sent, architecture.groups, strict=True):
+            shares = (torch.cat(parts, 3) / self.size**0.5).softmax(3).split([p.shape[3] for p in parts], 3)
+            heard = torch.stack([self._heard(share, *other) for share, other in zip(shares, others, strict=True)]).sum(0)
+            after.append(self.out(heard.flatten(2), group))
+        return after
+
+    def _heard(self, share: Tensor, values: Tensor, between: Tensor | None, direction: int, one_to_one: bool) -> Tensor:
+        """Shares (B, n, h, m) of values (B, m, h, d), and of weights (B, n, m, C) -> (B, n, h, d)."""
+        heard = share * values if one_to_one else torch.matmul(share.transpose(1, 2), values.transpose(1, 2)).transpose(1, 2)
+        if between is None:
+            return heard
+        return heard + torch.einsum("bnhc,hcd->bnhd", torch.matmul(share, between), self.edge_value[direction])
+
+
+class Block(nn.Module):
+    """Attention, then a hidden layer a neuron and an update of each weight, all residual."""
+
+    def __init__(self, slots: Slots, channels: int, heads: int) -> None:
+        super().__init__()
+        width = 2 * channels
+        self.norm_neurons, self.norm_weights, self.norm_hidden = nn.LayerNorm(width), nn.LayerNorm(channels), nn.LayerNorm(width)
+        self.attention = RelationalAttention(slots, channels, heads)
+        self.hidden = nn.Sequential(nn.Linear(width, 2 * width), nn.ReLU(), nn.Linear(2 * width, width))
+        self.weight = SlotLinear(slots.count, channels, channels)
+        self.of_reader = SlotLinear(slots.count, width, channels, bias=False)
+        self.of_source = SlotLinear(slots.count, width, channels, bias=False)
+
+    def forward(
+        self, architecture: Architecture, neurons: list[Tensor], weights: list[Tensor]
+    ) -> tuple[list[Tensor], list[Tensor]]:
+        normed, kernels = [self.norm_neurons(n) for n in neurons], [self.norm_weights(w) for w in weights]
+        heard = self.attention(architecture, normed, kernels)
+        neurons = [n + h for n, h in zip(neurons, heard, strict=True)]
+        neurons = [n + self.hidden(self.norm_hidden(n)) for n in neurons]
+        after = []
+        for own, kernel, edge, slot in zip(weights, kernels, architecture.edges, architecture.slots, strict=True):
+            ends = reading(self.of_reader(normed[edge.writes], slot), edge) + source(
+                self.of_source(normed[edge.reads], slot), edge
+            )
+            after.append(own + functional.relu(self.weight(kernel, slot) + ends))
+        return neurons, after
+
+
+class TransformerNetwork(EncoderNetwork):
+    """(B, D) -> (B, groups * 2 C)."""
+
+    def __init__(self, slots: Slots, layers: int, channels: int, heads: int) -> None:
+        super().__init__()
+        width = 2 * channels
+        self.taps, self.inputs = TapLinear(slots, channels), NodeInput(slots, width)
+        self.read, self.reader = SlotLinear(slots.count, width, width), SlotLinear(slots.count, width, width)
+        self.blocks = nn.ModuleList(Block(slots, channels, heads) for _ in range(layers))
+        self.readout = Readout(slots, width, width)
+        self.width = self.readout.width
+
+    def forward(self, architecture: Architecture, weights: Tensor) -> Tensor:
+        kernels = []
+        neurons = self.inputs(architecture, weights)
+        for taps, edge, slot in zip(architecture.kernels(weights), architecture.edges, architecture.slots, strict=True):
+            values = functional.relu(self.taps(taps, edge, slot))
+            neurons[edge.writes] = neurons[edge.writes] + self.read(over_sources(values), slot)
+            neurons[edge.reads] = neurons[edge.reads] + self.reader(over_readers(values, edge), slot)
+            kernels.append(values)
+        for block in self.blocks:
+            neurons, kernels = block(architecture, neurons, kernels)
+        return self.readout(architecture, [functional.relu(n) for n in neurons])

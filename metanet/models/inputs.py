@@ -1,0 +1,63 @@
+"""Features as an input beside something else: computed, squashed, standardised, clipped."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from metanet.representations.features import FeatureMap
+from metanet.zoo.view import View
+
+CLIP = 5.0
+
+
+class MatrixInput:
+    """A union of features as float32 (N, F) of mean 0 and standard deviation 1 in training.
+
+    Each column passes asinh(x / median |x|) first, and is cut at five standard deviations.
+
+    Args:
+        features: see :mod:`metanet.representations.features`.
+    """
+
+    def __init__(self, features: str | list[str], threads: int = 1) -> None:
+        self.map = FeatureMap(features, threads)
+
+    @property
+    def access(self) -> str:
+        """Access level of the features."""
+        return self.map.access
+
+    @property
+    def width(self) -> int:
+        """F, once fitted."""
+        return len(self.map.names)
+
+    def fit(self, view: View, target: str | None = None) -> MatrixInput:
+        """Read sizes, means and spreads off the training part; the target is never among the inputs."""
+        x = self.map.fit(view, target).transform(view)
+        size = np.nanmedian(np.abs(x), axis=0)
+        self.size = np.where(size > 0, size, 1.0)
+        squashed = np.arcsinh(x / self.size)
+        self.center, spread = np.nanmean(squashed, axis=0), np.nanstd(squashed, axis=0)
+        self.spread = np.where(spread > 0, spread, 1.0)
+        return self
+
+    def transform(self, view: View) -> np.ndarray:
+        """Features of a view, (N, F)."""
+        z = (np.arcsinh(self.map.transform(view) / self.size) - self.center) / self.spread
+        return np.clip(np.nan_to_num(z), -CLIP, CLIP).astype(np.float32)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        vectors = {name: getattr(self, name).tolist() for name in ("size", "center", "spread")}
+        return {"features": self.map.to_json(), **vectors}
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any], threads: int = 1) -> MatrixInput:
+        """The inverse of :meth:`to_json`."""
+        own = cls(values["features"]["spec"], threads)
+        own.map = FeatureMap.from_json(values["features"], threads)
+        own.size, own.center, own.spread = (np.array(values[name]) for name in ("size", "center", "spread"))
+        return own
