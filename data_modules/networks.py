@@ -6,8 +6,9 @@ are as many as it has architectures. Vectors that fit are kept in memory, squash
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import pytorch_lightning as pl
@@ -21,26 +22,42 @@ KEPT_VALUES = 1 << 28  # weights that are kept in memory: 1 GiB
 
 
 @dataclass
+class NetworkPart:
+    """Some networks of one architecture.
+
+    Attributes:
+        weights: their vectors (b, D), squashed but where raw ones were asked for.
+        context: what was given for their layout, see :class:`Networks`.
+        activations: of each of them, (b,).
+    """
+
+    architecture: Architecture
+    weights: Tensor
+    context: Any
+    activations: np.ndarray
+
+
+@dataclass
 class NetworkBatch:
     """Some networks, by architecture.
 
     Attributes:
-        parts: an architecture and the squashed vectors of its networks (b, D), in turn.
+        parts: each architecture's, in turn.
         beside: further inputs (B, F), rows in the order of the parts; None without.
         codes: of each target, (B,).
     """
 
-    parts: list[tuple[Architecture, Tensor]]
+    parts: list[NetworkPart]
     beside: Tensor | None
     codes: dict[str, Tensor]
 
     def __len__(self) -> int:
-        return sum(len(weights) for _, weights in self.parts)
+        return sum(len(part.weights) for part in self.parts)
 
     def to(self, device: torch.device) -> NetworkBatch:
         """The same on another device."""
         return NetworkBatch(
-            [(architecture, weights.to(device)) for architecture, weights in self.parts],
+            [replace(part, weights=part.weights.to(device)) for part in self.parts],
             None if self.beside is None else self.beside.to(device),
             {name: codes.to(device) for name, codes in self.codes.items()},
         )
@@ -51,10 +68,23 @@ class Networks:
 
     Args:
         architectures: what the encoders know of each layout, by id; those of this view are added.
+        raw: whether vectors are left as they are; else they are squashed.
+        contexts: what goes with the parts of each layout, by id.
     """
 
-    def __init__(self, view: View, slots: Slots, architectures: dict[str, Architecture]) -> None:
-        self.view, self.architectures = view, architectures
+    def __init__(
+        self,
+        view: View,
+        slots: Slots,
+        architectures: dict[str, Architecture],
+        raw: bool = False,
+        contexts: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.view, self.architectures, self.raw, self.contexts = view, architectures, raw, contexts or {}
+        frame = view.frame
+        self.activations = (
+            frame["hp.activation"].to_numpy(dtype=object) if "hp.activation" in frame else np.full(len(view), None, dtype=object)
+        )
         self.layout_ids = view.frame["layout_id"].to_numpy(dtype=object)
         for layout_id in np.unique(self.layout_ids):
             if layout_id not in architectures:
@@ -68,12 +98,15 @@ class Networks:
             self._rank[own] = np.arange(len(own))
             if values <= KEPT_VALUES:
                 vectors = view.zoo.read(view.rows[own], sizes[layout_id])
-                self._kept[layout_id] = architectures[layout_id].squashed(vectors)
+                self._kept[layout_id] = self._ready(layout_id, vectors)
 
     def __len__(self) -> int:
         return len(self.view)
 
-    def read(self, index: np.ndarray) -> tuple[list[tuple[Architecture, Tensor]], np.ndarray]:
+    def _ready(self, layout_id: str, vectors: np.ndarray) -> np.ndarray:
+        return vectors if self.raw else self.architectures[layout_id].squashed(vectors)
+
+    def read(self, index: np.ndarray) -> tuple[list[NetworkPart], np.ndarray]:
         """Some snapshots (B,) by architecture, and the order (B,) of their rows."""
         parts, order = [], []
         ids = self.layout_ids[index]
@@ -83,8 +116,9 @@ class Networks:
             if layout_id in self._kept:
                 vectors = self._kept[layout_id][self._rank[own]]
             else:
-                vectors = architecture.squashed(self.view.zoo.read(self.view.rows[own], architecture.layout.size))
-            parts.append((architecture, torch.from_numpy(vectors)))
+                vectors = self._ready(layout_id, self.view.zoo.read(self.view.rows[own], architecture.layout.size))
+            context = self.contexts.get(layout_id)
+            parts.append(NetworkPart(architecture, torch.from_numpy(vectors), context, self.activations[own]))
             order.append(own)
         return parts, np.concatenate(order)
 

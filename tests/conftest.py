@@ -84,10 +84,10 @@ def known() -> Zoo:
     rng = np.random.default_rng(0)
     layout = Layout.build(
         [
-            ("a.weight", "a", "kernel", (8, 4)),
-            ("a.bias", "a", "bias", (8,)),
-            ("b.weight", "b", "kernel", (3, 8)),
-            ("b.bias", "b", "bias", (3,)),
+            ("fc1.weight", "fc1", "kernel", (8, 4)),
+            ("fc1.bias", "fc1", "bias", (8,)),
+            ("dense.weight", "dense", "kernel", (3, 8)),
+            ("dense.bias", "dense", "bias", (3,)),
         ]
     )
     spread = rng.uniform(0.1, 2.0, 200)
@@ -98,7 +98,12 @@ def known() -> Zoo:
     accuracy = 1 / (1 + np.exp(-3 * (spread - 1)))
     rate = np.exp(rng.uniform(np.log(1e-4), np.log(1e-1), 200))
     frame = pd.DataFrame({"test_accuracy": accuracy, "hp.optimizer": optimizer, "hp.learning_rate": rate})
-    return zoo_from_arrays(weights, layout, frame, name="known")
+    frame = frame.assign(**{"hp.activation": "relu", "hp.num_units": 8, "hp.fc_depth": 1})
+    header = {
+        "recipe": small_recipe().to_json() | {"name": "mlp", "num_units": 8, "num_layers": 1},
+        "data": {"shape": [2, 2, 1], "classes": 3},
+    }
+    return zoo_from_arrays(weights, layout, frame, name="known", header=header)
 
 
 @pytest.fixture(scope="session")

@@ -6,6 +6,7 @@ A hidden layer is a convolution of one position, so the stacked convolution of
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from math import prod
@@ -69,11 +70,11 @@ class MLP(StackedNetwork):
         """Images (B, H, W, C) as vectors shared by all networks: (1, B, C * H * W)."""
         return images.permute(0, 3, 1, 2).reshape(1, len(images), -1)
 
-    def hidden(self, tensors: dict[str, Tensor], prepared: Tensor, activation: str, noise: StepNoise | None) -> Tensor:
-        """What the dense layer sees, (K, B, units)."""
+    def layers(self, tensors: dict[str, Tensor], prepared: Tensor, activation: str, noise: StepNoise | None) -> Iterator[Tensor]:
+        """Each hidden layer's output, (K, B, 1, 1, units)."""
         hidden = prepared
         for i in range(self.num_layers):
             kernel = tensors[f"fc{i + 1}.weight"].transpose(1, 2)  # (K, in, out)
             hidden = stacked_conv(hidden, kernel, tensors[f"fc{i + 1}.bias"], activation, noise, i, None if i == 0 else (1, 1))
             hidden = hidden.view(len(kernel), -1, 1, 1, self.num_units)
-        return hidden.flatten(2)
+            yield hidden

@@ -8,7 +8,8 @@ number a network and is folded into the next kernel; masks are applied as bits.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import deque
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from math import prod
@@ -81,26 +82,37 @@ class StackedNetwork:
         """What the first layer reads of the images (B, H, W, C), shared by all networks."""
         raise NotImplementedError
 
-    def hidden(self, tensors: dict[str, Tensor], prepared: Tensor, activation: str, noise: StepNoise | None) -> Tensor:
-        """What the dense layer sees, (K, B, C)."""
+    def layers(self, tensors: dict[str, Tensor], prepared: Tensor, activation: str, noise: StepNoise | None) -> Iterator[Tensor]:
+        """What each hidden layer gives, one after another, (K, B, H, W, C)."""
         raise NotImplementedError
+
+    def pooled(self, last: Tensor) -> Tensor:
+        """What the last hidden layer gives, (K, B, H, W, C), as the dense layer sees it, (K, B, C)."""
+        return last.flatten(2, 3).mean(2)
 
     def initial(self, row: Mapping[str, Any]) -> np.ndarray:
         """The weights of one row of a plan before training, float32 (D,)."""
         return initial_weights(self.layout, row["hp.w_init"], float(row["hp.init_std"]), int(row["seed"]))
 
+    def tensors(self, weights: Tensor) -> dict[str, Tensor]:
+        """(K, D) -> named tensors (K, ...), by one split, whose backward pass is one concatenation."""
+        parts = weights.split([t.stop - t.start for t in self.layout.tensors], dim=1)
+        return {t.name: part.reshape(-1, *t.shape) for t, part in zip(self.layout.tensors, parts, strict=True)}
+
     def logits(self, weights: Tensor, prepared: Tensor, activation: str, noise: StepNoise | None = None) -> Tensor:
         """(K, D) weights and prepared images -> logits (K, B, classes); dropout only where noise is given."""
         if activation not in ACTIVATIONS:
             raise MetanetError(f"no activation '{activation}'{did_you_mean(activation, ACTIVATIONS)}")
-        # One split, whose backward pass is one concatenation; slices would each add a (K, D) tensor of zeros.
-        parts = weights.split([t.stop - t.start for t in self.layout.tensors], dim=1)
-        tensors = {t.name: part.reshape(-1, *t.shape) for t, part in zip(self.layout.tensors, parts, strict=True)}
-        hidden = self.hidden(tensors, prepared, activation, noise)
+        tensors = self.tensors(weights)
+        (last,) = deque(self.layers(tensors, prepared, activation, noise), maxlen=1)
+        return self.dense(tensors, last, noise)
+
+    def dense(self, tensors: dict[str, Tensor], last: Tensor, noise: StepNoise | None = None) -> Tensor:
+        """What the last hidden layer gives, (K, B, H, W, C) -> logits (K, B, classes)."""
         kernel = tensors["dense.weight"].transpose(1, 2)  # (K, C, classes)
         if noise is not None:
             kernel = kernel * noise.scale
-        return torch.baddbmm(tensors["dense.bias"].unsqueeze(1), hidden, kernel)
+        return torch.baddbmm(tensors["dense.bias"].unsqueeze(1), self.pooled(last), kernel)
 
 
 @dataclass(frozen=True)
@@ -184,8 +196,8 @@ class SmallCNN(StackedNetwork):
         """Patches of the images (B, H, W, C) for the first layer, shared by all networks: (1, B * positions, patch)."""
         return _patches(images.unsqueeze(0), self.kernel, self.stride)
 
-    def hidden(self, tensors: dict[str, Tensor], prepared: Tensor, activation: str, noise: StepNoise | None) -> Tensor:
-        """Convolutions and global average pooling: (K, B, C)."""
+    def layers(self, tensors: dict[str, Tensor], prepared: Tensor, activation: str, noise: StepNoise | None) -> Iterator[Tensor]:
+        """Each convolution's output, (K, B, H, W, C)."""
         hidden = prepared
         batch = prepared.shape[1] // prod(self.sizes[1])
         for i in range(self.num_layers):
@@ -194,7 +206,7 @@ class SmallCNN(StackedNetwork):
             window = None if i == 0 else (self.kernel, self.stride)
             hidden = stacked_conv(hidden, kernel, tensors[f"conv{i + 1}.bias"], activation, noise, i, window)
             hidden = hidden.view(len(weight), batch, *self.sizes[i + 1], self.num_units)  # (K, B, H, W, C)
-        return hidden.flatten(2, 3).mean(2)
+            yield hidden
 
 
 def stacked_conv(
@@ -297,10 +309,12 @@ class _StackedConv(torch.autograd.Function):
             torch.ops.aten.tanh_backward.grad_input(grad, hidden, grad_input=grad)
             if mask is not None:
                 grad.view(torch.int32).view_as(mask).bitwise_and_(mask)
-        grad_bias = grad.sum(1)
-        grad_kernel = torch.bmm(patches.transpose(1, 2).expand(count, -1, -1), grad)
+        grad_bias = grad.sum(1) if ctx.needs_input_grad[2] else None
+        grad_kernel = torch.bmm(patches.transpose(1, 2).expand(count, -1, -1), grad) if ctx.needs_input_grad[1] else None
         grad_inputs = None
-        if ctx.window is not None:
+        if ctx.window is None and ctx.needs_input_grad[0]:
+            grad_inputs = torch.bmm(grad, kernel.transpose(1, 2)).sum(0, keepdim=True)
+        elif ctx.window is not None:
             size, stride = ctx.window
             _, batch, height, width, channels = ctx.input_shape
             out_h, out_w = (height - size) // stride + 1, (width - size) // stride + 1

@@ -11,10 +11,11 @@ from typing import Any
 from torch import Tensor
 from torch.nn import functional
 
+from data_modules.networks import NetworkPart
 from metanet.errors import check_whole
 from metanet.models.encoder import Encoder, EncoderNetwork
 from metanet.models.weight_space import NodeInput, Readout, SlotLinear, TapLinear, over_readers, over_sources
-from metanet.representations.slots import Architecture, Slots
+from metanet.representations.slots import Slots
 
 
 class DeepSets(Encoder):
@@ -49,7 +50,8 @@ class DeepSetsNetwork(EncoderNetwork):
         self.readout = Readout(slots, 2 * channels, channels)
         self.width = self.readout.width
 
-    def forward(self, architecture: Architecture, weights: Tensor) -> Tensor:
+    def forward(self, part: NetworkPart) -> Tensor:
+        architecture, weights = part.architecture, part.weights
         states = self.inputs(architecture, weights)
         for taps, edge, slot in zip(architecture.kernels(weights), architecture.edges, architecture.slots, strict=True):
             values = functional.relu(self.taps(taps, edge, slot))  # (B, out, in, C)

@@ -18,7 +18,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from data_modules.networks import NetworkBatch, NetworkBatches, NetworkDataModule, Networks
+from data_modules.networks import NetworkBatch, NetworkBatches, NetworkDataModule, NetworkPart, Networks
 from metanet.errors import MetanetError, check_whole
 from metanet.lightning import KeepBest, quiet_trainer
 from metanet.models.base import MetaModel
@@ -41,8 +41,8 @@ class EncoderNetwork(nn.Module):
 
     width: int
 
-    def forward(self, architecture: Architecture, weights: Tensor) -> Tensor:
-        """Squashed weights (B, D) -> (B, H)."""
+    def forward(self, part: NetworkPart) -> Tensor:
+        """b networks of one architecture -> (b, H)."""
         raise NotImplementedError
 
 
@@ -60,7 +60,7 @@ class Heads(nn.Module):
 
     def forward(self, batch: NetworkBatch) -> list[Tensor]:
         """Raw outputs (B, C) or (B, 1) of each target."""
-        vectors = torch.cat([self.encoder(architecture, weights) for architecture, weights in batch.parts])
+        vectors = torch.cat([self.encoder(part) for part in batch.parts])
         if batch.beside is not None:
             vectors = torch.cat([vectors, batch.beside], 1)
         hidden = self.trunk(vectors)
@@ -133,6 +133,13 @@ class Encoder(MetaModel):
     def access(self) -> str:
         return "W" if self.input is None else "+".join(sorted({"W", *self.input.access.split("+")}))
 
+    def facts(self) -> dict[str, Any]:
+        """What a subclass keeps of its training networks, beside the slots, to be the same again: plain values."""
+        return {}
+
+    def restore(self, facts: dict[str, Any]) -> None:
+        """Take back :meth:`facts`."""
+
     @property
     def targets(self) -> list[Target]:
         """What the heads predict."""
@@ -154,8 +161,12 @@ class Encoder(MetaModel):
             self._train(self._batches(train.union(validation), self.seed), None)
         return self
 
+    def networks(self, view: View) -> Networks:
+        """The vectors of a view, as the encoder reads them."""
+        return Networks(view, self.slots, self.architectures)
+
     def _batches(self, view: View, seed: int | None, coded: bool = True) -> NetworkBatches:
-        networks = Networks(view, self.slots, self.architectures)
+        networks = self.networks(view)
         codes = {t.name: t.encode(view) for t in self.targets} if coded else {}
         beside = None if self.input is None else self.input.transform(view)
         return NetworkBatches(networks, codes, self.batch_size, seed, beside)
@@ -217,6 +228,7 @@ class Encoder(MetaModel):
             "target": self.target.to_json(),
             "slots": self.slots.to_json(),
             "rounds": self.rounds,
+            "facts": self.facts(),
             "beside": None if self.input is None else self.input.to_json(),
         }
         (folder / "model.json").write_text(json.dumps(values, indent=1))
@@ -228,6 +240,7 @@ class Encoder(MetaModel):
         model = cls(**values["settings"], threads=threads)
         model.target, model.slots = Target.from_json(values["target"]), Slots.from_json(values["slots"])
         model.rounds = values["rounds"]
+        model.restore(values["facts"])
         if values["beside"] is not None:
             model.input = MatrixInput.from_json(values["beside"], threads)
         model.network = model._create().eval()

@@ -14,12 +14,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch_geometric.nn import MessagePassing
 
+from data_modules.networks import NetworkPart
 from metanet.errors import check_whole
 from metanet.models.encoder import Encoder, EncoderNetwork
 from metanet.models.weight_space import NodeInput, Readout, TapLinear
-from metanet.representations.slots import Architecture, Slots
+from metanet.representations.slots import Slots
 
-AGGREGATORS = ("mean", "max", "std")
+AGGREGATORS = ("mean", "std")
 
 
 class GNN(Encoder):
@@ -94,7 +95,8 @@ class GNNNetwork(EncoderNetwork):
         self.readout = Readout(slots, 2 * channels, 2 * channels)
         self.width = self.readout.width
 
-    def forward(self, architecture: Architecture, weights: Tensor) -> Tensor:
+    def forward(self, part: NetworkPart) -> Tensor:
+        architecture, weights = part.architecture, part.weights
         count = len(weights)
         kernels = zip(architecture.kernels(weights), architecture.edges, architecture.slots, strict=True)
         parts = [self.taps(taps, edge, slot).flatten(1, 2) for taps, edge, slot in kernels]

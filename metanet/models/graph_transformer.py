@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from data_modules.networks import NetworkPart
 from metanet.errors import MetanetError, check_whole
 from metanet.models.encoder import Encoder, EncoderNetwork
 from metanet.models.weight_space import NodeInput, Readout, SlotLinear, TapLinear, over_readers, over_sources, reading, source
@@ -135,7 +136,8 @@ class TransformerNetwork(EncoderNetwork):
         self.readout = Readout(slots, width, width)
         self.width = self.readout.width
 
-    def forward(self, architecture: Architecture, weights: Tensor) -> Tensor:
+    def forward(self, part: NetworkPart) -> Tensor:
+        architecture, weights = part.architecture, part.weights
         kernels = []
         neurons = self.inputs(architecture, weights)
         for taps, edge, slot in zip(architecture.kernels(weights), architecture.edges, architecture.slots, strict=True):

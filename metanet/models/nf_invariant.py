@@ -14,6 +14,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn import functional
 
+from data_modules.networks import NetworkPart
 from metanet.errors import check_whole
 from metanet.models.encoder import Encoder, EncoderNetwork
 from metanet.models.weight_space import (
@@ -98,7 +99,8 @@ class NFNetwork(EncoderNetwork):
         self.readout = Readout(slots, 2 * channels, 2 * channels)
         self.width = self.readout.width
 
-    def forward(self, architecture: Architecture, weights: Tensor) -> Tensor:
+    def forward(self, part: NetworkPart) -> Tensor:
+        architecture, weights = part.architecture, part.weights
         kernels = zip(architecture.kernels(weights), architecture.edges, architecture.slots, strict=True)
         values = [self.taps(taps, edge, slot) for taps, edge, slot in kernels]
         neurons = self.inputs(architecture, weights)

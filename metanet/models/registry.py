@@ -21,6 +21,7 @@ MODELS = {
     "nf_invariant": ("metanet.models.nf_invariant", "NFInvariant"),
     "gnn": ("metanet.models.gnn", "GNN"),
     "graph_transformer": ("metanet.models.graph_transformer", "GraphTransformer"),
+    "probe_net": ("metanet.models.probe_net", "ProbeNet"),
     "deepsets": ("metanet.models.deepsets", "DeepSets"),
     "random_forest": ("metanet.models.random_forest", "RandomForest"),
     "svm_linear": ("metanet.models.svm", "SVMLinear"),

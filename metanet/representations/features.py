@@ -10,6 +10,8 @@ measures_global          16 measures of the whole vector (Eilertsen et al. 2020)
 neurons                  distributions over each layer's neurons: norms, biases, cosines; no order of neurons changes them
 spectra                  singular values of each layer's kernel
 products                 spectra and entries of products of neighbouring layers, and of all
+probe, probe:16          what networks answer to 64, or 16, fixed images of noise (access F); probe:outputs for any architecture,
+                         probe:blind where the activation is not known
 hyper                    all hyperparameters that vary; hyper:learning_rate for some
 hyper_paper              the seven of Unterthiner et al.'s released code
 metrics:test_accuracy    measured columns (for floors)
@@ -34,6 +36,7 @@ from metanet.representations.measures import global_measures, layer_measures
 from metanet.representations.neurons import neurons
 from metanet.representations.norms import norms_l1, norms_l2
 from metanet.representations.products import products
+from metanet.representations.responses import probe
 from metanet.representations.spectra import spectra
 from metanet.representations.statistics import global_statistics, layer_statistics
 from metanet.zoo.view import View
@@ -51,11 +54,12 @@ WEIGHT_FEATURES: dict[str, Callable[..., tuple[np.ndarray, list[str]]]] = {
     "products": products,
 }
 FRAME_FEATURES = ("hyper", "hyper_paper", "metrics")
+RESPONSE_FEATURES = ("probe",)  # of networks that are run, not read
 
 
 def list_features() -> list[str]:
     """Names that ``features=`` takes, alone or joined by ``+``."""
-    return sorted([*WEIGHT_FEATURES, *FRAME_FEATURES])
+    return sorted([*WEIGHT_FEATURES, *FRAME_FEATURES, *RESPONSE_FEATURES])
 
 
 @dataclass
@@ -68,8 +72,8 @@ class _Part:
 
     @property
     def access(self) -> str:
-        """W weights, H hyperparameters, D measurements on real images."""
-        return {"hyper": "H", "hyper_paper": "H", "metrics": "D"}.get(self.name, "W")
+        """W weights, H hyperparameters, D measurements on real images, F forward passes on images that no data set gave."""
+        return {"hyper": "H", "hyper_paper": "H", "metrics": "D", "probe": "F"}.get(self.name, "W")
 
 
 def parse(spec: str | list[str]) -> list[_Part]:
@@ -81,7 +85,7 @@ def parse(spec: str | list[str]) -> list[_Part]:
             parts.append(_Part(absolute(word), ()))
             continue
         name, _, argument = word.strip().partition(":")
-        if name in WEIGHT_FEATURES or name in FRAME_FEATURES:
+        if name in list_features():
             if argument and name == "hyper_paper":
                 raise MetanetError(f"features={word}: hyper_paper takes no names; use hyper:{argument}")
             parts.append(_Part(name, (argument,) if argument else ()))
@@ -179,6 +183,9 @@ class FeatureMap:
             elif part.name == "metrics":
                 matrix = np.stack([view.target(c).astype(np.float64) for c in part.arguments], axis=1)
                 own = list(part.arguments)
+            elif part.name in RESPONSE_FEATURES:
+                assert weights is not None
+                matrix, own = probe(view, weights, layout, part.arguments, self.threads)
             else:
                 matrix, own = self._of_weights(part, weights, layout)
             matrices.append(matrix)

@@ -252,6 +252,7 @@ def zoo_from_arrays(
     layout: Layout | Sequence[Layout],
     frame: pd.DataFrame,
     name: str = "arrays",
+    header: dict[str, Any] | None = None,
 ) -> Zoo:
     """A zoo in memory from your own networks.
 
@@ -260,6 +261,7 @@ def zoo_from_arrays(
         layout: what the positions are; one for all, or one for each vector.
         frame: N rows of columns to predict or to filter by (``test_accuracy``, ``hp.optimizer`` ...).
             ``network_id`` and ``epoch`` are made where they are missing.
+        header: more facts, as in ``zoo.json``: with ``recipe`` and ``data`` (``shape`` and ``classes``) networks can be run.
     """
     vectors = [np.ascontiguousarray(w, np.float32) for w in weights]
     layouts = [layout] * len(vectors) if isinstance(layout, Layout) else list(layout)
@@ -284,7 +286,7 @@ def zoo_from_arrays(
         shard=0, offset=np.cumsum(lengths) - lengths, length=lengths
     )
     flat = np.concatenate(vectors) if vectors else np.empty(0, np.float32)
-    return Zoo(name, {}, {own.id: own for own in layouts}, networks, snapshots, shards=[flat])
+    return Zoo(name, header or {}, {own.id: own for own in layouts}, networks, snapshots, shards=[flat])
 
 
 def read_header(folder: Path) -> dict[str, Any]:

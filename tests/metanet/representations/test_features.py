@@ -176,15 +176,15 @@ def test_columns_are_matched_by_name_where_the_order_differs(known: Zoo) -> None
     named = view.layout.unflatten(np.array(view.weights()))
     released = Layout.build(
         [
-            ("a.bias", "a", "bias", (8,)),
-            ("a.weight", "a", "kernel", (8, 4), (1, 0)),
-            ("b.bias", "b", "bias", (3,)),
-            ("b.weight", "b", "kernel", (3, 8), (1, 0)),
+            ("fc1.bias", "fc1", "bias", (8,)),
+            ("fc1.weight", "fc1", "kernel", (8, 4), (1, 0)),
+            ("dense.bias", "dense", "bias", (3,)),
+            ("dense.weight", "dense", "kernel", (3, 8), (1, 0)),
         ]
     )
     vectors = np.stack([released.flatten({k: v[i] for k, v in named.items()}) for i in range(len(view))])
     other = zoo_from_arrays(vectors, released, view.frame.drop(columns="layout_id")).view()
-    for spec in ("stats", "norms_l1", "flat", "flat:a"):
+    for spec in ("stats", "norms_l1", "flat", "flat:fc1"):
         features = FeatureMap(spec).fit(view)
         np.testing.assert_allclose(features.transform(other), features.transform(view), rtol=1e-5, atol=1e-6)
 

@@ -1,0 +1,150 @@
+"""Running the networks of a zoo on images of one's own: what they answer, and what their neurons do.
+
+Weights alone do not say where a network strides and pools, nor its activation: the zoo's recipe and hyperparameters do. Small
+CNNs and MLPs run in stacks, other networks one by one, as their recipe's modules. All can be differentiated by the images.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from metanet.errors import MetanetError
+from metanet.generation.networks import ACTIVATIONS, SmallCNN, StackedNetwork
+from metanet.generation.nws import OUTPUTS, NWSNetwork
+from metanet.generation.recipes import ModuleNetwork, create_recipe
+from metanet.zoo.layout import Layout
+from metanet.zoo.store import Zoo
+
+SIDES = {"mnist": 28, "fashion_mnist": 28, "cifar10_gs": 32, "cifar10": 32, "svhn_gs": 32, "svhn": 32}  # of released zoos
+MODULES = (*ACTIVATIONS.values(), nn.ELU, nn.Sigmoid)
+
+
+@dataclass(frozen=True)
+class Responses:
+    """What K networks do with M images.
+
+    Attributes:
+        logits: (K, M, classes).
+        hidden: of each hidden layer, from the inputs on, behind its activation: (K, M, positions, units).
+    """
+
+    logits: Tensor
+    hidden: list[Tensor]
+
+
+class Executor:
+    """Runs networks of one architecture.
+
+    Args:
+        zoo: whose recipe says how its networks work.
+        layout: of their weights.
+        hyper: ``hp.*`` of one of these networks.
+
+    Attributes:
+        input_shape: (H, W, C) of the images, on the recipe's scale.
+
+    Raises:
+        MetanetError: nothing says how these networks work.
+    """
+
+    def __init__(self, zoo: Zoo, layout: Layout, hyper: Mapping[str, Any]) -> None:
+        facts, data = zoo.header.get("recipe", {}), zoo.data
+        channels = next((t.shape[1] for t in layout.tensors if t.kind == "kernel"), 1)
+        side = SIDES.get(str(data.get("name")))
+        shape = tuple(data["shape"]) if "shape" in data else (side, side, channels) if side else None
+        self.network: Any = None
+        if shape is not None and facts.get("imported") and facts.get("name") == "small_cnn":
+            kernels = [t.shape for t in layout.tensors if t.kind == "kernel"]
+            self.network = SmallCNN(shape, len(kernels) - 1, kernels[0][0], kernels[0][2], classes=kernels[-1][0])
+        elif shape is not None and facts.get("name"):
+            settings = {k: v for k, v in facts.items() if k not in ("name", "crc32")}
+            self.network = create_recipe(facts["name"], **settings).network(hyper, shape, int(data["classes"]))
+        if self.network is None:
+            raise MetanetError(
+                f"{zoo.name} does not say how its networks work (no recipe and no shape of images), so they cannot be run; "
+                "take meta-models and features that read weights alone"
+            )
+        self.layout = layout
+        self._modules: dict[str | None, nn.Module] = {}
+        self.input_shape: tuple[int, int, int] = self.network.input_shape
+        if isinstance(self.network, StackedNetwork):
+            theirs = {t.name: t.shape for t in self.network.layout.tensors}
+            if {t.name: t.shape for t in layout.tensors} != theirs:
+                raise MetanetError(f"the recipe of {zoo.name} does not make networks of layers {', '.join(layout.layers)}")
+
+    @property
+    def classes(self) -> int:
+        """Number of logits."""
+        return OUTPUTS if isinstance(self.network, NWSNetwork) else int(self.network.classes)
+
+    @property
+    def low(self) -> float:
+        """The darkest pixel on the scale that these networks were trained on; the brightest is 1."""
+        return 0.0 if isinstance(self.network, NWSNetwork) else -1.0
+
+    def run(self, weights: Tensor, images: Tensor, activation: str | None) -> Responses:
+        """Weights (K, D) and images (M, H, W, C) -> responses.
+
+        Args:
+            activation: of all of these networks; None for recipes of one's own, which know theirs.
+        """
+        if isinstance(self.network, StackedNetwork):
+            return self._stacked(weights, images, str(activation))
+        runs = [self._one(vector, images, activation) for vector in weights]
+        hidden = [torch.stack(own) for own in zip(*(r.hidden for r in runs), strict=True)]
+        return Responses(torch.stack([r.logits for r in runs]), hidden)
+
+    def _stacked(self, weights: Tensor, images: Tensor, activation: str) -> Responses:
+        named = self.layout.unflatten(weights)
+        layers = list(self.network.layers(named, self.network.prepare(images), activation, None))
+        return Responses(self.network.dense(named, layers[-1]), [layer.flatten(2, 3) for layer in layers])
+
+    def _one(self, vector: Tensor, images: Tensor, activation: str | None) -> Responses:
+        """One network's (M, classes) and (M, positions, units)."""
+        module = self._module(activation)
+        seen: list[Tensor] = []
+
+        def keep(_module: nn.Module, _inputs: Any, output: Tensor) -> None:
+            seen.append(output[:, None] if output.ndim == 2 else output.flatten(2).transpose(1, 2))
+
+        hooks = [m.register_forward_hook(keep) for m in module.modules() if isinstance(m, MODULES)]
+        try:
+            logits = functional_call(module, self.layout.unflatten(vector), (images.permute(0, 3, 1, 2),))
+        finally:
+            for hook in hooks:
+                hook.remove()
+        return Responses(logits, seen)
+
+    def _module(self, activation: str | None) -> nn.Module:
+        """The network as a module in evaluation, built once an activation."""
+        if activation not in self._modules:
+            own = self.network.module() if isinstance(self.network, ModuleNetwork) else self.network.module(str(activation))
+            self._modules[activation] = own.eval().requires_grad_(False)
+        return self._modules[activation]
+
+
+def noise_images(count: int, shape: tuple[int, int, int], seed: int = 0, low: float = -1.0) -> np.ndarray:
+    """Images that no data set gave: noise of spectra 1 / f^a, a from 0 to 2, of random contrast and offset, in [low, 1].
+
+    Returns:
+        float32 (count, H, W, C).
+    """
+    rng = np.random.default_rng([seed, *shape])
+    height, width, channels = shape
+    frequency = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width)[None])
+    frequency[0, 0] = 1 / max(height, width)
+    exponents = np.linspace(0, 2, count)
+    images = np.empty((count, height, width, channels), np.float32)
+    for image, exponent in zip(images, exponents, strict=True):
+        white = np.fft.rfft2(rng.normal(size=(height, width, channels)), axes=(0, 1))
+        field = np.fft.irfft2(white / frequency[..., None] ** exponent, (height, width), axes=(0, 1))
+        field = (field - field.mean()) / field.std()
+        image[:] = np.tanh(rng.uniform(0.3, 2.0) * field + rng.uniform(-1.5, 1.5))
+    return images if low == -1.0 else (images + 1) / 2 * (1 - low) + low

@@ -1,0 +1,111 @@
+"""Learned probes: a few dozen learned images are run through every network, and its answers are read (access F).
+
+No order of hidden neurons, and no other symmetry of the weights, changes what a network answers (Kahana et al. 2025,
+"Deep linear probe generators": a stack of linear layers makes better probes than free pixels). The images come from no data
+set; the networks run as their zoo's recipe says.
+"""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from data_modules.networks import NetworkPart, Networks
+from metanet.errors import MetanetError, check_whole
+from metanet.generation.execution import Executor, noise_images
+from metanet.models.encoder import Encoder, EncoderNetwork
+from metanet.zoo.view import View
+
+CODES = 64  # of a probe, where a generator makes it
+STACK = 8  # networks of one pass, whose activations stay in a core's cache
+
+
+class ProbeNet(Encoder):
+    """Learned images, and what the networks answer to them.
+
+    Args:
+        probes: how many images.
+        generator: linear layers that make the images of learned codes; 0 for free pixels.
+        base: of :class:`metanet.models.encoder.Encoder`.
+    """
+
+    name = "probe_net"
+
+    def __init__(self, probes: int = 32, generator: int = 2, **base: Any) -> None:
+        super().__init__(**base)
+        check_whole("model.probes", probes)
+        check_whole("model.generator", generator, 0)
+        self.probes, self.generator = probes, generator
+
+    @property
+    def access(self) -> str:
+        return "F" if self.input is None else "+".join(sorted({"F", *self.input.access.split("+")}))
+
+    def networks(self, view: View) -> Networks:
+        frame = view.frame
+        first = frame.groupby("layout_id", sort=False).head(1).set_index("layout_id")
+        contexts = {str(i): Executor(view.zoo, view.zoo.layouts[str(i)], row.to_dict()) for i, row in first.iterrows()}
+        found = {(executor.input_shape, executor.classes) for executor in contexts.values()}
+        if len({shape[2] for shape, _ in found}) > 1 or len({classes for _, classes in found}) > 1:
+            raise MetanetError(f"probe_net needs networks of as many channels and classes; {view.zoo.name} mixes {sorted(found)}")
+        (self.input_shape, self.outputs), *_ = sorted(found)
+        return Networks(view, self.slots, self.architectures, raw=True, contexts=contexts)
+
+    def create_encoder(self) -> EncoderNetwork:
+        return ProbeNetwork(self.input_shape, self.outputs, self.probes, self.generator)
+
+    def facts(self) -> dict[str, Any]:
+        return {"input_shape": self.input_shape, "outputs": self.outputs}
+
+    def restore(self, facts: dict[str, Any]) -> None:
+        self.input_shape, self.outputs = tuple(facts["input_shape"]), facts["outputs"]
+
+
+class ProbeNetwork(EncoderNetwork):
+    """Answers to M probes, the centred logits and the shares: (b, D) -> (b, 2 M classes)."""
+
+    def __init__(self, shape: tuple[int, int, int], classes: int, probes: int, generator: int) -> None:
+        super().__init__()
+        self.shape, self.classes, self.width = shape, classes, 2 * probes * classes
+        pixels = int(np.prod(shape))
+        if generator:
+            self.codes = nn.Parameter(torch.randn(probes, CODES))
+            widths = [CODES, *[4 * CODES] * (generator - 1), pixels]
+            self.made_by: nn.Module = nn.Sequential(*(nn.Linear(a, b) for a, b in itertools.pairwise(widths)))
+        else:
+            self.codes = nn.Parameter(torch.from_numpy(noise_images(probes, shape)).atanh().clamp(-2, 2).flatten(1))
+            self.made_by = nn.Identity()
+
+    def images(self, side: tuple[int, int, int], low: float) -> Tensor:
+        """The probes (M, H, W, C) from ``low`` to 1, resampled where networks take images of another size."""
+        images = self.made_by(self.codes).tanh().view(-1, *self.shape)
+        if side[:2] != self.shape[:2]:
+            resized = functional.interpolate(images.permute(0, 3, 1, 2), side[:2], mode="bilinear", align_corners=False)
+            images = resized.permute(0, 2, 3, 1)
+        return images if low == -1.0 else (images + 1) / 2 * (1 - low) + low
+
+    def forward(self, part: NetworkPart) -> Tensor:
+        executor: Executor = part.context
+        if executor.classes != self.classes or executor.input_shape[2] != self.shape[2]:
+            raise MetanetError(
+                f"these networks take {executor.input_shape[2]} channels and give {executor.classes} classes; the probes were "
+                f"learned for {self.shape[2]} and {self.classes}"
+            )
+        images = self.images(executor.input_shape, executor.low)
+        answers: list[Tensor] = []
+        order: list[np.ndarray] = []
+        for activation in dict.fromkeys(part.activations.tolist()):
+            members = np.flatnonzero(part.activations == activation)
+            for start in range(0, len(members), STACK):
+                chosen = members[start : start + STACK]
+                answers.append(executor.run(part.weights[torch.from_numpy(chosen)], images, activation).logits)
+                order.append(chosen)
+        back = torch.from_numpy(np.argsort(np.concatenate(order))).to(part.weights.device)
+        logits = torch.cat(answers)[back]
+        centred = logits - logits.mean(2, keepdim=True)
+        return torch.cat([torch.asinh(centred).flatten(1), logits.softmax(2).flatten(1)], 1)
