@@ -67,11 +67,11 @@ class ProbeNet(Encoder):
 
 
 class ProbeNetwork(EncoderNetwork):
-    """Answers to M probes, the centred logits and the shares: (b, D) -> (b, 2 M classes)."""
+    """Answers to M probes: centred logits and shares; their size, the largest share, the entropy: (b, D) -> (b, M (2 classes + 3))."""
 
     def __init__(self, shape: tuple[int, int, int], classes: int, probes: int, generator: int) -> None:
         super().__init__()
-        self.shape, self.classes, self.width = shape, classes, 2 * probes * classes
+        self.shape, self.classes, self.width = shape, classes, probes * (2 * classes + 3)
         pixels = int(np.prod(shape))
         if generator:
             self.codes = nn.Parameter(torch.randn(probes, CODES))
@@ -108,4 +108,8 @@ class ProbeNetwork(EncoderNetwork):
         back = torch.from_numpy(np.argsort(np.concatenate(order))).to(part.weights.device)
         logits = torch.cat(answers)[back]
         centred = logits - logits.mean(2, keepdim=True)
-        return torch.cat([torch.asinh(centred).flatten(1), logits.softmax(2).flatten(1)], 1)
+        shares = logits.softmax(2)
+        size = torch.asinh(centred.square().mean(2).add(1e-12).sqrt())
+        entropy = -(shares * shares.clamp_min(1e-12).log()).sum(2)
+        read = (torch.asinh(centred).flatten(1), shares.flatten(1), size, shares.amax(2), entropy)
+        return torch.cat(read, 1)

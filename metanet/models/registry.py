@@ -22,6 +22,7 @@ MODELS = {
     "gnn": ("metanet.models.gnn", "GNN"),
     "graph_transformer": ("metanet.models.graph_transformer", "GraphTransformer"),
     "probe_net": ("metanet.models.probe_net", "ProbeNet"),
+    "stack": ("metanet.models.stack", "Stack"),
     "deepsets": ("metanet.models.deepsets", "DeepSets"),
     "random_forest": ("metanet.models.random_forest", "RandomForest"),
     "svm_linear": ("metanet.models.svm", "SVMLinear"),

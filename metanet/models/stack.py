@@ -1,0 +1,143 @@
+"""Several families of meta-models in one: their mean, or the weights that predict networks best which they did not see.
+
+Families that read different things err differently; their mean gains more than a mean over seeds of one of them. Stacking
+(Wolpert 1992) fits non-negative weights to predictions out of fold.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+from scipy.optimize import nnls
+
+from metanet.errors import MetanetError, check_whole
+from metanet.models.base import MetaModel
+from metanet.models.registry import create_model, load_model, model_class
+from metanet.models.target import Target
+from metanet.zoo.view import View
+
+MEMBERS = ("gbm:stats+neurons+spectra+products", "stat_net:stats+neurons+spectra+products", "deepsets")
+METHODS = ("mean", "weights")
+LEVELS = ("-", "H", "W", "A", "F", "D")  # of access, the higher the more is known of a network
+
+
+class Stack(MetaModel):
+    """A weighted mean of fitted members: of codes, or of class probabilities.
+
+    Args:
+        members: each ``MODEL``, ``MODEL:FEATURES``, or a mapping of ``name``, perhaps ``features``, and settings.
+        method: ``mean``, or ``weights`` learned out of fold.
+        folds: of the networks, for ``weights``; each member is fitted once more for each.
+        base: ``seed`` and ``threads``; ``features`` are not looked at.
+    """
+
+    name = "stack"
+    own_input: ClassVar[str | None] = "members"
+
+    def __init__(
+        self, members: list[str | dict[str, Any]] | None = None, method: str = "mean", folds: int = 5, **base: Any
+    ) -> None:
+        super().__init__(**base)
+        self.members = list(MEMBERS) if members is None else members
+        self.method, self.folds = method, folds
+        if method not in METHODS:
+            raise MetanetError(f"model.method={method}: give {' or '.join(METHODS)}")
+        check_whole("model.folds", folds, 2)
+        if not isinstance(self.members, list) or len(self.members) < 2:
+            raise MetanetError(f"model.members={members}: give two or more, such as [gbm:stats,deepsets]")
+        self.models = self._create()
+        self.features = ", ".join(_title(m) for m in self.models)
+
+    def _create(self) -> list[MetaModel]:
+        return [create_model(name, **settings, seed=self.seed, threads=self.threads) for name, settings in map(_parsed, self.members)]
+
+    @property
+    def access(self) -> str:
+        """The highest level that a member reads."""
+        return max((level for model in self.models for level in model.access.split("+")), key=LEVELS.index)
+
+    def check_view(self, view: View) -> None:
+        for model in self.models:
+            model.check_view(view)
+
+    def fit(self, train: View, target: str = "test_accuracy", validation: View | None = None) -> Stack:
+        self.choose_target(train, target, validation)
+        whole = train if validation is None else train.union(validation)
+        self.weights = np.full(len(self.members), 1 / len(self.members))
+        if self.method == "weights":
+            self.weights = self._out_of_fold(whole, target)
+        self.models = self._create()
+        for model in self.models:
+            model.on_round = self.on_round
+            model.fit(train, target, validation)
+            if model.target.classes != self.target.classes:
+                raise MetanetError(f"{_title(model)} was fitted on other classes of {target} than the stack")
+        return self
+
+    def _out_of_fold(self, view: View, target: str) -> np.ndarray:
+        """Weights of the members, none negative, of sum 1, by least squares on networks that they were not fitted on."""
+        networks = np.unique(view.network_ids.astype(str))
+        if len(networks) < self.folds:
+            raise MetanetError(f"model.folds={self.folds}: there are {len(networks)} networks to fold; give fewer folds")
+        fold = dict(zip(networks, np.random.default_rng(self.seed).permutation(len(networks)) % self.folds, strict=True))
+        of_row = np.array([fold[n] for n in view.network_ids.astype(str)])
+        found = []
+        for model in [m for k in range(self.folds) for m in self._create()]:
+            k = len(found) // len(self.members)
+            held_out = view.take(np.flatnonzero(of_row == k))
+            output = model.fit(view.take(np.flatnonzero(of_row != k)), target).output(held_out)
+            if model.target.classes != self.target.classes:
+                raise MetanetError(f"a fold of the networks lacks a class of {target}; give fewer folds or method=mean")
+            found.append(output.reshape(len(held_out), -1))
+        columns = [np.concatenate([f.ravel() for f in found[i :: len(self.members)]]) for i in range(len(self.members))]
+        codes = np.concatenate([self.target.encode(view.take(np.flatnonzero(of_row == k))) for k in range(self.folds)])
+        true = np.eye(len(self.target.classes))[codes].ravel() if self.target.classes else codes
+        weights, _ = nnls(np.stack(columns, 1), true)
+        return weights / weights.sum() if weights.sum() > 0 else np.full(len(columns), 1 / len(columns))
+
+    def output(self, view: View) -> np.ndarray:
+        outputs = [model.output(view) for model in self.models]
+        return np.tensordot(self.weights, np.stack([self.target.clip(o) if o.ndim == 1 else o for o in outputs]), 1)
+
+    def save(self, folder: str | Path) -> None:
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        for i, model in enumerate(self.models):
+            model.save(folder / f"member-{i}")
+        values = {
+            "model": getattr(type(self), "source", self.name),
+            "settings": self.settings(),
+            "target": self.target.to_json(),
+            "weights": self.weights.tolist(),
+        }
+        (folder / "model.json").write_text(json.dumps(values, indent=1))
+
+    @classmethod
+    def load(cls, folder: Path, threads: int = 1) -> Stack:
+        values = json.loads((folder / "model.json").read_text())
+        model = cls(**values["settings"], threads=threads)
+        model.target, model.weights = Target.from_json(values["target"]), np.array(values["weights"])
+        model.models = [load_model(folder / f"member-{i}", threads) for i in range(len(model.members))]
+        return model
+
+
+def _parsed(member: str | dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    """``gbm:stats`` -> the name of a model and its settings."""
+    if isinstance(member, dict):
+        settings = dict(member)
+        if "name" not in settings:
+            raise MetanetError(f"model.members: {member} has no name; give for example {{name: gbm, features: stats}}")
+        return settings.pop("name"), settings
+    name, _, features = str(member).partition(":")
+    own = model_class(name).own_input
+    if features and own is not None:
+        raise MetanetError(f"model.members: {name} reads {own} and takes no features such as '{features}'")
+    return name, {"features": features} if features else {}
+
+
+def _title(model: MetaModel) -> str:
+    features = model.features if isinstance(model.features, str) else "+".join(model.features)
+    return model.name if model.own_input else f"{model.name}:{features}"
