@@ -27,6 +27,9 @@ def run(configs: list[dict[str, Any]], varied: list[str]) -> None:
             name = run_name(config, varied)
             begin(name)
             folder = root / name if len(configs) > 1 else root
+            if isinstance(config["target"], list):
+                rows += _many(fitter, config, folder)
+                continue
             kept = finished_run(folder, config) if config["out"] else None
             rows.append((kept or fitter.fit(config, folder, lambda key: root / f"floor-{key}")) | {"run": str(folder)})
     table = leaderboard(rows)
@@ -41,10 +44,21 @@ def run(configs: list[dict[str, Any]], varied: list[str]) -> None:
     print_run(root)
 
 
+def _many(fitter: Fitter, config: dict[str, Any], folder: Path) -> list[dict[str, Any]]:
+    """The runs of one fit for several targets; kept where all are there already."""
+    targets = config["target"]
+    kept = [finished_run(folder / t, config | {"target": t}) if config["out"] else None for t in targets]
+    rows = [row for row in kept if row is not None]
+    if len(rows) < len(targets):
+        rows = fitter.fit_many(config, folder)
+    return [row | {"run": str(folder / target)} for row, target in zip(rows, targets, strict=True)]
+
+
 def run_name(config: dict[str, Any], varied: list[str]) -> str:
     """Folder name of one run: model, features and what the grid varies."""
     features = config["features"] if isinstance(config["features"], str) else "+".join(config["features"])
-    words = [Path(str(config["model"]["name"])).name, Path(features).name, config["target"]]
+    target = "+".join(config["target"]) if isinstance(config["target"], list) else config["target"]
+    words = [Path(str(config["model"]["name"])).name, Path(features).name, target]
     for key in varied:
         if key not in ("model", "features", "target"):
             value: Any = config

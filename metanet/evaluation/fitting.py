@@ -15,12 +15,21 @@ from lightgbm.basic import LightGBMError
 
 from metanet.errors import MetanetError
 from metanet.evaluation.metrics import classification_metrics, r2
-from metanet.evaluation.protocol import FitResult, Floors, constant_floor, fit_and_score, fit_floors, floor_inputs
+from metanet.evaluation.protocol import (
+    FitResult,
+    Floors,
+    constant_floor,
+    fit_and_score,
+    fit_and_score_heads,
+    fit_floors,
+    floor_inputs,
+)
 from metanet.evaluation.search import OnTrial, Rows, Search, search_plan
 from metanet.evaluation.tasks import Launcher
 from metanet.models import create_model
 from metanet.models.base import MetaModel, check_settings, constructor_arguments
 from metanet.models.registry import model_class
+from metanet.models.target import Target
 from metanet.runs.folder import Run, read_config, read_metrics
 from metanet.runs.tracking import track
 from metanet.zoo.split import Split, fetch_nfn_permutation, permutation_split, read_permutation, split_networks
@@ -151,6 +160,35 @@ class Fitter:
         metrics = result.metrics | {"zoo": path, "seed": config["seed"], "split": split.hash}
         self._write(Run(folder), config, view, split, result, metrics)
         return metrics
+
+    def fit_many(self, config: dict[str, Any], folder: Path) -> list[dict[str, Any]]:
+        """Fit one encoder for several targets, and write a run of each head: ``folder/<target>``; returns their metrics."""
+        config = self.settled(config)
+        targets = config["target"]
+        model = model_of(config)
+        if not model.many_targets:
+            raise MetanetError(
+                f"model {model.name} predicts one target a fit; give target={','.join(targets)} for a run each, or an encoder "
+                "such as model=deepsets for one with a head a target"
+            )
+        if config["search"]["name"] != "none":
+            raise MetanetError(f"target={targets}: a search looks for the best settings for one target; give search=none")
+        if not targets or len(set(targets)) < len(targets):
+            raise MetanetError(f"target={targets}: give two or more columns, each once, such as [test_accuracy,hp.optimizer]")
+        view = self.view(config)
+        split = split_of(view, config["split"])
+        model.on_round = self.on_trial
+        model.check_view(view)
+        for target in targets:
+            Target.of(view.part(split, "train"), target)  # a mistake in one is found before anything is fitted
+        floors = [self._plain_floors(config | {"target": target}, view, split) for target in targets]
+        results = fit_and_score_heads(model, view, split, targets, floors, more_snapshots(view, config))
+        rows = []
+        for target, result in zip(targets, results, strict=True):
+            facts = {"zoo": str(config["zoo"]), "seed": config["seed"], "split": split.hash, "heads": len(targets)}
+            rows.append(result.metrics | facts)
+            self._write(Run(folder / target), config | {"target": target}, view, split, result, rows[-1])
+        return rows
 
     def _floor_key(self, config: dict[str, Any], split: Split, *more: Any) -> str:
         return json.dumps([config["zoo"], config["view"], config["where"], split.hash, config["target"], config["seed"], *more])

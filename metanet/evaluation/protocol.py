@@ -95,19 +95,34 @@ def fit_and_score(
         floors: from :func:`fit_floors` on the same view, split and target; fitted here when None.
         fit_view: where the training part's snapshots come from, when it is not ``view``: all of each network, say.
     """
+    if floors is None:
+        floors = fit_floors(view, split, target, model.seed, model.threads)
+    return fit_and_score_heads(model, view, split, [target], [floors], fit_view)[0]
+
+
+def fit_and_score_heads(
+    model: MetaModel, view: View, split: Split, targets: list[str], floors: list[Floors], fit_view: View | None = None
+) -> list[FitResult]:
+    """One fit for several targets, scored on each; a model of one target takes one.
+
+    Args:
+        floors: of each target.
+        model, view, split, fit_view: as for :func:`fit_and_score`.
+    """
     train, validation, test = (view.part(split, name) for name in ("train", "validation", "test"))
     if fit_view is not None:
         train = fit_view.part(split, "train")
         validation = validation if model.chooses else fit_view.part(split, "validation")
-    if floors is None:
-        floors = fit_floors(view, split, target, model.seed, model.threads)
     began = time.perf_counter()
-    model.fit(train, target, validation)
-    seconds = time.perf_counter() - began
-    held_out = None
-    if hasattr(model, "validation_output"):
-        held_out = validation, model.target.decode(model.validation_output)
-    return result_of(model, test, model.predict(test), len(train) + len(validation), floors, {"seconds": seconds}, held_out)
+    model.fit(train, targets[0] if len(targets) == 1 else targets, validation)  # type: ignore[arg-type]
+    facts = {"seconds": time.perf_counter() - began}
+    results = []
+    for head, own in zip(model.by_target, floors, strict=True):
+        held_out = None
+        if hasattr(head, "validation_output"):
+            held_out = validation, head.target.decode(head.validation_output)
+        results.append(result_of(head, test, head.predict(test), len(train) + len(validation), own, facts, held_out))
+    return results
 
 
 def result_of(

@@ -35,6 +35,7 @@ class MetaModel(ABC):
     name: ClassVar[str]
     tasks: ClassVar[tuple[str, ...]] = ("regression", "classification")
     own_input: ClassVar[str | None] = None  # what it reads, where that is no choice of features
+    many_targets: ClassVar[bool] = False  # whether one fit predicts several targets, see :attr:`by_target`
     chooses: ClassVar[bool] = True  # whether the validation part chooses something; else it is learned from like the rest
     target: Target
     on_round: Callable[[int, int, float], None] | None = None  # told of a long fit's epochs: done, all, loss
@@ -64,6 +65,11 @@ class MetaModel(ABC):
     @abstractmethod
     def load(cls, folder: Path, threads: int = 1) -> MetaModel:
         """Read what :meth:`save` wrote."""
+
+    @property
+    def by_target(self) -> list[MetaModel]:
+        """A fitted model a target: itself, but where one fit predicts several."""
+        return [self]
 
     def check_view(self, view: View) -> None:  # noqa: B027  (most can judge all)
         """Refuse networks that this model cannot judge, before it is fitted.

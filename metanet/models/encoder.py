@@ -6,6 +6,7 @@ file with a network that turns a batch of one architecture into vectors (B, H); 
 
 from __future__ import annotations
 
+import copy
 import itertools
 import json
 from abc import abstractmethod
@@ -84,6 +85,7 @@ class Encoder(MetaModel):
     """
 
     own_input: ClassVar[str | None] = "weights"
+    many_targets: ClassVar[bool] = True
     rounds_setting: ClassVar[str | None] = "max_epochs"
 
     def __init__(
@@ -124,6 +126,8 @@ class Encoder(MetaModel):
         self.input = MatrixInput(beside, threads) if beside else None
         self.rounds: int | None = None
         self.architectures: dict[str, Architecture] = {}
+        self.targets: list[Target] = []
+        self.head = 0
 
     @abstractmethod
     def create_encoder(self) -> EncoderNetwork:
@@ -141,22 +145,31 @@ class Encoder(MetaModel):
         """Take back :meth:`facts`."""
 
     @property
-    def targets(self) -> list[Target]:
-        """What the heads predict."""
-        return [self.target]
+    def by_target(self) -> list[MetaModel]:
+        """This encoder once a target, each predicting its own."""
+        copies = [copy.copy(self) for _ in self.targets]
+        for i, (own, target) in enumerate(zip(copies, self.targets, strict=True)):
+            own.head, own.target = i, target
+        return list(copies)
 
-    def fit(self, train: View, target: str = "test_accuracy", validation: View | None = None) -> Encoder:
+    def fit(self, train: View, target: str | list[str] = "test_accuracy", validation: View | None = None) -> Encoder:
+        """Learn from ``train``; with several targets one encoder for all, with a head each (:attr:`by_target`)."""
         if validation is None:
             split = split_networks(train.network_ids.tolist(), test=0.0, validation=0.2, seed=self.seed)
             train, validation = train.part(split, "train"), train.part(split, "validation")
-        self.choose_target(train, target, validation)
+        names = [target] if isinstance(target, str) else list(target)
+        self.targets = []
+        for name in names:
+            self.choose_target(train, name, validation)
+            self.targets.append(self.target)
+        self.head, self.target = 0, self.targets[0]
         self.architectures = {}
         self.slots = Slots.of(_samples(train))
         if self.input is not None:
-            self.input.fit(train, target)
+            self.input.fit(train, names)
         held_out = self._batches(validation, None)
         self.rounds = self._train(self._batches(train, self.seed), held_out)
-        self.validation_output = self._output(held_out)
+        self.validation_outputs = [self._decoded(raw, t) for raw, t in zip(self._outputs(held_out), self.targets, strict=True)]
         if self.refit:
             self._train(self._batches(train.union(validation), self.seed), None)
         return self
@@ -195,7 +208,12 @@ class Encoder(MetaModel):
         return keeper.epoch if validation is not None else trainer.current_epoch
 
     def output(self, view: View) -> np.ndarray:
-        return self._output(self._batches(view, None, coded=False))
+        return self._decoded(self._outputs(self._batches(view, None, coded=False))[self.head], self.target)
+
+    @property
+    def validation_output(self) -> np.ndarray:
+        """Outputs on the validation part, from before the refit."""
+        return self.validation_outputs[self.head]
 
     @torch.no_grad()
     def _outputs(self, batches: NetworkBatches) -> list[Tensor]:
@@ -215,9 +233,10 @@ class Encoder(MetaModel):
         back = torch.from_numpy(np.argsort(np.concatenate(order)))
         return [torch.cat(own)[back] for own in zip(*raw, strict=True)]
 
-    def _output(self, batches: NetworkBatches) -> np.ndarray:
-        output = target_output(self._outputs(batches)[0], self.target).numpy()
-        return output if self.target.classes else output.astype(np.float64)
+    @staticmethod
+    def _decoded(raw: Tensor, target: Target) -> np.ndarray:
+        output = target_output(raw, target).numpy()
+        return output if target.classes else output.astype(np.float64)
 
     def save(self, folder: str | Path) -> None:
         folder = Path(folder)
@@ -225,7 +244,8 @@ class Encoder(MetaModel):
         values = {
             "model": getattr(type(self), "source", self.name),
             "settings": self.settings(),
-            "target": self.target.to_json(),
+            "targets": [t.to_json() for t in self.targets],
+            "head": self.head,
             "slots": self.slots.to_json(),
             "rounds": self.rounds,
             "facts": self.facts(),
@@ -238,7 +258,8 @@ class Encoder(MetaModel):
     def load(cls, folder: Path, threads: int = 1) -> Encoder:
         values = json.loads((folder / "model.json").read_text())
         model = cls(**values["settings"], threads=threads)
-        model.target, model.slots = Target.from_json(values["target"]), Slots.from_json(values["slots"])
+        model.targets, model.head = [Target.from_json(t) for t in values["targets"]], values["head"]
+        model.target, model.slots = model.targets[model.head], Slots.from_json(values["slots"])
         model.rounds = values["rounds"]
         model.restore(values["facts"])
         if values["beside"] is not None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from metanet.errors import MetanetError
 from metanet.representations.features import FeatureMap
 from metanet.zoo.view import View
 
@@ -34,9 +35,15 @@ class MatrixInput:
         """F, once fitted."""
         return len(self.map.names)
 
-    def fit(self, view: View, target: str | None = None) -> MatrixInput:
-        """Read sizes, means and spreads off the training part; the target is never among the inputs."""
-        x = self.map.fit(view, target).transform(view)
+    def fit(self, view: View, targets: list[str]) -> MatrixInput:
+        """Read sizes, means and spreads off the training part; the targets are never among the inputs.
+
+        Raises:
+            MetanetError: the features name a target, or hold hyperparameters beside several targets.
+        """
+        if len(targets) > 1 and {"H", "D"} & set(self.map.access.split("+")):
+            raise MetanetError(f"model.beside={self.map.spec} cannot go with several targets, which may be among its columns")
+        x = self.map.fit(view, targets[0]).transform(view)
         size = np.nanmedian(np.abs(x), axis=0)
         self.size = np.where(size > 0, size, 1.0)
         squashed = np.arcsinh(x / self.size)

@@ -67,7 +67,7 @@ class ProbeNet(Encoder):
 
 
 class ProbeNetwork(EncoderNetwork):
-    """Answers to M probes: centred logits and shares; their size, the largest share, the entropy: (b, D) -> (b, M (2 classes + 3))."""
+    """Answers to M probes: centred logits, shares, size, largest share, entropy; (b, D) -> (b, M (2 classes + 3))."""
 
     def __init__(self, shape: tuple[int, int, int], classes: int, probes: int, generator: int) -> None:
         super().__init__()

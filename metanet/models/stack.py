@@ -52,7 +52,9 @@ class Stack(MetaModel):
         self.features = ", ".join(_title(m) for m in self.models)
 
     def _create(self) -> list[MetaModel]:
-        return [create_model(name, **settings, seed=self.seed, threads=self.threads) for name, settings in map(_parsed, self.members)]
+        return [
+            create_model(name, **settings, seed=self.seed, threads=self.threads) for name, settings in map(_parsed, self.members)
+        ]
 
     @property
     def access(self) -> str:
@@ -84,7 +86,7 @@ class Stack(MetaModel):
             raise MetanetError(f"model.folds={self.folds}: there are {len(networks)} networks to fold; give fewer folds")
         fold = dict(zip(networks, np.random.default_rng(self.seed).permutation(len(networks)) % self.folds, strict=True))
         of_row = np.array([fold[n] for n in view.network_ids.astype(str)])
-        found = []
+        found: list[np.ndarray] = []
         for model in [m for k in range(self.folds) for m in self._create()]:
             k = len(found) // len(self.members)
             held_out = view.take(np.flatnonzero(of_row == k))
