@@ -28,7 +28,7 @@ class DeepSets(Encoder):
 
     name = "deepsets"
 
-    def __init__(self, channels: int = 32, **base: Any) -> None:
+    def __init__(self, channels: int = 64, **base: Any) -> None:
         super().__init__(**base)
         check_whole("model.channels", channels)
         self.channels = channels

@@ -91,17 +91,25 @@ META_ITEMS = {
     "nws_fig21": Item("meta_classification", "maps", "nws", _NWS),
     "nws_votes": Item("meta_classification", "votes", "nws", _NWS),
 }
+# Beyond both: encoders of raw weights.
+ENCODER_ITEMS = {
+    "encoder_table": Item("encoders", "encoder_table", "cnn", _CNN),
+    "encoder_curve": Item("encoders", "encoder_curve", "cnn", _CNN),
+    "generalisation": Item("encoders", "generalisation", "cnn", _CNN),
+}
 
 
 def items(name: str) -> dict[str, Item]:
-    """The item of a name; ``all`` of Unterthiner et al., ``nws`` and ``meta`` of Eilertsen et al., each exhibit once."""
+    """The item of a name; ``all`` of Unterthiner et al., ``nws`` and ``meta`` of Eilertsen et al., ``encoders``."""
     if name == "all":
         return ITEMS
     if name == "nws":
         return {key: item for key, item in NWS_ITEMS.items() if key not in ("nws_fig14", "nws_fig15")}
     if name == "meta":
         return META_ITEMS
-    known = ITEMS | NWS_ITEMS | META_ITEMS
+    if name == "encoders":
+        return ENCODER_ITEMS
+    known = ITEMS | NWS_ITEMS | META_ITEMS | ENCODER_ITEMS
     if name not in known:
-        raise MetanetError(f"no table or figure '{name}'{did_you_mean(name, [*known, 'all', 'nws', 'meta'])}")
+        raise MetanetError(f"no table or figure '{name}'{did_you_mean(name, [*known, 'all', 'nws', 'meta', 'encoders'])}")
     return {name: known[name]}

@@ -145,8 +145,13 @@ class Study:
     def zoos(self, kind: str) -> list[str]:
         """Names of the zoos of a kind: ``cnn`` (small CNNs of one architecture), ``seeds``, ``mlp``, ``nws`` or ``other``.
 
-        ``nws_fixed`` are those of ``nws`` whose networks share one architecture.
+        ``nws_fixed`` are those of ``nws`` whose networks share one architecture. ``cnn`` are those with the filters of the
+        first of them, ``generalisation`` all.
         """
+        if kind in ("cnn", "generalisation"):
+            found = [name for name in self.paths if kind_of(self.zoo(name)) == "cnn"]
+            own = {name: set(self.zoo(name).layouts) for name in found}
+            return [name for name in found if kind == "generalisation" or own[name] == own[found[0]]]
         if kind == "nws_fixed":
             return [name for name in self.zoos("nws") if len(self.zoo(name).layouts) == 1]
         return [name for name in self.paths if kind_of(self.zoo(name)) == kind]

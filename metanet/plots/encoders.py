@@ -1,0 +1,45 @@
+"""Figures of encoders: what a score costs, and where it holds."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from metanet.plots.style import new_axes
+
+SHAPES = {"W": "o", "A": "s", "F": "^"}
+
+
+def cost_points(table: pd.DataFrame, ax: Axes, title: str = "") -> Axes:
+    """Kendall's tau against the seconds of a fit, one point a model; its shape is the access level."""
+    for row in table.to_dict("records"):
+        shape = SHAPES.get(max(str(row["access"]).split("+")[-1:], default="W"), "o")
+        shape = "^" if "F" in str(row["access"]) else shape
+        (line,) = ax.plot([row["seconds"]], [row["tau"]], shape, markersize=6, label=str(row["model"]))
+        if row.get("tau sd"):
+            ax.errorbar([row["seconds"]], [row["tau"]], yerr=[row["tau sd"]], color=line.get_color(), linewidth=1)
+    ax.set_xscale("log")
+    ax.set(xlabel="seconds of a fit", ylabel="Kendall's τ", title=title)
+    ax.legend(frameon=False, fontsize=6)
+    return ax
+
+
+def generalisation_bars(table: pd.DataFrame) -> Figure:
+    """One panel a case: tau of each model, those that are tied with the best filled.
+
+    Args:
+        table: case, model, tau, tied.
+    """
+    cases = list(dict.fromkeys(table["case"]))
+    figure, axes = new_axes(len(cases), width=3.6, height=3.4)
+    for ax, case in zip(axes, cases, strict=True):
+        part = table[table["case"] == case].sort_values("tau")
+        places = np.arange(len(part))
+        for place, row in zip(places, part.to_dict("records"), strict=True):
+            ax.barh(place, row["tau"], color="C0" if row["tied"] else "0.8")
+        ax.set_yticks(places, part["model"].tolist(), fontsize=6)
+        ax.set(xlabel="Kendall's τ", title=case)
+        ax.title.set_fontsize(7)
+    return figure

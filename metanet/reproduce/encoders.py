@@ -1,0 +1,390 @@
+"""Encoders of raw weights beside the paper's baselines: scores, learning curves, cost, and where each still holds.
+
+Every fit is a run of ``metanet train`` with the model's defaults; what differs between rows of one table is the model alone.
+Differences are paired: networks are resampled once for all splits and seeds, and both models are scored on the same ones.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from data_modules.images import load_images, scale_pixels
+from metanet.errors import MetanetError
+from metanet.evaluation.fitting import unseen
+from metanet.evaluation.metrics import BOOTSTRAP_ROUNDS, BOOTSTRAP_TAU_ROUNDS, bootstrap_interval, r2, tau
+from metanet.generation.execution import Executor
+from metanet.models import MetaModel, create_model
+from metanet.models.registry import model_class
+from metanet.plots.curves import curves
+from metanet.plots.encoders import cost_points, generalisation_bars
+from metanet.plots.style import new_axes
+from metanet.reproduce.study import Exhibit, Fit, NotFittedError, Study, interval
+from metanet.zoo.split import split_networks
+from metanet.zoo.view import View
+
+BASELINE = "gbm:stats"
+IMAGES = 64  # labelled ones of the line that real images draw
+STACKED = 8  # networks that are run at once
+BLIND = {"stats": "stats_global", "stats+probe": "probe:outputs"}  # features of any architecture in the place of others
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A model of the tables, ``MODEL`` or ``MODEL:FEATURES``."""
+
+    title: str
+
+    @property
+    def model(self) -> str:
+        """Its name in the registry."""
+        return self.title.partition(":")[0]
+
+    @property
+    def features(self) -> str:
+        """What it reads, where that is a choice."""
+        return self.title.partition(":")[2] or "stats"
+
+    @cached_property
+    def reads_weights(self) -> bool:
+        """Whether it is an encoder."""
+        return model_class(self.model).own_input is not None
+
+    def create(self, study: Study, features: str | None = None) -> MetaModel:
+        """The model with its defaults, not fitted."""
+        given = {} if self.reads_weights else {"features": features or self.features}
+        return create_model(self.model, **given, seed=study.seed, threads=study.threads)
+
+
+def contenders(study: Study) -> list[Contender]:
+    """Those that ``encoders.models`` names; the baseline is always among them."""
+    names = study.config["encoders"]["models"]
+    if not isinstance(names, list) or not all(isinstance(n, str) for n in names):
+        raise MetanetError(f"encoders.models={names}: give a list of MODEL or MODEL:FEATURES, such as [gbm:stats,deepsets]")
+    found = [Contender(name) for name in dict.fromkeys([BASELINE, *names])]
+    for one in found:
+        model_class(one.model)
+    return found
+
+
+def fits(study: Study, zoo: str, one: Contender) -> dict[tuple[int, int], Fit]:
+    """The fits of a model by split and seed, as many as there are or may be made."""
+    settings = study.config["encoders"]
+    found = {}
+    for split in range(settings["splits"]):
+        for seed in range(settings["seeds"]):
+            overrides = {
+                "split.seed": str(study.config["split"]["seed"] + split),
+                "seed": str(study.seed + seed),
+                "train.snapshots": str(settings["snapshots"]),
+            }
+            name = f"{one.title}-{settings['snapshots']}-split{split}-seed{seed}"
+            try:
+                found[split, seed] = study.plain(zoo, one.model, one.features, name, overrides)
+            except NotFittedError:
+                continue
+    return found
+
+
+# ------------------------------------------------------------------------------- scores
+
+
+def encoder_table(study: Study, name: str) -> Exhibit:
+    """R2 and tau of every model, what it took, and the paired difference to the GBM on statistics."""
+    rows, notes = [], []
+    for zoo in study.zoos("cnn"):
+        baseline = fits(study, zoo, Contender(BASELINE))
+        for one in contenders(study):
+            own = fits(study, zoo, one)
+            if not own:
+                notes.append(f"{zoo}: {one.title} was not measured.")
+                continue
+            rows.append({"zoo": zoo, "model": one.title, **_scores(own), **_gain(own, baseline)})
+        line = images_line(study, zoo)
+        if line is not None:
+            rows.append({"zoo": zoo, "model": f"accuracy on {IMAGES} labelled images", "access": "D", **line})
+            best = max((r for r in rows if r["zoo"] == zoo and r["access"] == "F"), key=lambda r: r["r2"], default=None)
+            if best is not None:
+                notes.append(
+                    f"{zoo}: {IMAGES} labelled images of the network's own set are ahead of the best without any by "
+                    f"{line['r2'] - best['r2']:+.3f} in R2 and {line['tau'] - best['tau']:+.3f} in tau ({best['model']})."
+                )
+    table = pd.DataFrame(rows)
+    for zoo, part in table.groupby("zoo", sort=False):
+        notes.append(_verdict(str(zoo), part))
+    drop = ["r2_low", "r2_high", "tau_low", "tau_high"]
+    figure, axes = new_axes(table["zoo"].nunique(), width=4.2, height=3.6)
+    for ax, (zoo, part) in zip(axes, table[table["access"] != "D"].groupby("zoo", sort=False), strict=True):
+        cost_points(part, ax, title=str(zoo))
+    title = f"encoders and baselines, {study.config['encoders']['snapshots']} snapshots of the training networks"
+    shown = table.drop(columns=[c for c in drop if c in table])
+    return Exhibit(name, title, {name: shown}, {f"{name}_cost": figure}, notes)
+
+
+def _scores(own: dict[tuple[int, int], Fit]) -> dict[str, Any]:
+    metrics = [fit.metrics for fit in own.values()]
+    values = {key: np.array([m.get(key, np.nan) for m in metrics], float) for key in ("r2", "tau", "r2_trained", "seconds")}
+    return {
+        "access": metrics[0]["access"],
+        "fits": len(metrics),
+        "r2": values["r2"].mean(),
+        "r2 sd": values["r2"].std(),
+        "tau": values["tau"].mean(),
+        "tau sd": values["tau"].std(),
+        "r2 of trained": np.nanmean(values["r2_trained"]),
+        "tau ceiling": float(np.mean([m.get("tau_ceiling", np.nan) for m in metrics])),
+        "seconds": np.median(values["seconds"]),
+    }
+
+
+def _gain(own: dict[tuple[int, int], Fit], baseline: dict[tuple[int, int], Fit]) -> dict[str, Any]:
+    """Paired intervals of the differences of R2 and tau, over the fits that both have."""
+    common = [key for key in own if key in baseline]
+    if not common or all(own[key] is baseline[key] or own[key].folder == baseline[key].folder for key in common):
+        return {"r2 - baseline": "", "tau - baseline": ""}
+    pairs = [(own[key].test, baseline[key].test) for key in common]
+    spans: dict[str, Any] = {}
+    for word, measure, rounds in (("r2", r2, BOOTSTRAP_ROUNDS), ("tau", tau, BOOTSTRAP_TAU_ROUNDS)):
+        low, high = paired_interval(pairs, measure, rounds)
+        spans |= {f"{word} - baseline": interval(low, high), f"{word}_low": low, f"{word}_high": high}
+    return spans
+
+
+def paired_interval(
+    pairs: list[tuple[pd.DataFrame, pd.DataFrame]], measure: Callable[[np.ndarray, np.ndarray], float], rounds: int, seed: int = 0
+) -> tuple[float, float]:
+    """95 % interval of the mean difference of a measure over several fits; networks are drawn once for all of them.
+
+    Args:
+        pairs: test predictions of one model and of the other, for each fit: network_id, true, predicted, of the same networks.
+    """
+    names = np.unique(np.concatenate([a["network_id"].to_numpy(str) for a, _ in pairs]))
+    prepared = []
+    for a, b in pairs:
+        if not np.array_equal(a["network_id"], b["network_id"]):
+            raise MetanetError("two fits were scored on different networks, so their difference is not paired")
+        places = np.searchsorted(names, a["network_id"].to_numpy(str))
+        prepared.append((places, *(frame[c].to_numpy(float) for frame, c in ((a, "true"), (a, "predicted"), (b, "predicted")))))
+
+    def difference(drawn: np.ndarray) -> float:
+        times = np.bincount(drawn, minlength=len(names))
+        gains = []
+        for places, true, one, other in prepared:
+            rows = np.repeat(np.arange(len(places)), times[places])
+            gains.append(measure(true[rows], one[rows]) - measure(true[rows], other[rows]))
+        return float(np.mean(gains))
+
+    return bootstrap_interval(difference, names, rounds, seed)
+
+
+def _verdict(zoo: str, part: pd.DataFrame) -> str:
+    """Which single model is best at each access level, and whether it is shown to beat the baseline."""
+    words = []
+    for access, rows in part[part["access"] != "D"].groupby("access", sort=False):
+        singles = rows[~rows["model"].str.startswith("stack")]
+        best = singles.loc[singles["r2"].idxmax()]
+        if best["model"] == BASELINE:
+            words.append(f"at access {access} the best single model is the baseline itself")
+            continue
+        shown = "above" if best["r2_low"] > 0 and best["tau_low"] > 0 else "not shown to be above"
+        words.append(
+            f"at access {access} the best single model is {best['model']} ({best['r2']:.3f} / {best['tau']:.3f}), {shown} "
+            f"{BASELINE} in both (95 %)"
+        )
+    return f"{zoo}: " + "; ".join(words) + "."
+
+
+def images_line(study: Study, zoo: str) -> dict[str, Any] | None:
+    """What 64 labelled images of the networks' own set tell: a ceiling line. None where the images are not at hand.
+
+    A GBM reads each network's accuracy, its mean share for the right class and its mean cross-entropy on them.
+    """
+    source, data = study.zoo(zoo), study.zoo(zoo).data
+    root = study.config["encoders"]["data_root"] or os.environ.get("METANET_DATA")
+    if root is None:
+        return None
+    try:
+        images = load_images(str(data["name"]), root)
+    except (MetanetError, KeyError):
+        return None
+    view = source.view()
+    split = split_networks(view.network_ids.tolist(), study.config["split"]["test"], 0.2, study.config["split"]["seed"])
+    executor = Executor(source, view.layout, view.frame.iloc[0].to_dict())
+    pixels, labels = scale_pixels(images.test_images[:IMAGES]), images.test_labels[:IMAGES]
+    if tuple(pixels.shape[1:]) != executor.input_shape:
+        return None
+    rows = np.empty((len(view), 3))
+    weights, activations = view.weights(), view.frame["hp.activation"].to_numpy(str)
+    for activation in np.unique(activations):
+        members = np.flatnonzero(activations == activation)
+        for part in np.array_split(members, -(-len(members) // STACKED)):
+            with torch.no_grad():
+                logits = executor.run(torch.from_numpy(weights[part]), pixels, activation).logits
+            logs = logits.log_softmax(2)[:, torch.arange(IMAGES), labels]
+            right = (logits.argmax(2) == labels).float()
+            rows[part] = torch.stack([right.mean(1), logs.exp().mean(1), logs.mean(1)], 1).numpy()
+    gbm = create_model("gbm", seed=study.seed, threads=study.threads)
+    ids = view.network_ids
+    train, validation, test = (np.flatnonzero(np.isin(ids, part)) for part in (split.train, split.validation, split.test))
+    gbm.choose_target(view, "test_accuracy")
+    true = view.target("test_accuracy")
+    gbm.fit_features(rows[train], true[train], (rows[validation], true[validation]))  # type: ignore[attr-defined]
+    predicted = gbm.output_features(rows[test])  # type: ignore[attr-defined]
+    return {"fits": 1, "r2": r2(true[test], predicted), "tau": tau(true[test], predicted)}
+
+
+# ------------------------------------------------------------------------------- few networks
+
+
+def encoder_curve(study: Study, name: str) -> Exhibit:
+    """R2 and tau by the number of training networks, a fifth of them for validation; the test half is the same."""
+    rows, notes = [], []
+    zoos = study.zoos("cnn")
+    figure, axes = new_axes(len(zoos), width=4.0, height=3.6)
+    for ax, zoo in zip(axes, zoos, strict=True):
+        view = study.zoo(zoo).view()
+        split = split_networks(view.network_ids.tolist(), study.config["split"]["test"], 0.2, study.config["split"]["seed"])
+        pool, test = view.part(split, "train", "validation"), view.part(split, "test")
+        for one in contenders(study):
+            for share in study.config["encoders"]["shares"]:
+                frame = few(study, zoo, one, pool, test, float(share))
+                if frame is None:
+                    continue
+                true, predicted = frame["true"].to_numpy(), frame["predicted"].to_numpy()
+                count = round(float(share) * len(pool))
+                rows.append(
+                    {"zoo": zoo, "model": one.title, "networks": count, "r2": r2(true, predicted), "tau": tau(true, predicted)}
+                )
+        part = pd.DataFrame([row for row in rows if row["zoo"] == zoo])
+        if len(part):
+            curves(part, ax, x="networks", y="tau", by="model", title=zoo, log=True)
+            smallest = part[part["networks"] == part["networks"].min()]
+            best = smallest.loc[smallest["tau"].idxmax()]
+            notes.append(f"{zoo}: with {best['networks']} networks the best is {best['model']} (tau {best['tau']:.3f}).")
+    if not rows:
+        raise MetanetError("no learning curve was fitted yet; give fit=true")
+    return Exhibit(name, f"learning curves; {', '.join(zoos)}", {name: pd.DataFrame(rows)}, {name: figure}, notes)
+
+
+def few(study: Study, zoo: str, one: Contender, pool: View, test: View, share: float) -> pd.DataFrame | None:
+    """Test predictions of a model fitted on a share of the networks of ``pool``; None where it was not fitted."""
+    chosen = np.sort(np.random.default_rng(study.seed).permutation(len(pool))[: round(share * len(pool))])
+    return predictions(study, zoo, f"{one.title}-share{share:g}", lambda: one.create(study).fit(pool.take(chosen)), test)
+
+
+def predictions(study: Study, zoo: str, name: str, fitted: Callable[[], MetaModel], test: View) -> pd.DataFrame | None:
+    """Predictions of a model on some networks, kept below ``fits``; None where ``fit=false`` and they are not there.
+
+    A model that cannot read these networks gives an empty table.
+    """
+    path: Path = study.folder / "fits" / zoo / "predictions" / f"{name.replace(':', '_').replace('/', '_')}.parquet"
+    if path.exists():
+        return pd.read_parquet(path)
+    if not study.config["fit"]:
+        return None
+    study.begin(f"{zoo}: {name}")
+    frame = pd.DataFrame({"network_id": test.network_ids.astype(str), "true": test.target("test_accuracy")})
+    try:
+        frame["predicted"] = fitted().predict(test)
+    except MetanetError as error:
+        frame = frame.iloc[:0].assign(predicted=[])
+        frame.attrs["why"] = str(error)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    frame.to_parquet(path)
+    return frame
+
+
+# ------------------------------------------------------------------------------- other networks
+
+
+def generalisation(study: Study, name: str) -> Exhibit:
+    """Where the models still hold: few networks, wider ones, other image sets, larger architectures. Kendall's tau.
+
+    Trained on the first zoo of small CNNs, and for the last row on the smaller half of a mixed zoo.
+    """
+    cnn = study.zoos("cnn")
+    base, layout = cnn[0], study.zoo(cnn[0]).view().layout
+    view = study.zoo(base).view()
+    split = split_networks(view.network_ids.tolist(), study.config["split"]["test"], 0.2, study.config["split"]["seed"])
+    pool, test = view.part(split, "train", "validation"), view.part(split, "test")
+    cases: list[tuple[str, Callable[[Contender], pd.DataFrame | None]]] = [
+        (f"{base}, a tenth of the training networks", lambda one: few(study, base, one, pool, test, 0.1))
+    ]
+    for other in study.zoos("generalisation"):
+        if other == base:
+            continue
+        wider = study.zoo(other).view().layout.id != layout.id
+        words = f"{base} to wider networks ({other})" if wider else f"{base} to {other}"
+        cases.append((words, lambda one, other=other: _transferred(study, base, one, other)))  # type: ignore[misc]
+    for zoo in study.zoos("nws"):
+        if len(study.zoo(zoo).layouts) > 1:
+            cases.append((f"{zoo}, smaller half to larger half", lambda one, zoo=zoo: _larger(study, zoo, one)))  # type: ignore[misc]
+    rows, notes = [], []
+    for words, make in cases:
+        found = {one.title: make(one) for one in contenders(study)}
+        scored = {title: frame for title, frame in found.items() if frame is not None and len(frame)}
+        if not scored:
+            notes.append(f"{words}: not measured.")
+            continue
+        taus = {title: tau(f["true"].to_numpy(), f["predicted"].to_numpy()) for title, f in scored.items()}
+        best = max(taus, key=lambda title: taus[title])
+        for title, frame in found.items():
+            if frame is None or not len(frame):
+                rows.append({"case": words, "model": title, "networks": 0})
+                continue
+            low, high = (0.0, 0.0) if title == best else paired_interval([(frame, scored[best])], tau, BOOTSTRAP_TAU_ROUNDS)
+            rows.append(
+                {
+                    "case": words,
+                    "model": title,
+                    "networks": len(frame),
+                    "tau": taus[title],
+                    "r2": r2(frame["true"].to_numpy(), frame["predicted"].to_numpy()),
+                    "tau - best": interval(low, high) if title != best else "best",
+                    "tied": title == best or high >= 0,
+                }
+            )
+        tied = [str(row["model"]) for row in rows if row["case"] == words and row.get("tied") and row["model"] != best]
+        notes.append(f"{words}: best {best} (tau {taus[best]:.3f})" + (f"; tied with it: {', '.join(tied)}." if tied else "."))
+    table = pd.DataFrame(rows)
+    shown = table.drop(columns="tied")
+    figure = generalisation_bars(table.dropna(subset="tau"))
+    return Exhibit(name, f"generalisation, trained on {base}", {name: shown}, {name: figure}, notes)
+
+
+def _transferred(study: Study, base: str, one: Contender, other: str) -> pd.DataFrame | None:
+    """A fit of the base zoo, asked about another zoo unchanged."""
+    settings = study.config["encoders"]
+    try:
+        own = study.plain(
+            base,
+            one.model,
+            one.features,
+            f"{one.title}-{settings['snapshots']}-split0-seed0",
+            {
+                "split.seed": str(study.config["split"]["seed"]),
+                "seed": str(study.seed),
+                "train.snapshots": str(settings["snapshots"]),
+            },
+        )
+    except NotFittedError:
+        return None
+    view = unseen(study.zoo(other).view(), own.folder)
+    return predictions(study, base, f"{one.title}-to-{other}", lambda: own.model(study.threads), view)
+
+
+def _larger(study: Study, zoo: str, one: Contender) -> pd.DataFrame | None:
+    """Fitted on the smaller half of the networks of a mixed zoo, asked about the larger half."""
+    view = study.zoo(zoo).view(converged=False)
+    sizes = np.array([view.zoo.layouts[i].size for i in view.frame["layout_id"]])
+    small, large = (view.take(np.flatnonzero(rows)) for rows in (sizes <= np.median(sizes), sizes > np.median(sizes)))
+    features = None if one.reads_weights else BLIND.get(one.features, one.features)
+    return predictions(study, zoo, f"{one.title}-larger", lambda: one.create(study, features).fit(small), large)
