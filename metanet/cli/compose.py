@@ -18,7 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from metanet.cli.config_files import config_root, options
+from metanet.config_files import config_root, options
 from metanet.errors import MetanetError, did_you_mean
 from metanet.plugins import is_path
 

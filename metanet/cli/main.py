@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from metanet import __version__
-from metanet.cli.config_files import config_root, options
+from metanet.config_files import config_root, options
 from metanet.errors import MetanetError, did_you_mean
 
 

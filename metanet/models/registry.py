@@ -7,38 +7,26 @@ import json
 from pathlib import Path
 from typing import Any
 
+from metanet.config_files import options
 from metanet.errors import MetanetError, did_you_mean
 from metanet.models.base import MetaModel, check_settings
 from metanet.plugins import absolute, is_path, load_object
 
-# name -> module and class; imported on first use, so that `import metanet` stays light
-MODELS = {
-    "constant": ("metanet.models.constant", "Constant"),
-    "logit_linear": ("metanet.models.logit_linear", "LogitLinear"),
-    "gbm": ("metanet.models.gbm", "GBM"),
-    "dnn": ("metanet.models.dnn", "DNN"),
-    "stat_net": ("metanet.models.stat_net", "StatNet"),
-    "nf_invariant": ("metanet.models.nf_invariant", "NFInvariant"),
-    "gnn": ("metanet.models.gnn", "GNN"),
-    "graph_transformer": ("metanet.models.graph_transformer", "GraphTransformer"),
-    "probe_net": ("metanet.models.probe_net", "ProbeNet"),
-    "stack": ("metanet.models.stack", "Stack"),
-    "deepsets": ("metanet.models.deepsets", "DeepSets"),
-    "random_forest": ("metanet.models.random_forest", "RandomForest"),
-    "svm_linear": ("metanet.models.svm", "SVMLinear"),
-    "svm_rbf": ("metanet.models.svm", "SVMRBF"),
-    "logistic": ("metanet.models.logistic", "Logistic"),
-    "local": ("metanet.models.local", "Local"),
-    "dmc_global": ("metanet.models.dmc", "DMCGlobal"),
-    "dmc_global_mini": ("metanet.models.dmc", "DMCGlobalMini"),
-    "dmc_local": ("metanet.models.dmc", "DMCLocal"),
-    "dmc_local_mini": ("metanet.models.dmc", "DMCLocalMini"),
+# Models whose file has another name than they have; each other one is in the file of its name. A model is known by its YAML
+# in configs/model and imported on first use, so that `import metanet` stays light.
+FILES = {
+    "svm_linear": "svm",
+    "svm_rbf": "svm",
+    "dmc_global": "dmc",
+    "dmc_global_mini": "dmc",
+    "dmc_local": "dmc",
+    "dmc_local_mini": "dmc",
 }
 
 
 def list_models() -> list[str]:
     """Names that ``model=`` takes."""
-    return sorted(MODELS)
+    return options("model")
 
 
 def model_class(name: str) -> type[MetaModel]:
@@ -49,10 +37,10 @@ def model_class(name: str) -> type[MetaModel]:
             raise MetanetError(f"model={name} is no meta-model; make it a subclass of metanet.models.MatrixModel or MetaModel")
         cls.source = absolute(name)  # type: ignore[attr-defined]
         return cls
-    if name not in MODELS:
-        raise MetanetError(f"no model '{name}'{did_you_mean(name, MODELS)}")
-    module, attribute = MODELS[name]
-    return getattr(importlib.import_module(module), attribute)
+    if name not in (known := list_models()):
+        raise MetanetError(f"no model '{name}'{did_you_mean(name, known)}")
+    module = importlib.import_module(f"metanet.models.{FILES.get(name, name)}")
+    return next(c for c in vars(module).values() if isinstance(c, type) and vars(c).get("name") == name)
 
 
 def create_model(name: str, **settings: Any) -> MetaModel:

@@ -15,6 +15,7 @@ from metanet.zoo.layout import Layout
 from metanet.zoo.split import Split, split_networks
 
 if TYPE_CHECKING:
+    from data_modules.loaders import Loader
     from metanet.zoo.store import Zoo
 
 
@@ -81,6 +82,18 @@ class View:
         """The weight vectors one by one, of whatever length, shape (D_i,)."""
         for row in self.rows:
             yield self.zoo.read_one(int(row))
+
+    def loader(
+        self, kind: str, batch_size: int = 64, seed: int | None = None, on_device: bool = False, width: int = 64
+    ) -> Loader:
+        """Batches for a training loop of one's own, see :class:`data_modules.loaders.Loader`.
+
+        Args:
+            kind: ``flat``, ``tensors``, ``tokens`` (one for each neuron) or ``graph``.
+        """
+        from data_modules.loaders import Loader  # the one import upwards: data modules are built on views
+
+        return Loader(self, kind, batch_size, seed, on_device, width)
 
     def take(self, positions: np.ndarray | Sequence[int]) -> View:
         """The snapshots at some positions of this view."""

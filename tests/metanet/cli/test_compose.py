@@ -8,8 +8,8 @@ import pytest
 from conftest import MINE
 
 from metanet.cli.compose import compose, grid, parse_overrides, split_values
-from metanet.cli.config_files import config_root, options
 from metanet.cli.main import VERBS
+from metanet.config_files import config_root, options
 from metanet.errors import MetanetError
 from metanet.generation.recipes import create_recipe
 from metanet.models.base import constructor_arguments

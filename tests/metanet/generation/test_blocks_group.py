@@ -16,8 +16,8 @@ from torch.nn import functional
 
 from data_modules.images import ImageBatches, ImageDataModule, ImageMix, load_images, unit_pixels
 from metanet.cli.compose import compose
-from metanet.cli.config_files import config_root
 from metanet.cli.main import main
+from metanet.config_files import config_root
 from metanet.errors import MetanetError
 from metanet.generation import blocks
 from metanet.generation.engines import train_rows

@@ -7,7 +7,7 @@ from pathlib import Path
 
 def config_root() -> Path:
     """``metanet/configs`` of an installed package, ``configs`` of a checkout."""
-    package = Path(__file__).resolve().parents[1]
+    package = Path(__file__).resolve().parent
     installed = package / "configs"
     return installed if installed.is_dir() else package.parent / "configs"
 
