@@ -15,6 +15,7 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
+from metanet.representations.canonical import canonical
 from metanet.representations.slots import Architecture, Slots
 from metanet.zoo.view import View
 
@@ -70,6 +71,7 @@ class Networks:
         architectures: what the encoders know of each layout, by id; those of this view are added.
         raw: whether vectors are left as they are; else they are squashed.
         contexts: what goes with the parts of each layout, by id.
+        canonical: bring scales and signs of hidden neurons to one form first, see :mod:`metanet.representations.canonical`.
     """
 
     def __init__(
@@ -79,8 +81,10 @@ class Networks:
         architectures: dict[str, Architecture],
         raw: bool = False,
         contexts: Mapping[str, Any] | None = None,
+        canonical: bool = False,
     ) -> None:
         self.view, self.architectures, self.raw, self.contexts = view, architectures, raw, contexts or {}
+        self.canonical = canonical
         frame = view.frame
         self.activations = (
             frame["hp.activation"].to_numpy(dtype=object) if "hp.activation" in frame else np.full(len(view), None, dtype=object)
@@ -98,12 +102,14 @@ class Networks:
             self._rank[own] = np.arange(len(own))
             if values <= KEPT_VALUES:
                 vectors = view.zoo.read(view.rows[own], sizes[layout_id])
-                self._kept[layout_id] = self._ready(layout_id, vectors)
+                self._kept[layout_id] = self._ready(layout_id, vectors, own)
 
     def __len__(self) -> int:
         return len(self.view)
 
-    def _ready(self, layout_id: str, vectors: np.ndarray) -> np.ndarray:
+    def _ready(self, layout_id: str, vectors: np.ndarray, index: np.ndarray) -> np.ndarray:
+        if self.canonical:
+            vectors = canonical(vectors, self.architectures[layout_id].layout, self.activations[index])
         return vectors if self.raw else self.architectures[layout_id].squashed(vectors)
 
     def read(self, index: np.ndarray) -> tuple[list[NetworkPart], np.ndarray]:
@@ -116,7 +122,7 @@ class Networks:
             if layout_id in self._kept:
                 vectors = self._kept[layout_id][self._rank[own]]
             else:
-                vectors = self._ready(layout_id, self.view.zoo.read(self.view.rows[own], architecture.layout.size))
+                vectors = self._ready(layout_id, self.view.zoo.read(self.view.rows[own], architecture.layout.size), own)
             context = self.contexts.get(layout_id)
             parts.append(NetworkPart(architecture, torch.from_numpy(vectors), context, self.activations[own]))
             order.append(own)

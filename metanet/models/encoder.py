@@ -26,7 +26,9 @@ from metanet.models.base import MetaModel
 from metanet.models.inputs import MatrixInput
 from metanet.models.losses import SHARE_LOSSES, target_loss, target_output
 from metanet.models.target import Target
+from metanet.representations.canonical import canonical
 from metanet.representations.slots import Architecture, Slots
+from metanet.zoo.layout import Layout
 from metanet.zoo.split import split_networks
 from metanet.zoo.view import View
 
@@ -80,6 +82,8 @@ class Encoder(MetaModel):
         ema: decay a step of the average of the weights that predicts; None for the weights themselves.
         batch_size, max_epochs: of the training.
         refit: fit again on training and validation part, for the epochs found best.
+        canonical: bring positive scales of ReLU neurons and signs of tanh neurons to one form first; needs the activations
+            (access A), layers in a row and no batch normalisation.
         beside: features that the layers behind the encoder read too, such as ``stats+spectra``; None for none.
         trainer: further arguments of pl.Trainer.
     """
@@ -99,6 +103,7 @@ class Encoder(MetaModel):
         batch_size: int = 32,
         max_epochs: int = 40,
         refit: bool = True,
+        canonical: bool = False,
         beside: str | list[str] | None = None,
         trainer: dict[str, Any] | None = None,
         seed: int = 0,
@@ -123,6 +128,7 @@ class Encoder(MetaModel):
             ema,
         )
         self.batch_size, self.max_epochs, self.refit, self.beside, self.trainer = batch_size, max_epochs, refit, beside, trainer
+        self.canonical = canonical
         self.input = MatrixInput(beside, threads) if beside else None
         self.rounds: int | None = None
         self.architectures: dict[str, Architecture] = {}
@@ -135,7 +141,8 @@ class Encoder(MetaModel):
 
     @property
     def access(self) -> str:
-        return "W" if self.input is None else "+".join(sorted({"W", *self.input.access.split("+")}))
+        own = {"A", "W"} if self.canonical else {"W"}
+        return "+".join(sorted(own | set(self.input.access.split("+") if self.input else ())))
 
     def facts(self) -> dict[str, Any]:
         """What a subclass keeps of its training networks, beside the slots, to be the same again: plain values."""
@@ -164,7 +171,7 @@ class Encoder(MetaModel):
             self.targets.append(self.target)
         self.head, self.target = 0, self.targets[0]
         self.architectures = {}
-        self.slots = Slots.of(_samples(train))
+        self.slots = Slots.of(_samples(train, self.canonical))
         if self.input is not None:
             self.input.fit(train, names)
         held_out = self._batches(validation, None)
@@ -176,7 +183,7 @@ class Encoder(MetaModel):
 
     def networks(self, view: View) -> Networks:
         """The vectors of a view, as the encoder reads them."""
-        return Networks(view, self.slots, self.architectures)
+        return Networks(view, self.slots, self.architectures, canonical=self.canonical)
 
     def _batches(self, view: View, seed: int | None, coded: bool = True) -> NetworkBatches:
         networks = self.networks(view)
@@ -301,10 +308,16 @@ class _Training(pl.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
 
-def _samples(view: View) -> list[tuple[Any, np.ndarray]]:
-    """Some vectors of every layout of a view, evenly taken."""
+def _samples(view: View, canonically: bool) -> list[tuple[Layout, np.ndarray]]:
+    """Some vectors of every layout of a view, evenly taken, as the encoder will read them."""
     samples = []
     for layout, positions in view.by_layout():
-        chosen = positions[np.linspace(0, len(positions) - 1, min(len(positions), SAMPLED)).astype(int)]
-        samples.append((layout, view.zoo.read(view.rows[np.unique(chosen)], layout.size)))
+        chosen = np.unique(positions[np.linspace(0, len(positions) - 1, min(len(positions), SAMPLED)).astype(int)])
+        part = view.take(chosen)
+        vectors = part.weights()
+        if canonically:
+            if "hp.activation" not in part.frame:
+                raise MetanetError(f"model.canonical=true needs hp.activation, which {view.zoo.name} does not say")
+            vectors = canonical(vectors, layout, part.frame["hp.activation"].to_numpy(str))
+        samples.append((layout, vectors))
     return samples

@@ -8,7 +8,7 @@ set; the networks run as their zoo's recipe says.
 from __future__ import annotations
 
 import itertools
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -35,9 +35,10 @@ class ProbeNet(Encoder):
     """
 
     name = "probe_net"
+    fixed: ClassVar[dict[str, Any]] = {"canonical": False}  # no scale and no sign changes an answer
 
     def __init__(self, probes: int = 32, generator: int = 2, **base: Any) -> None:
-        super().__init__(**base)
+        super().__init__(**self.fixed, **base)
         check_whole("model.probes", probes)
         check_whole("model.generator", generator, 0)
         self.probes, self.generator = probes, generator
