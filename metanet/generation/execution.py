@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from metanet.errors import MetanetError
 from metanet.generation.networks import ACTIVATIONS, SmallCNN, StackedNetwork
 from metanet.generation.nws import OUTPUTS, NWSNetwork
 from metanet.generation.recipes import ModuleNetwork, create_recipe
+from metanet.plugins import is_path
 from metanet.zoo.layout import Layout
 from metanet.zoo.store import Zoo
 
@@ -64,6 +66,11 @@ class Executor:
             kernels = [t.shape for t in layout.tensors if t.kind == "kernel"]
             self.network = SmallCNN(shape, len(kernels) - 1, kernels[0][0], kernels[0][2], classes=kernels[-1][0])
         elif shape is not None and facts.get("name"):
+            if is_path(facts["name"]) and not Path(facts["name"].rpartition(":")[0]).exists():
+                raise MetanetError(
+                    f"{zoo.name} was grown by a recipe of your own, {facts['name']}, which is not in this folder, so its "
+                    "networks cannot be run; give the command in that file's folder"
+                )
             settings = {k: v for k, v in facts.items() if k not in ("name", "crc32")}
             self.network = create_recipe(facts["name"], **settings).network(hyper, shape, int(data["classes"]))
         if self.network is None:

@@ -25,6 +25,7 @@ STACK = 8  # networks of one pass, whose activations stay in a core's cache
 SPECTRUM = 10
 BOUNDED = ("tanh", "sigmoid")  # whose neurons have no scale of their own
 SATURATED = 0.95
+PRECISION = 1e-4  # of singular values, as shares of their sum
 OPTIONS = ("outputs", "blind")
 
 
@@ -126,5 +127,5 @@ def _spectrum(name: str, matrices: Tensor, scaled: bool) -> dict[str, Tensor]:
     """Log singular values, as shares of their sum; with their common scale where it means something: (K, m, n) -> (K,) each."""
     values = torch.linalg.svdvals(matrices)[:, :SPECTRUM]
     total = values.sum(1, keepdim=True) + TINY
-    found = {f"{name}.sv{i + 1}": (own + 1e-6).log() for i, own in enumerate((values / total).T)}
+    found = {f"{name}.sv{i + 1}": (own + PRECISION).log() for i, own in enumerate((values / total).T)}
     return found | {f"{name}.size": total[:, 0].log() if scaled else torch.zeros_like(total[:, 0])}

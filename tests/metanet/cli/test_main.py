@@ -425,3 +425,24 @@ def test_mistakes_of_probe(grown_folder: Path, words: list[str], says: str, caps
     cuts = [] if any(w.startswith("model=") for w in words) else ["model.epochs=1"]
     assert run("probe", f"zoo={grown_folder}", *cuts, "threads=1", "out=wrong", *words) == 2
     assert says in capsys.readouterr().err
+
+
+def test_one_encoder_for_several_targets_is_a_run_a_target(grown_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    targets = "target=[test_accuracy,hp.optimizer]"
+    words = [f"zoo={grown_folder}", targets, "model=deepsets", "model.max_epochs=2", "model.channels=4", "threads=1", "out=many"]
+    assert run("train", *words) == 0
+    shown = capsys.readouterr().out
+    assert "target: hp.optimizer" in shown
+    assert "target: test_accuracy" in shown
+    before = Path("many/hp.optimizer/metrics.json").read_text()
+    assert json.loads(before)["heads"] == 2
+    assert run("train", *words) == 0  # nothing is fitted again
+    assert Path("many/hp.optimizer/metrics.json").read_text() == before
+    assert run("evaluate", "run=many/hp.optimizer", f"zoo={grown_folder}") == 0
+    capsys.readouterr()
+    assert run("train", f"zoo={grown_folder}", targets, "model=gbm") == 2
+    assert "predicts one target a fit; give target=test_accuracy,hp.optimizer" in capsys.readouterr().err
+    assert run("train", f"zoo={grown_folder}", targets, "model=deepsets", "search=random") == 2
+    assert "give search=none" in capsys.readouterr().err
+    assert run("train", f"zoo={grown_folder}", "target=[test_accuracy,hp.optimiser]", "model=deepsets") == 2
+    assert "did you mean 'hp.optimizer'" in capsys.readouterr().err

@@ -1,0 +1,79 @@
+"""Stacks: means and weights of their members, against numpy and scipy."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy.optimize import nnls
+
+import metanet
+from metanet.errors import MetanetError
+from metanet.zoo import View, Zoo
+
+MEMBERS = [{"name": "gbm", "max_trees": 20}, "logit_linear:stats_global", {"name": "gbm", "features": "hyper", "max_trees": 5}]
+
+
+@pytest.fixture(scope="module")
+def parts(known: Zoo) -> tuple[View, View]:
+    return known.view().split(test=0.4, seed=0)
+
+
+def test_the_mean_is_the_mean(parts: tuple[View, View]) -> None:
+    train, test = parts
+    stack = metanet.create_model("stack", members=MEMBERS[:2]).fit(train)
+    own = [
+        metanet.create_model("gbm", max_trees=20).fit(train).predict(test),
+        metanet.create_model("logit_linear", features="stats_global").fit(train).predict(test),
+    ]
+    np.testing.assert_allclose(stack.predict(test), np.mean(own, 0), atol=1e-6)
+    classes = metanet.create_model("stack", members=MEMBERS[:2]).fit(train, "hp.optimizer")
+    np.testing.assert_allclose(classes.output(test).sum(1), 1, atol=1e-5)
+
+
+def test_weights_are_least_squares_out_of_fold(parts: tuple[View, View], tmp_path: Path) -> None:
+    train, test = parts
+    members = [{"name": "gbm", "max_trees": 20}, "constant"]
+    stack = metanet.create_model("stack", members=members, method="weights", folds=3, seed=1).fit(train)
+    ids = np.unique(train.network_ids.astype(str))
+    fold = dict(zip(ids, np.random.default_rng(1).permutation(len(ids)) % 3, strict=True))
+    of_row = np.array([fold[n] for n in train.network_ids])
+    columns, true = [], []
+    for k in range(3):
+        rest, held_out = train.take(np.flatnonzero(of_row != k)), train.take(np.flatnonzero(of_row == k))
+        outputs = [metanet.create_model("gbm", max_trees=20, seed=1).fit(rest).output(held_out)]
+        outputs.append(np.full(len(held_out), rest.target("test_accuracy").mean()))
+        columns.append(np.stack(outputs, 1))
+        true.append(held_out.target("test_accuracy"))
+    weights, _ = nnls(np.concatenate(columns), np.concatenate(true))
+    np.testing.assert_allclose(stack.weights, weights / weights.sum(), atol=1e-3)
+    assert stack.weights[0] > 0.8
+    stack.save(tmp_path)
+    again = metanet.load_model(tmp_path)
+    assert np.array_equal(again.predict(test), stack.predict(test))
+    assert stack.score(test)["r2"] > 0.7
+
+
+def test_the_highest_access_of_a_member_counts(parts: tuple[View, View]) -> None:
+    assert metanet.create_model("stack", members=["gbm:stats", "gbm:hyper"]).access == "W"
+    assert metanet.create_model("stack", members=["gbm:stats", "gbm:stats+probe"]).access == "F"
+    assert metanet.create_model("stack", members=["gbm:stats", "probe_net"]).access == "F"
+    assert metanet.create_model("stack").features.endswith("deepsets")
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"members": ["gbm:stats"]}, "two or more"),
+        ({"members": ["gbm:stats", "gmb"]}, "no model 'gmb'.*'gbm'"),
+        ({"members": ["gbm:stat", "dnn"]}, "no features 'stat'"),
+        ({"members": ["deepsets:stats", "dnn"]}, "deepsets reads weights and takes no features"),
+        ({"members": [{"features": "stats"}, "dnn"]}, "has no name"),
+        ({"members": [{"name": "gbm", "leaves": 3}, "dnn"]}, "no setting 'leaves'"),
+        ({"method": "median"}, "method=median"),
+    ],
+)
+def test_mistakes_are_named(settings: dict, words: str) -> None:
+    with pytest.raises(MetanetError, match=words):
+        _ = metanet.create_model("stack", **settings).access

@@ -1,0 +1,114 @@
+"""The tables of encoders on small zoos, their numbers against independent ones."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import small_recipe
+from scipy.stats import kendalltau
+from sklearn.metrics import r2_score
+
+from metanet.cli.main import main
+from metanet.errors import MetanetError
+from metanet.evaluation.metrics import r2
+from metanet.generation.runner import generate
+from metanet.reproduce.encoders import paired_interval
+
+BUDGET = [
+    "encoders.splits=1",
+    "encoders.seeds=2",
+    "encoders.shares=[0.5,1.0]",
+    "encoders.models=[stat_net:stats,stat_net:stats+probe]",
+]
+
+
+@pytest.fixture(scope="module")
+def zoos(tmp_path_factory: pytest.TempPathFactory, nws_zoos: dict[str, Path]) -> list[Path]:
+    root = tmp_path_factory.mktemp("encoders")
+    for name, seed, changes in (("plain", 1, {}), ("other", 2, {}), ("wide", 3, {"num_units": 20})):
+        generate(small_recipe(3, **changes), n=60 if name == "plain" else 20, out=root / name, seed=seed, engine="torch")
+    return [root / "plain", root / "other", root / "wide", nws_zoos["mixed"]]
+
+
+@pytest.fixture(scope="module")
+def made(zoos: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("made") / "encoders"
+    words = [f"zoo=[{','.join(map(str, zoos))}]", f"out={out}", "trainer.max_epochs=4", "threads=1"]
+    assert main(["reproduce", "encoders", *words, *BUDGET]) == 0
+    return out
+
+
+def test_scores_are_means_over_the_runs(made: Path) -> None:
+    table = pd.read_csv(made / "encoder_table" / "encoder_table.csv")
+    rows = table[table["zoo"] == "plain"].set_index("model")
+    assert {"gbm:stats", "stat_net:stats", "stat_net:stats+probe"} <= set(rows.index)
+    assert rows.loc["stat_net:stats+probe", "access"] == "F+W"
+    tests = [
+        pd.read_parquet(made / "fits" / "plain" / f"stat_net_stats-last-split0-seed{s}" / "predictions.parquet").query(
+            "part == 'test'"
+        )
+        for s in (0, 1)
+    ]
+    expected = np.mean([r2_score(t["true"], t["predicted"]) for t in tests])
+    assert rows.loc["stat_net:stats", "r2"] == pytest.approx(expected)
+    assert rows.loc["stat_net:stats", "fits"] == 2
+    taus = [kendalltau(t["true"], t["predicted"]).statistic for t in tests]
+    assert rows.loc["stat_net:stats", "tau"] == pytest.approx(np.mean(taus))
+    words = (made / "encoder_table" / "notes.txt").read_text()
+    assert "plain: at access W the best single model is" in words
+    assert "wide" not in set(table["zoo"])  # other filters than the first zoo's
+
+
+def test_generalisation_has_every_case(made: Path) -> None:
+    table = pd.read_csv(made / "generalisation" / "generalisation.csv")
+    cases = set(table["case"])
+    assert cases == {
+        "plain, a tenth of the training networks",
+        "plain to other",
+        "plain to wider networks (wide)",
+        "mixed, smaller half to larger half",
+    }
+    best = table[table["tau - best"] == "best"]
+    assert set(best["case"]) == cases
+    for case, part in table.groupby("case"):
+        assert part["tau"].max() == best.set_index("case").loc[case, "tau"]
+    kept = pd.read_parquet(made / "fits" / "plain" / "predictions" / "gbm_stats-to-wide.parquet")
+    row = table[(table["case"] == "plain to wider networks (wide)") & (table["model"] == "gbm:stats")].iloc[0]
+    assert row["tau"] == pytest.approx(kendalltau(kept["true"], kept["predicted"]).statistic)
+    assert row["networks"] == 20
+
+
+def test_curves_have_every_share(made: Path) -> None:
+    table = pd.read_csv(made / "encoder_curve" / "encoder_curve.csv")
+    assert sorted(table.query("zoo == 'plain' and model == 'gbm:stats'")["networks"]) == [15, 30]
+
+
+def test_nothing_is_fitted_where_none_is_asked_for(made: Path, zoos: list[Path], tmp_path: Path) -> None:
+    words = [f"zoo={zoos[0]}", f"out={tmp_path}", "fit=false", "threads=1", *BUDGET]
+    assert main(["reproduce", "encoder_curve", *words]) == 2
+    assert not (tmp_path / "fits").exists()
+
+
+def test_the_paired_interval_draws_networks_once_for_all_fits() -> None:
+    rng = np.random.default_rng(0)
+    true = rng.uniform(size=200)
+    frames = []
+    for noise in (0.05, 0.1):
+        predicted = true + noise * rng.standard_normal(200)
+        frames.append(pd.DataFrame({"network_id": [f"{i:03d}" for i in range(200)], "true": true, "predicted": predicted}))
+    low, high = paired_interval([(frames[0], frames[1])], r2, 300)
+    draws = []
+    again = np.random.default_rng(1)
+    for _ in range(300):
+        rows = again.integers(0, 200, 200)
+        one, other = (r2_score(true[rows], f["predicted"].to_numpy()[rows]) for f in frames)
+        draws.append(one - other)
+    np.testing.assert_allclose([low, high], np.percentile(draws, [2.5, 97.5]), rtol=0.15)
+    assert low > 0
+    twice = paired_interval([(frames[0], frames[1])] * 2, r2, 300)
+    np.testing.assert_allclose(twice, (low, high))  # the same fit twice is no more evidence
+    with pytest.raises(MetanetError, match="not paired"):
+        paired_interval([(frames[0], frames[1].iloc[::-1])], r2, 10)
