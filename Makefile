@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: quickstart test test-slow test-gpu lint results bench bench_probe zoos reproduction nws meta maps clean
+.PHONY: quickstart test test-slow test-gpu lint results bench bench_probe zoos reproduction nws meta maps encoders bench_encoders clean
 
 quickstart: $(VENV)/.installed
 	$(BIN)/metanet quickstart
@@ -105,6 +105,20 @@ meta: $(VENV)/.installed
 	mkdir -p results/meta
 	cp $(ZOOS)/nws_meta/nws_*/*.csv $(ZOOS)/nws_meta/nws_*/*.png results/meta/
 	rm results/meta/*_cells.csv results/meta/nws_fig2[01]_*.png  # larger than the others; they stay beside the report
+
+# Encoders beside baselines on the mini zoos of `make zoos` and two others (seven hours on two cores; METANET_DATA for the line of real
+# images), and beside other authors' layers, each on one core (four hours).
+COMPARED = mnist_mini fashion_mnist_mini cifar10_gs_mini mnist_wide nws_main_mini
+encoders: $(VENV)/.installed
+	$(BIN)/metanet generate recipe=small_cnn_mini data=mnist recipe.num_units=32 n=300 out=$(ZOOS)/mnist_wide
+	$(BIN)/metanet reproduce encoders out=$(ZOOS)/encoders zoo=[$(subst $(space),$(comma),$(foreach z,$(COMPARED),$(ZOOS)/$(z)))] \
+		| tee results/encoders.txt
+	mkdir -p results/encoders
+	cp $(ZOOS)/encoders/*/*.csv $(ZOOS)/encoders/*/*.png results/encoders/
+bench_encoders: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[bench]'
+	$(BIN)/python scripts/bench_encoders.py $(foreach z,$(wordlist 1,3,$(COMPARED)),$(ZOOS)/$(z)) --peers --out $(ZOOS)/bench_encoders \
+		| tee results/bench_encoders.txt
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)

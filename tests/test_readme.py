@@ -55,8 +55,16 @@ def test_the_recipe_of_ones_own_grows_a_zoo(tmp_path: Path, monkeypatch: pytest.
     assert main(["inspect", "zoo"]) == 0
 
 
+@pytest.mark.usefixtures("_with_a_zoo")
+def test_an_encoder_of_ones_own() -> None:
+    (encoder,) = (b for b in BLOCKS if "class NormsNetwork" in b)
+    Path("mine.py").write_text(encoder)
+    assert main(["train", "zoo=quickstart/zoo", "model=./mine.py:Norms", "model.max_epochs=2", "out=run"]) == 0
+    assert main(["evaluate", "run=run", "zoo=quickstart/zoo"]) == 0
+
+
 def test_every_block_is_tested() -> None:
-    assert len(BLOCKS) == 5
+    assert len(BLOCKS) == 7
 
 
 COMMANDS = [
