@@ -9,7 +9,7 @@ from typing import Any
 
 from metanet.config_files import options
 from metanet.errors import MetanetError, did_you_mean
-from metanet.models.base import MetaModel, check_settings
+from metanet.models.base import MetaModel, check_settings, constructor_arguments
 from metanet.plugins import absolute, is_path, load_object
 
 # Models whose file has another name than they have; each other one is in the file of its name. A model is known by its YAML
@@ -41,6 +41,19 @@ def model_class(name: str) -> type[MetaModel]:
         raise MetanetError(f"no model '{name}'{did_you_mean(name, known)}")
     module = importlib.import_module(f"metanet.models.{FILES.get(name, name)}")
     return next(c for c in vars(module).values() if isinstance(c, type) and vars(c).get("name") == name)
+
+
+def titled(title: str) -> tuple[str, dict[str, Any]]:
+    """``MODEL`` or ``MODEL:FEATURES`` -> a model's name and settings; what takes no features reads them beside its own input."""
+    name, _, features = title.partition(":")
+    cls = model_class(name)
+    if not features:
+        return name, {}
+    if cls.own_input is None:
+        return name, {"features": features}
+    if "beside" not in constructor_arguments(cls):
+        raise MetanetError(f"{title}: {name} reads {cls.own_input} and takes no features such as '{features}'")
+    return name, {"beside": features}
 
 
 def create_model(name: str, **settings: Any) -> MetaModel:

@@ -15,7 +15,7 @@ from scipy.optimize import nnls
 
 from metanet.errors import MetanetError, check_whole
 from metanet.models.base import MetaModel
-from metanet.models.registry import create_model, load_model, model_class
+from metanet.models.registry import create_model, load_model, titled
 from metanet.models.target import Target
 from metanet.zoo.view import View
 
@@ -29,6 +29,7 @@ class Stack(MetaModel):
 
     Args:
         members: each ``MODEL``, ``MODEL:FEATURES``, or a mapping of ``name``, perhaps ``features``, and settings.
+        beside: features that every member reads too, where ``members`` are the default; ``probe`` makes a stack of access F.
         method: ``mean``, or ``weights`` learned out of fold.
         folds: of the networks, for ``weights``; each member is fitted once more for each.
         base: ``seed`` and ``threads``; ``features`` are not looked at.
@@ -38,22 +39,30 @@ class Stack(MetaModel):
     own_input: ClassVar[str | None] = "members"
 
     def __init__(
-        self, members: list[str | dict[str, Any]] | None = None, method: str = "mean", folds: int = 5, **base: Any
+        self,
+        members: list[str | dict[str, Any]] | None = None,
+        beside: str | None = None,
+        method: str = "mean",
+        folds: int = 5,
+        **base: Any,
     ) -> None:
         super().__init__(**base)
-        self.members = list(MEMBERS) if members is None else members
-        self.method, self.folds = method, folds
+        if members is not None and beside is not None:
+            raise MetanetError(f"model.beside={beside} goes with the default members; give yours {beside} themselves")
+        self.members = members
+        self.chosen = members or [m + ("" if beside is None else f"+{beside}" if ":" in m else f":{beside}") for m in MEMBERS]
+        self.beside, self.method, self.folds = beside, method, folds
         if method not in METHODS:
             raise MetanetError(f"model.method={method}: give {' or '.join(METHODS)}")
         check_whole("model.folds", folds, 2)
-        if not isinstance(self.members, list) or len(self.members) < 2:
+        if not isinstance(self.chosen, list) or len(self.chosen) < 2:
             raise MetanetError(f"model.members={members}: give two or more, such as [gbm:stats,deepsets]")
         self.models = self._create()
-        self.features = ", ".join(_title(m) for m in self.models)
+        self.features = ", ".join(map(_title, self.models))
 
     def _create(self) -> list[MetaModel]:
         return [
-            create_model(name, **settings, seed=self.seed, threads=self.threads) for name, settings in map(_parsed, self.members)
+            create_model(name, **settings, seed=self.seed, threads=self.threads) for name, settings in map(_parsed, self.chosen)
         ]
 
     @property
@@ -68,7 +77,7 @@ class Stack(MetaModel):
     def fit(self, train: View, target: str = "test_accuracy", validation: View | None = None) -> Stack:
         self.choose_target(train, target, validation)
         whole = train if validation is None else train.union(validation)
-        self.weights = np.full(len(self.members), 1 / len(self.members))
+        self.weights = np.full(len(self.chosen), 1 / len(self.chosen))
         if self.method == "weights":
             self.weights = self._out_of_fold(whole, target)
         self.models = self._create()
@@ -88,13 +97,13 @@ class Stack(MetaModel):
         of_row = np.array([fold[n] for n in view.network_ids.astype(str)])
         found: list[np.ndarray] = []
         for model in [m for k in range(self.folds) for m in self._create()]:
-            k = len(found) // len(self.members)
+            k = len(found) // len(self.chosen)
             held_out = view.take(np.flatnonzero(of_row == k))
             output = model.fit(view.take(np.flatnonzero(of_row != k)), target).output(held_out)
             if model.target.classes != self.target.classes:
                 raise MetanetError(f"a fold of the networks lacks a class of {target}; give fewer folds or method=mean")
             found.append(output.reshape(len(held_out), -1))
-        columns = [np.concatenate([f.ravel() for f in found[i :: len(self.members)]]) for i in range(len(self.members))]
+        columns = [np.concatenate([f.ravel() for f in found[i :: len(self.chosen)]]) for i in range(len(self.chosen))]
         codes = np.concatenate([self.target.encode(view.take(np.flatnonzero(of_row == k))) for k in range(self.folds)])
         true = np.eye(len(self.target.classes))[codes].ravel() if self.target.classes else codes
         weights, _ = nnls(np.stack(columns, 1), true)
@@ -122,7 +131,7 @@ class Stack(MetaModel):
         values = json.loads((folder / "model.json").read_text())
         model = cls(**values["settings"], threads=threads)
         model.target, model.weights = Target.from_json(values["target"]), np.array(values["weights"])
-        model.models = [load_model(folder / f"member-{i}", threads) for i in range(len(model.members))]
+        model.models = [load_model(folder / f"member-{i}", threads) for i in range(len(model.chosen))]
         return model
 
 
@@ -133,13 +142,9 @@ def _parsed(member: str | dict[str, Any]) -> tuple[str, dict[str, Any]]:
         if "name" not in settings:
             raise MetanetError(f"model.members: {member} has no name; give for example {{name: gbm, features: stats}}")
         return settings.pop("name"), settings
-    name, _, features = str(member).partition(":")
-    own = model_class(name).own_input
-    if features and own is not None:
-        raise MetanetError(f"model.members: {name} reads {own} and takes no features such as '{features}'")
-    return name, {"features": features} if features else {}
+    return titled(str(member))
 
 
 def _title(model: MetaModel) -> str:
-    features = model.features if isinstance(model.features, str) else "+".join(model.features)
-    return model.name if model.own_input else f"{model.name}:{features}"
+    read = getattr(model, "beside", None) if model.own_input else model.features
+    return model.name if read is None else f"{model.name}:{read if isinstance(read, str) else '+'.join(read)}"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -23,7 +24,7 @@ from metanet.evaluation.fitting import unseen
 from metanet.evaluation.metrics import BOOTSTRAP_ROUNDS, BOOTSTRAP_TAU_ROUNDS, bootstrap_interval, r2, tau
 from metanet.generation.execution import Executor
 from metanet.models import MetaModel, create_model
-from metanet.models.registry import model_class
+from metanet.models.registry import titled
 from metanet.plots.curves import curves
 from metanet.plots.encoders import cost_points, generalisation_bars
 from metanet.plots.style import new_axes
@@ -34,7 +35,11 @@ from metanet.zoo.view import View
 BASELINE = "gbm:stats"
 IMAGES = 64  # labelled ones of the line that real images draw
 STACKED = 8  # networks that are run at once
-BLIND = {"stats": "stats_global", "stats+probe": "probe:outputs"}  # features of any architecture in the place of others
+BLIND = {
+    "stats": "stats_global",
+    "stats+probe": "stats_global+probe:outputs",
+    "probe": "probe:outputs",
+}  # features of any architecture in the place of others
 
 
 @dataclass(frozen=True)
@@ -43,24 +48,31 @@ class Contender:
 
     title: str
 
+    @cached_property
+    def parsed(self) -> tuple[str, dict[str, Any]]:
+        """Its name in the registry, and its settings."""
+        return titled(self.title)
+
     @property
     def model(self) -> str:
         """Its name in the registry."""
-        return self.title.partition(":")[0]
+        return self.parsed[0]
 
-    @property
-    def features(self) -> str:
-        """What it reads, where that is a choice."""
-        return self.title.partition(":")[2] or "stats"
+    def fit(self, study: Study, zoo: str, split: int, seed: int) -> Fit:
+        """A run of it with its defaults."""
+        snapshots = study.config["encoders"]["snapshots"]
+        overrides = {
+            "split.seed": str(study.config["split"]["seed"] + split),
+            "seed": str(study.seed + seed),
+            "train.snapshots": str(snapshots),
+        }
+        overrides |= {f"model.{key}": value for key, value in self.parsed[1].items() if key != "features"}
+        name = f"{self.title}-{snapshots}-split{split}-seed{seed}"
+        return study.plain(zoo, self.model, self.parsed[1].get("features", "stats"), name, overrides)
 
-    @cached_property
-    def reads_weights(self) -> bool:
-        """Whether it is an encoder."""
-        return model_class(self.model).own_input is not None
-
-    def create(self, study: Study, features: str | None = None) -> MetaModel:
-        """The model with its defaults, not fitted."""
-        given = {} if self.reads_weights else {"features": features or self.features}
+    def create(self, study: Study, blind: bool = False) -> MetaModel:
+        """The model with its defaults, not fitted; ``blind`` for any architecture."""
+        given = {k: BLIND.get(v, v) if blind else v for k, v in self.parsed[1].items()}
         return create_model(self.model, **given, seed=study.seed, threads=study.threads)
 
 
@@ -71,26 +83,17 @@ def contenders(study: Study) -> list[Contender]:
         raise MetanetError(f"encoders.models={names}: give a list of MODEL or MODEL:FEATURES, such as [gbm:stats,deepsets]")
     found = [Contender(name) for name in dict.fromkeys([BASELINE, *names])]
     for one in found:
-        model_class(one.model)
+        _ = one.parsed  # a mistake is found before anything is fitted
     return found
 
 
 def fits(study: Study, zoo: str, one: Contender) -> dict[tuple[int, int], Fit]:
     """The fits of a model by split and seed, as many as there are or may be made."""
-    settings = study.config["encoders"]
     found = {}
-    for split in range(settings["splits"]):
-        for seed in range(settings["seeds"]):
-            overrides = {
-                "split.seed": str(study.config["split"]["seed"] + split),
-                "seed": str(study.seed + seed),
-                "train.snapshots": str(settings["snapshots"]),
-            }
-            name = f"{one.title}-{settings['snapshots']}-split{split}-seed{seed}"
-            try:
-                found[split, seed] = study.plain(zoo, one.model, one.features, name, overrides)
-            except NotFittedError:
-                continue
+    for split in range(study.config["encoders"]["splits"]):
+        for seed in range(study.config["encoders"]["seeds"]):
+            with suppress(NotFittedError):
+                found[split, seed] = one.fit(study, zoo, split, seed)
     return found
 
 
@@ -362,19 +365,8 @@ def generalisation(study: Study, name: str) -> Exhibit:
 
 def _transferred(study: Study, base: str, one: Contender, other: str) -> pd.DataFrame | None:
     """A fit of the base zoo, asked about another zoo unchanged."""
-    settings = study.config["encoders"]
     try:
-        own = study.plain(
-            base,
-            one.model,
-            one.features,
-            f"{one.title}-{settings['snapshots']}-split0-seed0",
-            {
-                "split.seed": str(study.config["split"]["seed"]),
-                "seed": str(study.seed),
-                "train.snapshots": str(settings["snapshots"]),
-            },
-        )
+        own = one.fit(study, base, 0, 0)
     except NotFittedError:
         return None
     view = unseen(study.zoo(other).view(), own.folder)
@@ -386,5 +378,4 @@ def _larger(study: Study, zoo: str, one: Contender) -> pd.DataFrame | None:
     view = study.zoo(zoo).view(converged=False)
     sizes = np.array([view.zoo.layouts[i].size for i in view.frame["layout_id"]])
     small, large = (view.take(np.flatnonzero(rows)) for rows in (sizes <= np.median(sizes), sizes > np.median(sizes)))
-    features = None if one.reads_weights else BLIND.get(one.features, one.features)
-    return predictions(study, zoo, f"{one.title}-larger", lambda: one.create(study, features).fit(small), large)
+    return predictions(study, zoo, f"{one.title}-larger", lambda: one.create(study, blind=True).fit(small), large)

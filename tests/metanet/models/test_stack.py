@@ -60,6 +60,8 @@ def test_the_highest_access_of_a_member_counts(parts: tuple[View, View]) -> None
     assert metanet.create_model("stack", members=["gbm:stats", "gbm:stats+probe"]).access == "F"
     assert metanet.create_model("stack", members=["gbm:stats", "probe_net"]).access == "F"
     assert metanet.create_model("stack").features.endswith("deepsets")
+    assert metanet.create_model("stack", beside="probe").features.endswith("products+probe, deepsets:probe")
+    assert metanet.create_model("stack", beside="probe").access == "F"
 
 
 @pytest.mark.parametrize(
@@ -68,7 +70,8 @@ def test_the_highest_access_of_a_member_counts(parts: tuple[View, View]) -> None
         ({"members": ["gbm:stats"]}, "two or more"),
         ({"members": ["gbm:stats", "gmb"]}, "no model 'gmb'.*'gbm'"),
         ({"members": ["gbm:stat", "dnn"]}, "no features 'stat'"),
-        ({"members": ["deepsets:stats", "dnn"]}, "deepsets reads weights and takes no features"),
+        ({"members": ["dmc_local:stats", "dnn"]}, "dmc_local reads slices and takes no features"),
+        ({"members": ["gbm", "dnn"], "beside": "probe"}, "goes with the default members"),
         ({"members": [{"features": "stats"}, "dnn"]}, "has no name"),
         ({"members": [{"name": "gbm", "leaves": 3}, "dnn"]}, "no setting 'leaves'"),
         ({"method": "median"}, "method=median"),
