@@ -1,6 +1,7 @@
 """Encoders beside neural functional networks of other authors: same zoo, same split, one core each.
 
 python scripts/bench_encoders.py zoos/mnist_mini zoos/fashion_mnist_mini --out zoos/bench_encoders     # --splits 5 --peers
+python scripts/bench_encoders.py zoos/mnist_mini zoos/nws_main_mini --rates     # of training steps
 
 Two tables: 50 epochs each, and 300 seconds of the processor each. The peers (``pip install -e '.[bench]'``, then ``--peers``)
 are the layers of Zhou et al. 2023 as published; ours have their defaults but for the number of epochs. All read the last
@@ -27,21 +28,31 @@ TARGET = "test_accuracy"
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("zoos", nargs="+")
-    parser.add_argument("--out", required=True, help="folder of the fits")
+    parser.add_argument("--out", help="folder of the fits")
+    parser.add_argument("--rates", action="store_true", help="time training steps instead, in an idle machine")
+    parser.add_argument("--threads", type=int, default=1, help="of --rates")
+    parser.add_argument("--seconds", type=float, default=10, help="of each measurement of --rates")
     parser.add_argument("--splits", type=int, default=1)
     parser.add_argument("--models", nargs="*", default=OURS)
     parser.add_argument("--peers", action="store_true", help="train the peers too")
     parser.add_argument("--budgets", nargs="*", default=BUDGETS, choices=BUDGETS)
     parser.add_argument("--report", action="store_true", help="only what was fitted before")
     arguments = parser.parse_args()
+    if not (arguments.rates or arguments.out):
+        parser.error("give --out FOLDER for the fits, or --rates")
+    threads = arguments.threads if arguments.rates else 1
     for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-        os.environ[variable] = "1"
+        os.environ[variable] = str(threads)
 
     import torch
 
     from metanet.machine import describe_machine
 
-    torch.set_num_threads(1)
+    torch.set_num_threads(threads)
+    if arguments.rates:
+        print(describe_machine(threads))
+        _rates([Path(z) for z in arguments.zoos], arguments.seconds, arguments.peers)
+        return
     out = Path(arguments.out)
     out.mkdir(parents=True, exist_ok=True)
     if not arguments.report:
@@ -54,6 +65,70 @@ def main() -> None:
     for budget in arguments.budgets:
         _report(arguments.zoos, budget, arguments.splits, out)
     print(f"peak memory of this process: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10:,.0f} MiB")
+
+
+def _rates(zoos: list[Path], seconds: float, peers: bool) -> None:
+    """Training steps (forward, backward, AdamW) of the defaults on batches of all snapshots, the reading of weights included.
+
+    Of a zoo of one architecture a batch is dense, of a mixed one it holds as many parts as architectures. Every model's first
+    rate is on the first zoo; its ratio is that of weights per second.
+    """
+    import numpy as np
+    import torch
+
+    from metanet import create_model, list_models, open_zoo
+    from metanet.models.encoder import Encoder
+    from metanet.models.registry import model_class
+
+    print(f"{'model':18} {'zoo':20} {'batch':>5} {'networks/s':>10} {'Mweights/s':>10}  {'of the first':>12} {'peak MiB':>9}")
+    names = [n for n in list_models() if issubclass(model_class(n), Encoder)]
+    for name in names:
+        first = None
+        for zoo in zoos:
+            view = open_zoo(zoo).view(epoch="all")
+            view = view.take(np.random.default_rng(0).permutation(len(view))[:512])
+            model = create_model(name)
+            assert isinstance(model, Encoder)
+            networks, rate = _timed(model, view, seconds)
+            weights = float(view.zoo.snapshots["length"].to_numpy()[view.rows].mean()) * rate
+            first = first or weights
+            peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
+            print(
+                f"{name:18} {zoo.name:20} {networks:5} {rate:10,.0f} {weights / 1e6:10.1f}  {weights / first:12.2f} {peak:9,.0f}",
+                flush=True,
+            )
+    if peers:
+        from nfn_peers import rate_of
+
+        view = open_zoo(zoos[0]).view()
+        for name in PEERS:
+            print(f"{name:18} {zoos[0].name:20} {8:5} {rate_of(name, view, seconds):10,.0f}", flush=True)
+    torch.set_num_threads(1)
+
+
+def _timed(model, view, seconds: float) -> tuple[int, float]:  # type: ignore[no-untyped-def]
+    """Batch size, and networks per second of training steps."""
+    import torch
+
+    from metanet.models.target import Target
+
+    model.prepare(view, [TARGET])
+    model.targets = [Target.of(view, TARGET)]
+    batches = model.batches(view, seed=0)
+    network = model.create_heads().train()
+    optimizer = torch.optim.AdamW(network.parameters(), 1e-4)
+    done, began, steps = 0, time.perf_counter(), 0
+    while True:
+        for batch in batches:
+            loss = torch.nn.functional.binary_cross_entropy_with_logits(network(batch)[0][:, 0], batch.codes[TARGET])
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            done, steps = done + len(batch), steps + 1
+            if steps == 3:  # what is built once is not counted
+                done, began = 0, time.perf_counter()
+            if steps > 3 and time.perf_counter() - began > seconds:
+                return model.batch_size, done / (time.perf_counter() - began)
 
 
 def _parts(zoo: Path, split: int):  # type: ignore[no-untyped-def]

@@ -45,7 +45,7 @@ class Peer:
         weights, codes = _standardised(train, train), torch.from_numpy(train.target(target)).float()
         held, unseen = _standardised(validation, train), _standardised(test, train)
         held_codes = torch.from_numpy(validation.target(target)).float()
-        network = self._network(weights[:2])
+        network = self.network(weights[:2])
         optimizer = torch.optim.Adam(network.parameters(), RATE)
         spent = 0.0
         for epoch in itertools.count():
@@ -73,7 +73,8 @@ class Peer:
     def _judge(self, network: nn.Module, weights: Tensor) -> Tensor:
         return torch.cat([network(_features(self.layout, part)) for part in weights.split(64)])
 
-    def _network(self, sample: Tensor) -> nn.Module:
+    def network(self, sample: Tensor) -> nn.Module:
+        """The published network for weights like these, not trained."""
         features = _features(self.layout, sample)
         whole = network_spec_from_wsfeat(features, set_all_dims=True)
         linear, pool = PEERS[self.name]
@@ -84,6 +85,27 @@ class Peer:
         width = pool.get_num_outs(whole) * CHANNELS[-1]
         head = [nn.Linear(width, HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, 1), nn.Flatten(0)]
         return nn.Sequential(*blocks, pool(whole), nn.Flatten(1), *head)
+
+
+def rate_of(name: str, view: View, seconds: float) -> float:
+    """Training networks per second: forward, backward and Adam on batches of :data:`BATCH`."""
+    peer = Peer(name)
+    peer.layout = view.layout
+    weights, codes = _standardised(view, view), torch.from_numpy(view.target("test_accuracy")).float()
+    network = peer.network(weights[:2])
+    optimizer = torch.optim.Adam(network.parameters(), RATE)
+    done, steps, began = 0, 0, time.perf_counter()
+    rng = np.random.default_rng(0)
+    while steps <= 3 or time.perf_counter() - began < seconds:
+        batch = rng.integers(0, len(codes), BATCH)
+        loss = functional.binary_cross_entropy_with_logits(network(_features(peer.layout, weights[batch])), codes[batch])
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        done, steps = done + BATCH, steps + 1
+        if steps == 3:
+            done, began = 0, time.perf_counter()
+    return done / (time.perf_counter() - began)
 
 
 def _features(layout: Layout, weights: Tensor) -> WeightSpaceFeatures:

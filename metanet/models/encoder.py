@@ -170,28 +170,34 @@ class Encoder(MetaModel):
             self.choose_target(train, name, validation)
             self.targets.append(self.target)
         self.head, self.target = 0, self.targets[0]
+        self.prepare(train, names)
+        held_out = self.batches(validation, None)
+        self.rounds = self._train(self.batches(train, self.seed), held_out)
+        self.validation_outputs = [self._decoded(raw, t) for raw, t in zip(self._outputs(held_out), self.targets, strict=True)]
+        if self.refit:
+            self._train(self.batches(train.union(validation), self.seed), None)
+        return self
+
+    def prepare(self, train: View, targets: list[str]) -> None:
+        """Read slots, scales and the features' spreads off the training part."""
         self.architectures = {}
         self.slots = Slots.of(_samples(train, self.canonical))
         if self.input is not None:
-            self.input.fit(train, names)
-        held_out = self._batches(validation, None)
-        self.rounds = self._train(self._batches(train, self.seed), held_out)
-        self.validation_outputs = [self._decoded(raw, t) for raw, t in zip(self._outputs(held_out), self.targets, strict=True)]
-        if self.refit:
-            self._train(self._batches(train.union(validation), self.seed), None)
-        return self
+            self.input.fit(train, targets)
 
     def networks(self, view: View) -> Networks:
         """The vectors of a view, as the encoder reads them."""
         return Networks(view, self.slots, self.architectures, canonical=self.canonical)
 
-    def _batches(self, view: View, seed: int | None, coded: bool = True) -> NetworkBatches:
+    def batches(self, view: View, seed: int | None, coded: bool = True) -> NetworkBatches:
+        """Batches of a view with the codes of all targets, shuffled where there is a seed."""
         networks = self.networks(view)
         codes = {t.name: t.encode(view) for t in self.targets} if coded else {}
         beside = None if self.input is None else self.input.transform(view)
         return NetworkBatches(networks, codes, self.batch_size, seed, beside)
 
-    def _create(self) -> Heads:
+    def create_heads(self) -> Heads:
+        """The encoder and its heads, not trained, initial weights by the seed."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
             beside = 0 if self.input is None else self.input.width
@@ -199,7 +205,7 @@ class Encoder(MetaModel):
 
     def _train(self, train: NetworkBatches, validation: NetworkBatches | None) -> int:
         """Train from the start; without a validation part for :attr:`rounds` epochs. Returns the epoch that is kept."""
-        network = self._create()
+        network = self.create_heads()
         keeper = KeepBest()
         callbacks: list[pl.Callback] = [] if validation is None else [keeper]
         if self.ema is not None:
@@ -215,7 +221,7 @@ class Encoder(MetaModel):
         return keeper.epoch if validation is not None else trainer.current_epoch
 
     def output(self, view: View) -> np.ndarray:
-        return self._decoded(self._outputs(self._batches(view, None, coded=False))[self.head], self.target)
+        return self._decoded(self._outputs(self.batches(view, None, coded=False))[self.head], self.target)
 
     @property
     def validation_output(self) -> np.ndarray:
@@ -271,7 +277,7 @@ class Encoder(MetaModel):
         model.restore(values["facts"])
         if values["beside"] is not None:
             model.input = MatrixInput.from_json(values["beside"], threads)
-        model.network = model._create().eval()
+        model.network = model.create_heads().eval()
         model.network.load_state_dict(load_file(folder / "network.safetensors"))
         return model
 

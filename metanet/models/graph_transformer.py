@@ -1,8 +1,8 @@
 """A graph transformer: neurons attend to the neurons that they read and that read them, by way of the weights between.
 
 Relational attention (Diao and Loynd 2023, as Kofinas et al. 2024 use it on neural graphs), over the edges of the graph alone:
-a key and a value are what the other neuron says plus what the weight says. The weight's share is never written out: a query
-is turned into the space of the weights, and what is attended to is averaged there, so that a head costs two products a weight.
+a key and a value are what the other neuron says plus what the weight says. The weight's share is never written out: each neuron
+asks weights by a query in their own space, and what is attended to is averaged there, so that a head costs two products a weight.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class GraphTransformer(Encoder):
 
     name = "graph_transformer"
 
-    def __init__(self, layers: int = 2, channels: int = 32, heads: int = 4, **base: Any) -> None:
+    def __init__(self, layers: int = 2, channels: int = 24, heads: int = 4, **base: Any) -> None:
         super().__init__(**base)
         for key, value in (("layers", layers), ("channels", channels), ("heads", heads)):
             check_whole(f"model.{key}", value)
@@ -53,9 +53,9 @@ class RelationalAttention(nn.Module):
         self.heads, self.size = heads, width // heads
         self.query = SlotLinear(slots.groups, width, width)
         self.key, self.value = SlotLinear(slots.groups, width, width), SlotLinear(slots.groups, width, width)
-        # of weights, by direction: 0 towards what reads, 1 towards what is read
-        self.edge_key = nn.Parameter(torch.randn(2, heads, self.size, channels) / channels**0.5)
-        self.edge_value = nn.Parameter(torch.randn(2, heads, channels, self.size) / channels**0.5)
+        # of weights, towards what reads and towards what is read
+        self.ask = nn.ModuleList(SlotLinear(slots.groups, width, heads * channels) for _ in range(2))
+        self.hear = nn.ModuleList(nn.Linear(heads * channels, width, bias=False) for _ in range(2))
         self.out = SlotLinear(slots.groups, width, width)
 
     def forward(self, architecture: Architecture, neurons: list[Tensor], weights: list[Tensor]) -> list[Tensor]:
@@ -68,8 +68,8 @@ class RelationalAttention(nn.Module):
         for own, edge in zip(weights, architecture.edges, strict=True):
             for direction, here, there in ((0, edge.writes, edge.reads), (1, edge.reads, edge.writes)):
                 between = own if direction == 0 or edge.depthwise else own.transpose(1, 2)  # (B, here, there, C)
-                turned = torch.einsum("bnhd,hdc->bnhc", queries[here], self.edge_key[direction])
-                score = torch.matmul(turned, between.transpose(2, 3))  # (B, here, h, there)
+                asked = self.ask[direction](neurons[here], architecture.groups[here]).unflatten(2, (self.heads, -1))
+                score = torch.matmul(asked, between.transpose(2, 3))  # (B, here, h, there)
                 if edge.depthwise:
                     score = score + (queries[here] * keys[there]).sum(-1, keepdim=True)
                 else:
@@ -83,16 +83,16 @@ class RelationalAttention(nn.Module):
         after = []
         for parts, others, group in zip(scores, sent, architecture.groups, strict=True):
             shares = (torch.cat(parts, 3) / self.size**0.5).softmax(3).split([p.shape[3] for p in parts], 3)
-            heard = torch.stack([self._heard(share, *other) for share, other in zip(shares, others, strict=True)]).sum(0)
-            after.append(self.out(heard.flatten(2), group))
+            heard = [self._heard(share, *other) for share, other in zip(shares, others, strict=True)]
+            after.append(self.out(torch.stack(heard).sum(0), group))
         return after
 
     def _heard(self, share: Tensor, values: Tensor, between: Tensor | None, direction: int, one_to_one: bool) -> Tensor:
-        """Shares (B, n, h, m) of values (B, m, h, d), and of weights (B, n, m, C) -> (B, n, h, d)."""
+        """Shares (B, n, h, m) of values (B, m, h, d), and of weights (B, n, m, C) -> (B, n, 2 C)."""
         heard = share * values if one_to_one else torch.matmul(share.transpose(1, 2), values.transpose(1, 2)).transpose(1, 2)
         if between is None:
-            return heard
-        return heard + torch.einsum("bnhc,hcd->bnhd", torch.matmul(share, between), self.edge_value[direction])
+            return heard.flatten(2)
+        return heard.flatten(2) + self.hear[direction](torch.matmul(share, between).flatten(2))
 
 
 class Block(nn.Module):
