@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from sklearn.metrics import r2_score
 
 from metanet.zoo import Zoo, open_zoo
 
@@ -73,3 +74,17 @@ def test_the_benchmark_of_probing_draws_trains_and_maps(nws_zoos: dict[str, Path
     assert "a batch of 64 slices of 200" in done.stdout
     assert "a training step of dmc_local_mini on cpu" in done.stdout
     assert "a map of 8 networks x 5 snapshots x 100 slices of 200" in done.stdout
+
+
+def test_the_benchmark_of_encoders_fits_reports_and_times(grown_folder: Path, tmp_path: Path) -> None:
+    script = [sys.executable, str(SCRIPTS / "bench_encoders.py"), str(grown_folder)]
+    words = ["--out", str(tmp_path), "--models", "stat_net", "deepsets", "--budgets", "50 epochs"]
+    done = subprocess.run([*script, *words], capture_output=True, text=True, check=True)
+    assert "zoo deepsets split 0: 50 epochs in" in done.stdout
+    again = subprocess.run([*script, *words, "--report"], capture_output=True, text=True, check=True)
+    (row,) = [line.split() for line in again.stdout.splitlines() if line.startswith("zoo ") and " deepsets " in line]
+    with np.load(tmp_path / "zoo-deepsets-0-50epochs.npz") as found:
+        assert float(row[4]) == pytest.approx(r2_score(found["true"], found["test"]), abs=1e-4)
+    assert "nfn_hnp            not measured" in again.stdout
+    timed = subprocess.run([*script, "--rates", "--seconds", "0.1"], capture_output=True, text=True, check=True)
+    assert "graph_transformer" in timed.stdout

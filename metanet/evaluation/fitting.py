@@ -111,6 +111,11 @@ class Fitter:
         """
         converged = is_converged_view(self.zoo(str(config["zoo"])), config)
         cls = model_class(str(config["model"]["name"]))
+        if cls.own_input is not None and config["features"] not in ("stats", cls.own_input):  # stats is the default of all
+            beside = "; model.beside= gives it features too" if "beside" in constructor_arguments(cls) else ""
+            raise MetanetError(
+                f"model {cls.name} reads {cls.own_input}, not features={config['features']}{beside}; leave features= out"
+            )
         return config | {"view": config["view"] | {"converged": converged}, "features": cls.own_input or config["features"]}
 
     def view(self, config: dict[str, Any]) -> View:
@@ -210,6 +215,12 @@ class Fitter:
     ) -> FitResult:
         """The best of a search, beside a floor that was searched at least as widely."""
         plan = search_plan(config["search"])
+        cls = model_class(str(config["model"]["name"]))
+        if cls.own_input is not None:
+            raise MetanetError(
+                f"search={config['search']['name']} looks for the settings of models on features; {cls.name} reads "
+                f"{cls.own_input} itself: give a grid such as model.learning_rate=0.003,0.01, whose runs keep their validation predictions"
+            )
         training, test = view.part(split, "train", "validation"), view.part(split, "test")
         fit_view = more_snapshots(view, config)
         rows = Rows(training if fit_view is None else fit_view.part(split, "train", "validation"), training, test)

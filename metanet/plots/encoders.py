@@ -9,14 +9,13 @@ from matplotlib.figure import Figure
 
 from metanet.plots.style import new_axes
 
-SHAPES = {"W": "o", "A": "s", "F": "^"}
+SHAPES = {"F": "^", "A": "s", "W": "o", "H": "x", "-": "x"}  # of the highest access level first
 
 
 def cost_points(table: pd.DataFrame, ax: Axes, title: str = "") -> Axes:
     """Kendall's tau against the seconds of a fit, one point a model; its shape is the access level."""
     for row in table.to_dict("records"):
-        shape = SHAPES.get(max(str(row["access"]).split("+")[-1:], default="W"), "o")
-        shape = "^" if "F" in str(row["access"]) else shape
+        shape = next(shape for level, shape in SHAPES.items() if level in str(row["access"]).split("+"))
         (line,) = ax.plot([row["seconds"]], [row["tau"]], shape, markersize=6, label=str(row["model"]))
         if row.get("tau sd"):
             ax.errorbar([row["seconds"]], [row["tau"]], yerr=[row["tau sd"]], color=line.get_color(), linewidth=1)

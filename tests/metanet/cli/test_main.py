@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import pandas as pd
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -444,5 +445,22 @@ def test_one_encoder_for_several_targets_is_a_run_a_target(grown_folder: Path, c
     assert "predicts one target a fit; give target=test_accuracy,hp.optimizer" in capsys.readouterr().err
     assert run("train", f"zoo={grown_folder}", targets, "model=deepsets", "search=random") == 2
     assert "give search=none" in capsys.readouterr().err
+    assert run("train", f"zoo={grown_folder}", "model=deepsets", "search=random") == 2
+    assert "looks for the settings of models on features" in capsys.readouterr().err
+    assert run("train", f"zoo={grown_folder}", "model=deepsets", "features=flat") == 2
+    assert "model deepsets reads weights, not features=flat; model.beside= gives" in capsys.readouterr().err
     assert run("train", f"zoo={grown_folder}", "target=[test_accuracy,hp.optimiser]", "model=deepsets") == 2
     assert "did you mean 'hp.optimizer'" in capsys.readouterr().err
+
+
+def test_the_published_encoder_recipe_runs_on_released_files(grown_folder: Path, tmp_path: Path) -> None:
+    """Ours, written as the released ones are; the published permutation is fetched, so another stands in for it."""
+    assert run("export", f"zoo={grown_folder}", "format=small_cnn_zoo", f"out={tmp_path}/files") == 0
+    assert run("import", "format=small_cnn_zoo", f"source={tmp_path}/files", f"out={tmp_path}/zoo") == 0
+    count = len(open_zoo(tmp_path / "zoo").snapshots)
+    np.savetxt(tmp_path / "order.csv", np.random.default_rng(0).permutation(count), fmt="%d")
+    words = ["experiment=small_cnn_zoo_cifar10", f"zoo={tmp_path}/zoo", f"split.file={tmp_path}/order.csv"]
+    assert run("train", *words, "model.max_epochs=2", "model.channels=4", "threads=1", "out=published") == 0
+    metrics = json.loads(Path("published/metrics.json").read_text())
+    assert metrics["model"] == "deepsets"
+    assert metrics["n_train"] > metrics["n_test"]  # all snapshots of the training networks

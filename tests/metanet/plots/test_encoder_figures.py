@@ -1,0 +1,30 @@
+"""Figures of encoders: points and bars are the table's."""
+
+from __future__ import annotations
+
+import pandas as pd
+import pytest
+from matplotlib.figure import Figure
+
+from metanet.plots.encoders import cost_points, generalisation_bars
+
+
+def test_a_point_a_model_with_the_shape_of_its_access() -> None:
+    table = pd.DataFrame(
+        {"model": ["a", "b"], "access": ["W", "F+W"], "seconds": [1.0, 10.0], "tau": [0.8, 0.9], "tau sd": [0.01, 0.0]}
+    )
+    ax = cost_points(table, Figure().add_subplot())
+    lines = {str(line.get_label()): line for line in ax.lines if not str(line.get_label()).startswith("_")}
+    assert [lines[m].get_marker() for m in "ab"] == ["o", "^"]
+    assert [float(lines[m].get_ydata()[0]) for m in "ab"] == [0.8, 0.9]
+    assert ax.get_xscale() == "log"
+
+
+def test_bars_of_each_case_and_those_tied_with_the_best_are_filled() -> None:
+    table = pd.DataFrame({"case": ["x", "x", "y"], "model": ["a", "b", "a"], "tau": [0.5, 0.7, 0.2], "tied": [False, True, True]})
+    figure = generalisation_bars(table)
+    assert [ax.get_title() for ax in figure.axes] == ["x", "y"]
+    widths = [patch.get_width() for patch in figure.axes[0].patches]
+    assert widths == pytest.approx([0.5, 0.7])
+    colours = {patch.get_facecolor() for patch in figure.axes[0].patches}
+    assert len(colours) == 2
