@@ -218,8 +218,8 @@ class Fitter:
         cls = model_class(str(config["model"]["name"]))
         if cls.own_input is not None:
             raise MetanetError(
-                f"search={config['search']['name']} looks for the settings of models on features; {cls.name} reads "
-                f"{cls.own_input} itself: give a grid such as model.learning_rate=0.003,0.01, whose runs keep their validation predictions"
+                f"search={config['search']['name']} looks for the settings of models on features, and {cls.name} reads "
+                f"{cls.own_input} itself; give a grid such as model.learning_rate=0.003,0.01"
             )
         training, test = view.part(split, "train", "validation"), view.part(split, "test")
         fit_view = more_snapshots(view, config)

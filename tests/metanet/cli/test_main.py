@@ -9,8 +9,8 @@ import sys
 import time
 from pathlib import Path
 
-import pandas as pd
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from safetensors.torch import save_file
