@@ -339,10 +339,11 @@ def generalisation(study: Study, name: str) -> Exhibit:
             continue
         taus = {title: tau(f["true"].to_numpy(), f["predicted"].to_numpy()) for title, f in scored.items()}
         best = max(taus, key=lambda title: taus[title])
-        for title, frame in found.items():
-            if frame is None or not len(frame):
-                rows.append({"case": words, "model": title, "networks": 0})
-                continue
+        if missing := [title for title, frame in found.items() if frame is None]:
+            notes.append(f"{words}: not measured for {', '.join(missing)}.")
+        if unable := [title for title, frame in found.items() if frame is not None and not len(frame)]:
+            notes.append(f"{words}: cannot be read by {', '.join(unable)}.")
+        for title, frame in scored.items():
             low, high = (0.0, 0.0) if title == best else paired_interval([(frame, scored[best])], tau, BOOTSTRAP_TAU_ROUNDS)
             rows.append(
                 {
