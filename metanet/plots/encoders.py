@@ -26,10 +26,10 @@ def cost_points(table: pd.DataFrame, ax: Axes, title: str = "") -> Axes:
 
 
 def generalisation_bars(table: pd.DataFrame) -> Figure:
-    """One panel a case: tau of each model, those that are tied with the best filled.
+    """One panel a case: tau of each model, those that are tied with the best of their access level in full colour.
 
     Args:
-        table: case, model, tau, tied.
+        table: case, access (W or F), model, tau, tied.
     """
     cases = list(dict.fromkeys(table["case"]))
     figure, axes = new_axes(len(cases), width=3.6, height=3.4)
@@ -37,7 +37,8 @@ def generalisation_bars(table: pd.DataFrame) -> Figure:
         part = table[table["case"] == case].sort_values("tau")
         places = np.arange(len(part))
         for place, row in zip(places, part.to_dict("records"), strict=True):
-            ax.barh(place, row["tau"], color="C0" if row["tied"] else "0.8")
+            colour = "C1" if row["access"] == "F" else "C0"
+            ax.barh(place, row["tau"], color=colour, alpha=1.0 if row["tied"] else 0.3)
         ax.set_yticks(places, part["model"].tolist(), fontsize=6)
         ax.set(xlabel="Kendall's τ", title=case)
         ax.title.set_fontsize(7)

@@ -309,7 +309,8 @@ def predictions(study: Study, zoo: str, name: str, fitted: Callable[[], MetaMode
 
 
 def generalisation(study: Study, name: str) -> Exhibit:
-    """Where the models still hold: few networks, wider ones, other image sets, larger architectures. Kendall's tau.
+    """Where the models still hold: few networks, wider ones, other image sets, larger architectures. Kendall's tau, beside
+    the best model of the same access level.
 
     Trained on the first zoo of small CNNs, and for the last row on the smaller half of a mixed zoo.
     """
@@ -330,38 +331,50 @@ def generalisation(study: Study, name: str) -> Exhibit:
     for zoo in study.zoos("nws"):
         if len(study.zoo(zoo).layouts) > 1:
             cases.append((f"{zoo}, smaller half to larger half", lambda one, zoo=zoo: _larger(study, zoo, one)))  # type: ignore[misc]
-    rows, notes = [], []
+    rows: list[dict[str, Any]] = []
+    notes = []
+    levels = {one.title: "F" if "F" in one.create(study).access else "W" for one in contenders(study)}
     for words, make in cases:
         found = {one.title: make(one) for one in contenders(study)}
         scored = {title: frame for title, frame in found.items() if frame is not None and len(frame)}
         if not scored:
             notes.append(f"{words}: not measured.")
             continue
-        taus = {title: tau(f["true"].to_numpy(), f["predicted"].to_numpy()) for title, f in scored.items()}
-        best = max(taus, key=lambda title: taus[title])
         if missing := [title for title, frame in found.items() if frame is None]:
             notes.append(f"{words}: not measured for {', '.join(missing)}.")
         if unable := [title for title, frame in found.items() if frame is not None and not len(frame)]:
             notes.append(f"{words}: cannot be read by {', '.join(unable)}.")
-        for title, frame in scored.items():
-            low, high = (0.0, 0.0) if title == best else paired_interval([(frame, scored[best])], tau, BOOTSTRAP_TAU_ROUNDS)
-            rows.append(
-                {
-                    "case": words,
-                    "model": title,
-                    "networks": len(frame),
-                    "tau": taus[title],
-                    "r2": r2(frame["true"].to_numpy(), frame["predicted"].to_numpy()),
-                    "tau - best": interval(low, high) if title != best else "best",
-                    "tied": title == best or high >= 0,
-                }
-            )
-        tied = [str(row["model"]) for row in rows if row["case"] == words and row.get("tied") and row["model"] != best]
-        notes.append(f"{words}: best {best} (tau {taus[best]:.3f})" + (f"; tied with it: {', '.join(tied)}." if tied else "."))
+        for level in ("W", "F"):
+            own, word = _beside_best({t: f for t, f in scored.items() if levels[t] == level})
+            rows += [{"case": words, "access": level, **row} for row in own]
+            notes += [f"{words}, access {level}: {word}"] if word else []
     table = pd.DataFrame(rows)
     shown = table.drop(columns="tied")
     figure = generalisation_bars(table.dropna(subset="tau"))
     return Exhibit(name, f"generalisation, trained on {base}", {name: shown}, {name: figure}, notes)
+
+
+def _beside_best(scored: dict[str, pd.DataFrame]) -> tuple[list[dict[str, Any]], str]:
+    """Models of one access level beside the best of them: rows, and a sentence."""
+    taus = {title: tau(f["true"].to_numpy(), f["predicted"].to_numpy()) for title, f in scored.items()}
+    if not taus:
+        return [], ""
+    best = max(taus, key=lambda title: taus[title])
+    rows, tied = [], []
+    for title, frame in scored.items():
+        low, high = (0.0, 0.0) if title == best else paired_interval([(frame, scored[best])], tau, BOOTSTRAP_TAU_ROUNDS)
+        tied += [title] if title != best and high >= 0 else []
+        rows.append(
+            {
+                "model": title,
+                "networks": len(frame),
+                "tau": taus[title],
+                "r2": r2(frame["true"].to_numpy(), frame["predicted"].to_numpy()),
+                "tau - best": interval(low, high) if title != best else "best",
+                "tied": title == best or title in tied,
+            }
+        )
+    return rows, f"best {best} (tau {taus[best]:.3f})" + (f"; tied with it: {', '.join(tied)}." if tied else ".")
 
 
 def _transferred(study: Study, base: str, one: Contender, other: str) -> pd.DataFrame | None:

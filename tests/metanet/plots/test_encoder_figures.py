@@ -21,7 +21,15 @@ def test_a_point_a_model_with_the_shape_of_its_access() -> None:
 
 
 def test_bars_of_each_case_and_those_tied_with_the_best_are_filled() -> None:
-    table = pd.DataFrame({"case": ["x", "x", "y"], "model": ["a", "b", "a"], "tau": [0.5, 0.7, 0.2], "tied": [False, True, True]})
+    table = pd.DataFrame(
+        {
+            "case": ["x", "x", "y"],
+            "access": ["W", "W", "F"],
+            "model": ["a", "b", "a"],
+            "tau": [0.5, 0.7, 0.2],
+            "tied": [False, True, True],
+        }
+    )
     figure = generalisation_bars(table)
     assert [ax.get_title() for ax in figure.axes] == ["x", "y"]
     widths = [patch.get_width() for patch in figure.axes[0].patches]

@@ -73,8 +73,8 @@ def test_generalisation_has_every_case(made: Path) -> None:
     }
     best = table[table["tau - best"] == "best"]
     assert set(best["case"]) == cases
-    for case, part in table.groupby("case"):
-        assert part["tau"].max() == best.set_index("case").loc[case, "tau"]
+    for (case, access), part in table.groupby(["case", "access"]):
+        assert part["tau"].max() == best.set_index(["case", "access"]).loc[(case, access), "tau"]
     kept = pd.read_parquet(made / "fits" / "plain" / "predictions" / "gbm_stats-to-wide.parquet")
     row = table[(table["case"] == "plain to wider networks (wide)") & (table["model"] == "gbm:stats")].iloc[0]
     assert row["tau"] == pytest.approx(kendalltau(kept["true"], kept["predicted"]).statistic)
