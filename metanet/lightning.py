@@ -36,6 +36,8 @@ def check_trainer(settings: dict[str, Any]) -> None:
     bound = settings.get("max_epochs")
     if bound is not None and (not isinstance(bound, int) or bound < 1):
         raise MetanetError(f"trainer.max_epochs={bound}: give a whole number from 1 up, or null for no bound")
+    if settings.get("limit_val_batches") == 0:
+        raise MetanetError("trainer.limit_val_batches=0: the validation part chooses the epoch; leave it some batches")
     limit = settings.get("limit_train_batches")
     if limit is not None:
         whole = isinstance(limit, int) and not isinstance(limit, bool) and limit >= 1

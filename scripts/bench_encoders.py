@@ -6,8 +6,8 @@ python scripts/bench_encoders.py zoos/mnist_mini zoos/nws_main_mini --rates     
 Two tables: 50 epochs each, and 300 seconds of the processor each. The peers (``pip install -e '.[bench]'``, then ``--peers``)
 are the layers of Zhou et al. 2023 as published; ours have their defaults but for the number of epochs. All read the last
 snapshot of each network; the validation part, a fifth of the training half, chooses the epoch, and no model is fitted on it.
-Rates are training networks per second of one core, validation left out. Fits lie below ``--out``, so that an interrupted
-bench goes on.
+Rates are training networks per second of one core; ours count what goes before and the validation of each epoch too. Fits
+lie below ``--out``, so that an interrupted bench goes on.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def main() -> None:
                         _fit(Path(zoo), name, split, budget, out)
     print(describe_machine(1))
     for budget in arguments.budgets:
-        _report(arguments.zoos, budget, arguments.splits, out)
+        _report(arguments.zoos, budget, arguments.splits, out, dict.fromkeys((*PEERS, *OURS, *arguments.models)))
     print(f"peak memory of this process: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10:,.0f} MiB")
 
 
@@ -164,6 +164,7 @@ def _fit(zoo: Path, name: str, split: int, budget: str, out: Path) -> None:
         return
     epochs = EPOCHS
     if budget != BUDGETS[0]:
+        _fit(zoo, name, split, BUDGETS[0], out)
         with np.load(_file(out, zoo, name, split, BUDGETS[0])) as first:
             epochs = max(1, int(SECONDS * float(first["rate"]) / len(train)))
     model, seconds = _train(name, train, validation, epochs)
@@ -203,7 +204,7 @@ def _predictions(out: Path, zoo: Path, name: str, split: int, budget: str):  # t
         return found["true"], found["test"][chosen], int(within[-1]) + 1, networks * len(seconds) / float(seconds[-1])
 
 
-def _report(zoos: list[str], budget: str, splits: int, out: Path) -> None:
+def _report(zoos: list[str], budget: str, splits: int, out: Path, names) -> None:  # type: ignore[no-untyped-def]
     """Means over splits, and the paired difference of each of ours to the better peer over all test networks."""
     import numpy as np
 
@@ -213,7 +214,7 @@ def _report(zoos: list[str], budget: str, splits: int, out: Path) -> None:
     print(f"\n{budget} each")
     print(f"{'zoo':20} {'model':18} {'fits':>4} {'epochs':>6} {'R2':>7} {'tau':>6} {'networks/s':>10}   R2, tau - nfn_hnp (95 %)")
     for zoo in map(Path, zoos):
-        for name in (*PEERS, *OURS):
+        for name in names:
             found = [_predictions(out, zoo, name, s, budget) for s in range(splits)]
             own = [f for f in found if f is not None]
             if not own:

@@ -63,12 +63,6 @@ class Peer:
                 predicted = self._judge(network, unseen).sigmoid().double().numpy()
             self.curve.append((spent, judged, predicted))
 
-    def best(self, epochs: int | None = None, seconds: float | None = None) -> tuple[int, np.ndarray]:
-        """The epoch (from 1) that validation chooses within a budget, and its test predictions (N,)."""
-        within = [i for i, row in enumerate(self.curve) if i < (epochs or 10**9) and row[0] <= (seconds or np.inf)]
-        chosen = min(within or [0], key=lambda i: self.curve[i][1])
-        return chosen + 1, self.curve[chosen][2]
-
     @torch.no_grad()
     def _judge(self, network: nn.Module, weights: Tensor) -> Tensor:
         return torch.cat([network(_features(self.layout, part)) for part in weights.split(64)])

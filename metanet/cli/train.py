@@ -7,6 +7,7 @@ from typing import Any
 
 from metanet.cli.compose import required
 from metanet.cli.terminal import fit_bars, print_leaderboard, print_run, print_table
+from metanet.errors import MetanetError
 from metanet.evaluation.fitting import Fitter, finished_run
 from metanet.plots.predictions import draw_result
 from metanet.runs.folder import choose_folder
@@ -47,6 +48,8 @@ def run(configs: list[dict[str, Any]], varied: list[str]) -> None:
 def _many(fitter: Fitter, config: dict[str, Any], folder: Path) -> list[dict[str, Any]]:
     """The runs of one fit for several targets; kept where all are there already."""
     targets = config["target"]
+    if not targets or not all(isinstance(t, str) for t in targets):
+        raise MetanetError(f"target={targets}: give columns such as [test_accuracy,hp.optimizer]")
     kept = [finished_run(folder / t, config | {"target": t}) if config["out"] else None for t in targets]
     rows = [row for row in kept if row is not None]
     if len(rows) < len(targets):

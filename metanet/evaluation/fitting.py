@@ -111,7 +111,11 @@ class Fitter:
         """
         converged = is_converged_view(self.zoo(str(config["zoo"])), config)
         cls = model_class(str(config["model"]["name"]))
-        if cls.own_input is not None and config["features"] not in ("stats", cls.own_input):  # stats is the default of all
+        if cls.own_input is not None and config["features"] not in (
+            "stats",
+            ["stats"],
+            cls.own_input,
+        ):  # stats is the default of all
             beside = "; model.beside= gives it features too" if "beside" in constructor_arguments(cls) else ""
             raise MetanetError(
                 f"model {cls.name} reads {cls.own_input}, not features={config['features']}{beside}; leave features= out"
@@ -178,8 +182,8 @@ class Fitter:
             )
         if config["search"]["name"] != "none":
             raise MetanetError(f"target={targets}: a search looks for the best settings for one target; give search=none")
-        if not targets or len(set(targets)) < len(targets):
-            raise MetanetError(f"target={targets}: give two or more columns, each once, such as [test_accuracy,hp.optimizer]")
+        if len(set(targets)) < len(targets):
+            raise MetanetError(f"target={targets}: give each column once")
         view = self.view(config)
         split = split_of(view, config["split"])
         model.on_round = self.on_trial

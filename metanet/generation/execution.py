@@ -23,8 +23,25 @@ from metanet.generation.recipes import ModuleNetwork, create_recipe
 from metanet.plugins import is_path
 from metanet.zoo.layout import Layout
 from metanet.zoo.store import Zoo
+from metanet.zoo.view import View
 
 SIDES = {"mnist": 28, "fashion_mnist": 28, "cifar10_gs": 32, "cifar10": 32, "svhn_gs": 32, "svhn": 32}  # of released zoos
+STACK = 8  # networks of one pass, whose activations stay in a core's cache
+# Hyperparameters of the training alone: networks that differ in no others do the same with the same weights.
+OF_TRAINING = frozenset(
+    [
+        "optimizer",
+        "learning_rate",
+        "l2reg",
+        "dropout",
+        "w_init",
+        "init_std",
+        "train_fraction",
+        "batch_size",
+        "augmentation",
+        "dataset",
+    ]
+)
 MODULES = (*ACTIVATIONS.values(), nn.ELU, nn.Sigmoid)
 
 
@@ -109,6 +126,11 @@ class Executor:
         return Responses(torch.stack([r.logits for r in runs]), hidden)
 
     def _stacked(self, weights: Tensor, images: Tensor, activation: str) -> Responses:
+        if activation not in ACTIVATIONS:
+            raise MetanetError(
+                f"these networks' activation (hp.activation) is {activation}, and only {', '.join(ACTIVATIONS)} can be run; "
+                "where it is not known, features=probe:blind runs networks with each"
+            )
         named = self.layout.unflatten(weights)
         layers = list(self.network.layers(named, self.network.prepare(images), activation, None))
         return Responses(self.network.dense(named, layers[-1]), [layer.flatten(2, 3) for layer in layers])
@@ -135,6 +157,26 @@ class Executor:
             own = self.network.module() if isinstance(self.network, ModuleNetwork) else self.network.module(str(activation))
             self._modules[activation] = own.eval().requires_grad_(False)
         return self._modules[activation]
+
+
+def executors(view: View) -> dict[str, Executor]:
+    """An executor for each layout of a view, by id.
+
+    Raises:
+        MetanetError: networks of one layout differ in more than their training, as those of a recipe of one's own may.
+    """
+    found = {}
+    for layout_id, part in view.frame.groupby("layout_id", sort=False):
+        executor = Executor(view.zoo, view.zoo.layouts[str(layout_id)], part.iloc[0].to_dict())
+        if isinstance(executor.network, ModuleNetwork):
+            varying = [c for c in part if c.startswith("hp.") and part[c].nunique() > 1]
+            if other := sorted({c.removeprefix("hp.") for c in varying} - OF_TRAINING):
+                raise MetanetError(
+                    f"networks of {view.zoo.name} with the same weights may differ in {', '.join(other)}, and a recipe of your "
+                    "own does not say how; run those of one value by where="
+                )
+        found[str(layout_id)] = executor
+    return found
 
 
 def noise_images(count: int, shape: tuple[int, int, int], seed: int = 0, low: float = -1.0) -> np.ndarray:

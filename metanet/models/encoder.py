@@ -31,6 +31,7 @@ from metanet.representations.slots import Architecture, Slots
 from metanet.zoo.layout import Layout
 from metanet.zoo.split import split_networks
 from metanet.zoo.view import View
+from metanet.zoo.wiring import wire
 
 SAMPLED = 256  # training vectors of each layout that scales are read off
 
@@ -64,6 +65,10 @@ class Heads(nn.Module):
     def forward(self, batch: NetworkBatch) -> list[Tensor]:
         """Raw outputs (B, C) or (B, 1) of each target."""
         vectors = torch.cat([self.encoder(part) for part in batch.parts])
+        if vectors.shape[1] != self.encoder.width:
+            raise MetanetError(
+                f"{type(self.encoder).__name__} gave vectors of {vectors.shape[1]} values, and its width is {self.encoder.width}"
+            )
         if batch.beside is not None:
             vectors = torch.cat([vectors, batch.beside], 1)
         hidden = self.trunk(vectors)
@@ -129,7 +134,9 @@ class Encoder(MetaModel):
         )
         self.batch_size, self.max_epochs, self.refit, self.beside, self.trainer = batch_size, max_epochs, refit, beside, trainer
         self.canonical = canonical
-        self.input = MatrixInput(beside, threads) if beside else None
+        self.input = None if beside is None else MatrixInput(beside, threads)
+        if beside is not None:
+            self.features = f"{self.own_input}+{beside if isinstance(beside, str) else '+'.join(beside)}"
         self.rounds: int | None = None
         self.architectures: dict[str, Architecture] = {}
         self.targets: list[Target] = []
@@ -178,8 +185,17 @@ class Encoder(MetaModel):
             self._train(self.batches(train.union(validation), self.seed), None)
         return self
 
+    def check_view(self, view: View) -> None:
+        """Refuse tensors that cannot be placed, and forms that are not known, before anything is fitted."""
+        for layout, positions in view.by_layout():
+            wire(layout)
+            if self.canonical:
+                _samples(view.take(positions[:1]), canonically=True)
+
     def prepare(self, train: View, targets: list[str]) -> None:
         """Read slots, scales and the features' spreads off the training part."""
+        if self.canonical and "hp.activation" in targets:
+            raise MetanetError("model.canonical=true uses hp.activation, which is the target; give model.canonical=false")
         self.architectures = {}
         self.slots = Slots.of(_samples(train, self.canonical))
         if self.input is not None:

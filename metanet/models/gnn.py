@@ -1,7 +1,7 @@
 """A graph network on neurons and weights: torch_geometric's message passing with features of edges that are learned on too.
 
-Neural graphs (Kofinas et al. 2024) with the aggregators of principal neighbourhood aggregation (Corso et al. 2020):
-messages run along the weights and against them, each neuron takes their mean, largest and spread, and each weight learns of
+Neural graphs (Kofinas et al. 2024) with two aggregators of principal neighbourhood aggregation (Corso et al. 2020):
+messages run along the weights and against them, each neuron takes their mean and spread, and each weight learns of
 the neurons at its ends.
 """
 
@@ -47,7 +47,7 @@ class GNN(Encoder):
 class Messages(MessagePassing):
     """Messages along edges in one direction, pooled at each node.
 
-    Shapes: nodes (V, C), edges (E, C) -> (V, 3 C).
+    Shapes: nodes (V, C), edges (E, C) -> (V, 2 C).
     """
 
     def __init__(self, channels: int, flow: str) -> None:

@@ -117,9 +117,7 @@ class Block(nn.Module):
         neurons = [n + self.hidden(self.norm_hidden(n)) for n in neurons]
         after = []
         for own, kernel, edge, slot in zip(weights, kernels, architecture.edges, architecture.slots, strict=True):
-            ends = reading(self.of_reader(normed[edge.writes], slot), edge) + source(
-                self.of_source(normed[edge.reads], slot), edge
-            )
+            ends = reading(self.of_reader(normed[edge.writes], slot)) + source(self.of_source(normed[edge.reads], slot), edge)
             after.append(own + functional.relu(self.weight(kernel, slot) + ends))
         return neurons, after
 

@@ -43,6 +43,8 @@ class MatrixInput:
         """
         if len(targets) > 1 and {"H", "D"} & set(self.map.access.split("+")):
             raise MetanetError(f"model.beside={self.map.spec} cannot go with several targets, which may be among its columns")
+        for target in targets:
+            self.map.check_target(target)
         x = self.map.fit(view, targets[0]).transform(view)
         size = np.nanmedian(np.abs(x), axis=0)
         self.size = np.where(size > 0, size, 1.0)

@@ -1,10 +1,10 @@
 """A neural functional network: layers that commute with the order of hidden neurons, then an invariant pool (Zhou et al. 2023).
 
-Each layer maps features of weights and of neurons to others, linearly but for the ReLU behind: a weight sees itself, the
-two neurons at its ends and its whole kernel; a neuron sees itself and the means over its row and its column. Inputs and
+Each layer maps features of weights and of neurons to others, linearly but for the ReLU behind: a weight sees itself and the
+two neurons at its ends; a neuron sees itself, mean and maximum of its row and its column, and its whole stage. Inputs and
 outputs keep their places (the hidden-neuron symmetry); kernels of a fully connected layer behind a flattened map are
 taken by channel. Departures from the paper: the features of neurons are states of their own, which both their
-bias and what is broadcast live in, and layers are residual with normalised features.
+bias and what is broadcast live in; maxima and spreads stand beside means; layers are residual with normalised features.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ class EquivariantLayer(nn.Module):
         after = []
         for values, edge, slot in zip(weights, architecture.edges, architecture.slots, strict=True):
             own = self.norm_weights(values)
-            broadcast = reading(self.of_reader(normed[edge.writes], slot), edge) + source(
+            broadcast = reading(self.of_reader(normed[edge.writes], slot)) + source(
                 self.of_source(normed[edge.reads], slot), edge
             )
             sums[edge.writes] = sums[edge.writes] + self.row(over_sources(own), slot)

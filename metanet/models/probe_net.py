@@ -17,12 +17,11 @@ from torch.nn import functional
 
 from data_modules.networks import NetworkPart, Networks
 from metanet.errors import MetanetError, check_whole
-from metanet.generation.execution import Executor, noise_images
+from metanet.generation.execution import STACK, Executor, executors, noise_images
 from metanet.models.encoder import Encoder, EncoderNetwork
 from metanet.zoo.view import View
 
 CODES = 64  # of a probe, where a generator makes it
-STACK = 8  # networks of one pass, whose activations stay in a core's cache
 
 
 class ProbeNet(Encoder):
@@ -47,15 +46,19 @@ class ProbeNet(Encoder):
     def access(self) -> str:
         return "F" if self.input is None else "+".join(sorted({"F", *self.input.access.split("+")}))
 
-    def networks(self, view: View) -> Networks:
-        frame = view.frame
-        first = frame.groupby("layout_id", sort=False).head(1).set_index("layout_id")
-        contexts = {str(i): Executor(view.zoo, view.zoo.layouts[str(i)], row.to_dict()) for i, row in first.iterrows()}
-        found = {(executor.input_shape, executor.classes) for executor in contexts.values()}
+    def prepare(self, train: View, targets: list[str]) -> None:
+        if "hp.activation" in targets:
+            raise MetanetError("probe_net runs every network with its activation, which is the target; take a model of weights")
+        found = {(executor.input_shape, executor.classes) for executor in executors(train).values()}
         if len({shape[2] for shape, _ in found}) > 1 or len({classes for _, classes in found}) > 1:
-            raise MetanetError(f"probe_net needs networks of as many channels and classes; {view.zoo.name} mixes {sorted(found)}")
+            raise MetanetError(
+                f"probe_net needs networks of as many channels and classes; {train.zoo.name} mixes {sorted(found)}"
+            )
         (self.input_shape, self.outputs), *_ = sorted(found)
-        return Networks(view, self.slots, self.architectures, raw=True, contexts=contexts)
+        super().prepare(train, targets)
+
+    def networks(self, view: View) -> Networks:
+        return Networks(view, self.slots, self.architectures, raw=True, contexts=executors(view))
 
     def create_encoder(self) -> EncoderNetwork:
         return ProbeNetwork(self.input_shape, self.outputs, self.probes, self.generator)

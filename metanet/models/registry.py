@@ -45,7 +45,9 @@ def model_class(name: str) -> type[MetaModel]:
 
 def titled(title: str) -> tuple[str, dict[str, Any]]:
     """``MODEL`` or ``MODEL:FEATURES`` -> a model's name and settings; what takes no features reads them beside its own input."""
-    name, _, features = title.partition(":")
+    parts = title.split(":")
+    count = 2 if is_path(":".join(parts[:2])) else 1
+    name, features = ":".join(parts[:count]), ":".join(parts[count:])
     cls = model_class(name)
     if not features:
         return name, {}

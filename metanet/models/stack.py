@@ -21,7 +21,6 @@ from metanet.zoo.view import View
 
 MEMBERS = ("gbm:stats+neurons+spectra+products", "stat_net:stats+neurons+spectra+products", "deepsets")
 METHODS = ("mean", "weights")
-LEVELS = ("-", "H", "W", "A", "F", "D")  # of access, the higher the more is known of a network
 
 
 class Stack(MetaModel):
@@ -61,14 +60,13 @@ class Stack(MetaModel):
         self.features = ", ".join(map(_title, self.models))
 
     def _create(self) -> list[MetaModel]:
-        return [
-            create_model(name, **settings, seed=self.seed, threads=self.threads) for name, settings in map(_parsed, self.chosen)
-        ]
+        common = {"seed": self.seed, "threads": self.threads}
+        return [create_model(name, **common | settings) for name, settings in map(_parsed, self.chosen)]
 
     @property
     def access(self) -> str:
-        """The highest level that a member reads."""
-        return max((level for model in self.models for level in model.access.split("+")), key=LEVELS.index)
+        """All levels that a member reads, the highest among them."""
+        return "+".join(sorted({level for model in self.models for level in model.access.split("+")} - {"-"})) or "-"
 
     def check_view(self, view: View) -> None:
         for model in self.models:
@@ -102,7 +100,7 @@ class Stack(MetaModel):
             output = model.fit(view.take(np.flatnonzero(of_row != k)), target).output(held_out)
             if model.target.classes != self.target.classes:
                 raise MetanetError(f"a fold of the networks lacks a class of {target}; give fewer folds or method=mean")
-            found.append(output.reshape(len(held_out), -1))
+            found.append(self._recoded(model, output).reshape(len(held_out), -1))
         columns = [np.concatenate([f.ravel() for f in found[i :: len(self.chosen)]]) for i in range(len(self.chosen))]
         codes = np.concatenate([self.target.encode(view.take(np.flatnonzero(of_row == k))) for k in range(self.folds)])
         true = np.eye(len(self.target.classes))[codes].ravel() if self.target.classes else codes
@@ -110,8 +108,15 @@ class Stack(MetaModel):
         return weights / weights.sum() if weights.sum() > 0 else np.full(len(columns), 1 / len(columns))
 
     def output(self, view: View) -> np.ndarray:
-        outputs = [model.output(view) for model in self.models]
-        return np.tensordot(self.weights, np.stack([self.target.clip(o) if o.ndim == 1 else o for o in outputs]), 1)
+        outputs = [self._recoded(model, model.output(view)) for model in self.models]
+        return np.tensordot(self.weights, np.stack(outputs), 1)
+
+    def _recoded(self, model: MetaModel, output: np.ndarray) -> np.ndarray:
+        """A member's output in the stack's codes: numbers are standardised by each one's own training networks."""
+        if self.target.classes:
+            return output
+        values = model.target.decode(output)
+        return values if self.target.kind == "share" else (values - self.target.center) / self.target.scale
 
     def save(self, folder: str | Path) -> None:
         folder = Path(folder)

@@ -78,7 +78,7 @@ class NodeInput(nn.Module):
         return states
 
 
-def reading(state: Tensor, edge: Edge) -> Tensor:
+def reading(state: Tensor) -> Tensor:
     """States of the neurons that read, beside every weight: (B, out, C) -> (B, out, 1, C)."""
     return state.unsqueeze(2)
 

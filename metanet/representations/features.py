@@ -78,6 +78,8 @@ class _Part:
 
 def parse(spec: str | list[str]) -> list[_Part]:
     """``stats:first+last+hyper`` -> parts; a word that names no feature belongs to the list before it."""
+    if not isinstance(spec, str) and not (isinstance(spec, list) and spec and all(isinstance(s, str) for s in spec)):
+        raise MetanetError(f"features '{spec}' are no name and no list of names; choose from: {', '.join(list_features())}")
     text = "+".join(spec) if isinstance(spec, list) else spec
     parts: list[_Part] = []
     for word in text.split("+"):
@@ -137,8 +139,17 @@ class FeatureMap:
                         f"features=metrics:{column} is the target '{target}' itself in this view; take an earlier snapshot, "
                         "for example view.epoch=1"
                     )
+        self.check_target(target)
         _, self.names = self._compute(view.take([0]))
         return self
+
+    def check_target(self, target: str | None) -> None:
+        """Refuse features that are made with what is to be predicted: answers of networks run with their own activation."""
+        if target == "hp.activation" and any(p.name in RESPONSE_FEATURES and "blind" not in p.arguments for p in self.parts):
+            raise MetanetError(
+                f"features={self.spec} runs every network with its activation, which is the target; give probe:blind, which runs "
+                "all with each"
+            )
 
     def transform(self, view: View) -> np.ndarray:
         """Float array of shape (N, F), columns as in :attr:`names`."""

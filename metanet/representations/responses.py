@@ -1,9 +1,9 @@
 """What networks answer to noise: forward passes on fixed images that no data set gave (access F).
 
 Summaries that neither the order of hidden neurons nor of classes changes, nor the scale of ReLU neurons or the sign of tanh
-neurons: quantiles over images of the softmax's entropy, largest probability and margin; how often each class is named, sorted;
-spectra of the centred logits and of what the last layer reads; and of each hidden layer, quantiles over its neurons of what
-they do over images and positions.
+neurons (but for networks that are run blindly, with another activation than theirs): quantiles over images of the softmax's
+entropy, largest probability and margin; how often each class is named, sorted; spectra of the centred logits and of what the
+last layer reads; and of each hidden layer, quantiles over its neurons of what they do over images and positions.
 """
 
 from __future__ import annotations
@@ -15,13 +15,12 @@ import torch
 from torch import Tensor
 
 from metanet.errors import MetanetError
-from metanet.generation.execution import Executor, Responses, noise_images
+from metanet.generation.execution import STACK, Responses, executors, noise_images
 from metanet.representations.neurons import QUANTILES, TINY
 from metanet.zoo.layout import Layout
 from metanet.zoo.view import View
 
 IMAGES = 64
-STACK = 8  # networks of one pass, whose activations stay in a core's cache
 SPECTRUM = 10
 BOUNDED = ("tanh", "sigmoid")  # whose neurons have no scale of their own
 SATURATED = 0.95
@@ -48,7 +47,7 @@ def probe(
         runs = [(f"{name}.", np.full(len(view), name)) for name in ("relu", "tanh")]
     else:
         runs = [("", np.full(len(view), ""))]
-    executor = Executor(view.zoo, layout, frame.iloc[0].to_dict())
+    executor = executors(view)[layout.id]
     images = torch.from_numpy(noise_images(count, executor.input_shape, low=executor.low))
     names: list[str] = []
     matrices = []

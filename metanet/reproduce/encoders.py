@@ -6,6 +6,8 @@ Differences are paired: networks are resampled once for all splits and seeds, an
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 from collections.abc import Callable
 from contextlib import suppress
@@ -22,7 +24,7 @@ from data_modules.images import load_images, scale_pixels
 from metanet.errors import MetanetError
 from metanet.evaluation.fitting import unseen
 from metanet.evaluation.metrics import BOOTSTRAP_ROUNDS, BOOTSTRAP_TAU_ROUNDS, bootstrap_interval, r2, tau
-from metanet.generation.execution import Executor
+from metanet.generation.execution import STACK, Executor
 from metanet.models import MetaModel, create_model
 from metanet.models.registry import titled
 from metanet.plots.curves import curves
@@ -34,7 +36,6 @@ from metanet.zoo.view import View
 
 BASELINE = "gbm:stats"
 IMAGES = 64  # labelled ones of the line that real images draw
-STACKED = 8  # networks that are run at once
 BLIND = {
     "stats": "stats_global",
     "stats+probe": "stats_global+probe:outputs",
@@ -120,6 +121,8 @@ def encoder_table(study: Study, name: str) -> Exhibit:
                     f"{zoo}: {IMAGES} labelled images of the network's own set are ahead of the best without any by "
                     f"{line['r2'] - best['r2']:+.3f} in R2 and {line['tau'] - best['tau']:+.3f} in tau ({best['model']})."
                 )
+    if not rows:
+        raise MetanetError("no encoder was fitted yet; give fit=true")
     table = pd.DataFrame(rows)
     for zoo, part in table.groupby("zoo", sort=False):
         notes.append(_verdict(str(zoo), part))
@@ -191,8 +194,11 @@ def paired_interval(
 def _verdict(zoo: str, part: pd.DataFrame) -> str:
     """Which single model is best at each access level, and whether it is shown to beat the baseline."""
     words = []
-    for access, rows in part[part["access"] != "D"].groupby("access", sort=False):
+    levels = part["access"].map(lambda access: "F" if "F" in access else "W")
+    for access, rows in part[part["access"] != "D"].groupby(levels, sort=False):
         singles = rows[~rows["model"].str.startswith("stack")]
+        if singles.empty:
+            continue
         best = singles.loc[singles["r2"].idxmax()]
         if best["model"] == BASELINE:
             words.append(f"at access {access} the best single model is the baseline itself")
@@ -228,7 +234,7 @@ def images_line(study: Study, zoo: str) -> dict[str, Any] | None:
     weights, activations = view.weights(), view.frame["hp.activation"].to_numpy(str)
     for activation in np.unique(activations):
         members = np.flatnonzero(activations == activation)
-        for part in np.array_split(members, -(-len(members) // STACKED)):
+        for part in np.array_split(members, -(-len(members) // STACK)):
             with torch.no_grad():
                 logits = executor.run(torch.from_numpy(weights[part]), pixels, activation).logits
             logs = logits.log_softmax(2)[:, torch.arange(IMAGES), labels]
@@ -259,7 +265,7 @@ def encoder_curve(study: Study, name: str) -> Exhibit:
         for one in contenders(study):
             for share in study.config["encoders"]["shares"]:
                 frame = few(study, zoo, one, pool, test, float(share))
-                if frame is None:
+                if frame is None or not len(frame):
                     continue
                 true, predicted = frame["true"].to_numpy(), frame["predicted"].to_numpy()
                 count = round(float(share) * len(pool))
@@ -286,9 +292,14 @@ def few(study: Study, zoo: str, one: Contender, pool: View, test: View, share: f
 def predictions(study: Study, zoo: str, name: str, fitted: Callable[[], MetaModel], test: View) -> pd.DataFrame | None:
     """Predictions of a model on some networks, kept below ``fits``; None where ``fit=false`` and they are not there.
 
-    A model that cannot read these networks gives an empty table.
+    A model that cannot read these networks gives an empty table, with the reason in a file beside it.
     """
-    path: Path = study.folder / "fits" / zoo / "predictions" / f"{name.replace(':', '_').replace('/', '_')}.parquet"
+    facts = {key: study.config[key] for key in ("split", "seed", "trainer")} | {
+        "snapshots": study.config["encoders"]["snapshots"]
+    }
+    facts["zoos"] = [study.zoo(zoo).header.get("plan_hash"), test.zoo.header.get("plan_hash")]
+    key = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:8]
+    path: Path = study.folder / "fits" / zoo / "predictions" / f"{name.replace(':', '_').replace('/', '_')}-{key}.parquet"
     if path.exists():
         return pd.read_parquet(path)
     if not study.config["fit"]:
@@ -299,7 +310,8 @@ def predictions(study: Study, zoo: str, name: str, fitted: Callable[[], MetaMode
         frame["predicted"] = fitted().predict(test)
     except MetanetError as error:
         frame = frame.iloc[:0].assign(predicted=[])
-        frame.attrs["why"] = str(error)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.with_suffix(".txt").write_text(str(error))
     path.parent.mkdir(parents=True, exist_ok=True)
     frame.to_parquet(path)
     return frame
@@ -348,6 +360,8 @@ def generalisation(study: Study, name: str) -> Exhibit:
             own, word = _beside_best({t: f for t, f in scored.items() if levels[t] == level})
             rows += [{"case": words, "access": level, **row} for row in own]
             notes += [f"{words}, access {level}: {word}"] if word else []
+    if not rows:
+        raise MetanetError("no case of generalisation was measured yet; give fit=true")
     table = pd.DataFrame(rows)
     shown = table.drop(columns="tied")
     figure = generalisation_bars(table.dropna(subset="tau"))

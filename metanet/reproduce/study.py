@@ -137,6 +137,7 @@ class Study:
         for estimator, count in config["n"].items():
             check_whole(f"n.{estimator}", count)
         _check_meta(config["meta"])
+        _check_encoders(config["encoders"])
 
     def zoo(self, name: str) -> Zoo:
         """A zoo by the name of its folder."""
@@ -229,6 +230,15 @@ def _check_meta(meta: dict[str, Any]) -> None:
                 check_whole(f"meta.{key}", name, 16)
             elif name not in known:
                 raise MetanetError(f"meta.{key}: no '{name}'{did_you_mean(str(name), known)}")
+
+
+def _check_encoders(given: dict[str, Any]) -> None:
+    """Refuse settings of the encoders' tables that mean nothing, before anything is fitted."""
+    for key in ("splits", "seeds"):
+        check_whole(f"encoders.{key}", given[key])
+    shares = given["shares"]
+    if not isinstance(shares, list) or not shares or not all(isinstance(s, int | float) and 0.01 <= s <= 1 for s in shares):
+        raise MetanetError(f"encoders.shares={shares}: give a list of shares from 0.01 to 1, such as [0.1,1.0]")
 
 
 def kind_of(zoo: Zoo) -> str:

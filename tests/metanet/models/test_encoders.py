@@ -206,3 +206,41 @@ def test_probes_find_what_answers_tell(tmp_path: Path) -> None:
     unknown = zoo_from_arrays(weights, layout, frame)
     with pytest.raises(MetanetError, match=r"does not say how its networks work.*read weights alone"):
         model.predict(unknown.view())
+
+
+def test_what_is_run_by_its_activation_does_not_predict_it(grown: Zoo) -> None:
+    view = grown.view()
+    for name, given in (
+        ("gbm", {"features": "stats+probe"}),
+        ("deepsets", {"beside": "probe"}),
+        ("deepsets", {"canonical": True}),
+        ("probe_net", {}),
+    ):
+        with pytest.raises(MetanetError, match="which is the target"):
+            metanet.create_model(name, **given).fit(view, "hp.activation")
+    with pytest.raises(MetanetError, match="which is the target"):
+        metanet.create_model("deepsets", beside="probe").fit(view, ["test_accuracy", "hp.activation"])  # type: ignore[arg-type]
+    metanet.create_model("gbm", features="probe:8+blind", max_trees=3).fit(view, "hp.activation")
+
+
+def test_probes_of_another_size_leave_the_model_as_it_is(grown: Zoo, tmp_path: Path) -> None:
+    model = metanet.create_model("probe_net", max_epochs=1, probes=4).fit(grown.view())
+    header = grown.header | {"data": grown.header["data"] | {"shape": [20, 20, 1]}}
+    view = grown.view()
+    larger = zoo_from_arrays(view.weights(), view.layout, view.frame, header=header).view()
+    before = model.predict(larger)
+    model.save(tmp_path)
+    assert np.array_equal(metanet.load_model(tmp_path).predict(larger), before)
+
+
+def test_an_encoder_of_ones_own_that_gives_another_width_is_named(known: Zoo, tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(
+        "from metanet.models.encoder import Encoder, EncoderNetwork\n"
+        "class Net(EncoderNetwork):\n    width = 3\n"
+        "    def forward(self, part):\n        return part.weights[:, :4]\n"
+        "class Mine(Encoder):\n    name = 'mine'\n    def create_encoder(self):\n        return Net()\n"
+    )
+    with pytest.raises(MetanetError, match="Net gave vectors of 4 values, and its width is 3"):
+        metanet.create_model(f"{tmp_path}/mine.py:Mine").fit(known.view())
+    stack = metanet.create_model("stack", members=[f"{tmp_path}/mine.py:Mine", f"{tmp_path}/mine.py:Mine:stats"])
+    assert stack.features == "mine, mine:stats"

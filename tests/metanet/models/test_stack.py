@@ -55,13 +55,13 @@ def test_weights_are_least_squares_out_of_fold(parts: tuple[View, View], tmp_pat
     assert stack.score(test)["r2"] > 0.7
 
 
-def test_the_highest_access_of_a_member_counts(parts: tuple[View, View]) -> None:
-    assert metanet.create_model("stack", members=["gbm:stats", "gbm:hyper"]).access == "W"
-    assert metanet.create_model("stack", members=["gbm:stats", "gbm:stats+probe"]).access == "F"
-    assert metanet.create_model("stack", members=["gbm:stats", "probe_net"]).access == "F"
+def test_its_access_is_that_of_all_members(parts: tuple[View, View]) -> None:
+    assert metanet.create_model("stack", members=["gbm:stats", "gbm:hyper"]).access == "H+W"
+    assert metanet.create_model("stack", members=["gbm:stats", "gbm:stats+probe"]).access == "F+W"
+    assert metanet.create_model("stack", members=["gbm:stats", {"name": "probe_net", "seed": 3}]).access == "F+W"
     assert metanet.create_model("stack").features.endswith("deepsets")
     assert metanet.create_model("stack", beside="probe").features.endswith("products+probe, deepsets:probe")
-    assert metanet.create_model("stack", beside="probe").access == "F"
+    assert metanet.create_model("stack", beside="probe").access == "F+W"
 
 
 @pytest.mark.parametrize(
@@ -80,3 +80,11 @@ def test_the_highest_access_of_a_member_counts(parts: tuple[View, View]) -> None
 def test_mistakes_are_named(settings: dict, words: str) -> None:
     with pytest.raises(MetanetError, match=words):
         _ = metanet.create_model("stack", **settings).access
+
+
+def test_numbers_are_averaged_on_the_targets_scale(parts: tuple[View, View]) -> None:
+    train, test = parts
+    fit, validation = train.split(test=0.3, seed=1)
+    stack = metanet.create_model("stack", members=MEMBERS[:2]).fit(fit, "hp.learning_rate", validation)
+    own = [model.predict(test) for model in stack.models]
+    np.testing.assert_allclose(stack.predict(test), np.mean(own, 0), atol=1e-6)

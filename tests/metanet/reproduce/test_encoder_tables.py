@@ -75,7 +75,13 @@ def test_generalisation_has_every_case(made: Path) -> None:
     assert set(best["case"]) == cases
     for (case, access), part in table.groupby(["case", "access"]):
         assert part["tau"].max() == best.set_index(["case", "access"]).loc[(case, access), "tau"]
-    kept = pd.read_parquet(made / "fits" / "plain" / "predictions" / "gbm_stats-to-wide.parquet")
+    kept = pd.read_parquet(
+        made
+        / "fits"
+        / "plain"
+        / "predictions"
+        / next(p.name for p in (made / "fits" / "plain" / "predictions").glob("gbm_stats-to-wide-*"))
+    )
     row = table[(table["case"] == "plain to wider networks (wide)") & (table["model"] == "gbm:stats")].iloc[0]
     assert row["tau"] == pytest.approx(kendalltau(kept["true"], kept["predicted"]).statistic)
     assert row["networks"] == 20
@@ -112,3 +118,30 @@ def test_the_paired_interval_draws_networks_once_for_all_fits() -> None:
     np.testing.assert_allclose(twice, (low, high))  # the same fit twice is no more evidence
     with pytest.raises(MetanetError, match="not paired"):
         paired_interval([(frames[0], frames[1].iloc[::-1])], r2, 10)
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["encoders.splits=0"], "splits"),
+        (["encoders.shares=[2.0]"], "shares from 0.01 to 1"),
+        (["encoders.shares=0.5"], "shares from 0.01 to 1"),
+        (["encoders.models=[gmb]"], "no model 'gmb'"),
+        (["fit=false"], "give fit=true"),
+    ],
+)
+def test_mistakes_are_one_line(
+    words: list[str], says: str, zoos: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for item in ("encoder_table", "generalisation"):
+        assert main(["reproduce", item, f"zoo={zoos[0]}", f"out={tmp_path}/{item}", "threads=1", *words]) == 2
+        assert says in capsys.readouterr().err
+
+
+def test_predictions_of_other_settings_are_not_taken(zoos: list[Path], tmp_path: Path) -> None:
+    tables = []
+    for seed in ("0", "9"):
+        words = ["encoders.models=[]", "encoders.shares=[1.0]", f"split.seed={seed}", f"out={tmp_path}", "threads=1"]
+        assert main(["reproduce", "encoder_curve", f"zoo={zoos[0]}", *words]) == 0
+        tables.append(pd.read_csv(tmp_path / "encoder_curve" / "encoder_curve.csv"))
+    assert tables[0]["r2"].tolist() != tables[1]["r2"].tolist()
