@@ -210,14 +210,14 @@ def test_probes_find_what_answers_tell(tmp_path: Path) -> None:
 
 def test_what_is_run_by_its_activation_does_not_predict_it(grown: Zoo) -> None:
     view = grown.view()
-    for name, given in (
+    for name, own in (
         ("gbm", {"features": "stats+probe"}),
         ("deepsets", {"beside": "probe"}),
         ("deepsets", {"canonical": True}),
         ("probe_net", {}),
     ):
         with pytest.raises(MetanetError, match="which is the target"):
-            metanet.create_model(name, **given).fit(view, "hp.activation")
+            metanet.create_model(name, **own).fit(view, "hp.activation")
     with pytest.raises(MetanetError, match="which is the target"):
         metanet.create_model("deepsets", beside="probe").fit(view, ["test_accuracy", "hp.activation"])  # type: ignore[arg-type]
     metanet.create_model("gbm", features="probe:8+blind", max_trees=3).fit(view, "hp.activation")
