@@ -222,3 +222,44 @@ def test_the_maps_figures_are_those_of_results() -> None:
     table = (results / "bench_probe.txt").read_text()
     seconds, outside = re.findall(r": (\d+) s, [\d,]+ slices/s, ([\d.]+)% outside", table)[0]
     assert f"{seconds} s, {outside} % of it outside" in prose
+
+
+def test_the_encoders_figures_are_those_of_results() -> None:
+    results, text = README.parent / "results", README.read_text()
+    prose = " ".join(text.split())
+    table = pd.read_csv(results / "encoders" / "encoder_table.csv")
+    assert table["zoo"].nunique() == 3
+    for model, rows in table.groupby("model"):
+        (line,) = [line for line in text.splitlines() if line.startswith(f"| {model} |")]
+        assert line.endswith("".join(f" {r2:.3f} / {tau:.3f} |" for r2, tau in zip(rows["r2"], rows["tau"], strict=True)))
+    verdicts = (results / "encoders.txt").read_text()
+    assert "mnist_mini: at access W the best single model is deepsets" in verdicts
+    assert "cifar10_gs_mini: at access W the best single model is gnn" in verdicts
+    assert re.search(r"fashion_mnist_mini: at access W the best single model is gnn .* not shown to be above", verdicts)
+    fashion = table[(table["zoo"] == "fashion_mnist_mini") & (table["model"] == "gnn")].iloc[0]
+    for column in ("r2 - baseline", "tau - baseline"):
+        assert re.sub(r"([+-])0\.", r"\1.", fashion[column]) in prose
+    cases = pd.read_csv(results / "encoders" / "generalisation.csv")
+    for word, model in (
+        ("tenth", "stack"),
+        ("tenth", "gbm:stats"),
+        ("tenth", "stack:probe"),
+        ("wider", "deepsets"),
+        ("wider", "gbm:stats"),
+    ):
+        assert tau_of(cases, word, model) in prose
+    for word, model in (("wider", "probe_net"), ("larger", "deepsets"), ("larger", "gbm:stats")):
+        assert tau_of(cases, word, model) in prose
+    bench = (results / "bench_encoders.txt").read_text().split("300 s each")[0]
+    above = {
+        tuple(row.split()[:2]) for row in bench.splitlines() if re.search(r"  \+0\.\d+ to \+0\.\d+, \+0\.\d+ to \+0\.\d+$", row)
+    }
+    assert {m for z, m in above if z == "mnist_mini"} == {"deepsets", "nf_invariant", "gnn", "graph_transformer"}
+    assert {m for z, m in above if z == "fashion_mnist_mini"} == {"gnn"}
+    assert {m for z, m in above if z == "cifar10_gs_mini"} == {"gnn", "graph_transformer"}
+
+
+def tau_of(cases: pd.DataFrame, word: str, model: str) -> str:
+    """A tau of the generalisation table as the prose writes it."""
+    (row,) = cases[cases["case"].str.contains(word) & (cases["model"] == model)]["tau"]
+    return f" {row:.3f}".replace(" 0.", " .")

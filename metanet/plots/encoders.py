@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import textwrap
+
+import matplotlib
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -14,9 +17,10 @@ SHAPES = {"F": "^", "A": "s", "W": "o", "H": "x", "-": "x"}  # of the highest ac
 
 def cost_points(table: pd.DataFrame, ax: Axes, title: str = "") -> Axes:
     """Kendall's tau against the seconds of a fit, one point a model; its shape is the access level."""
-    for row in table.to_dict("records"):
+    colours = matplotlib.colormaps["tab20"]
+    for place, row in enumerate(table.to_dict("records")):
         shape = next(shape for level, shape in SHAPES.items() if level in str(row["access"]).split("+"))
-        (line,) = ax.plot([row["seconds"]], [row["tau"]], shape, markersize=6, label=str(row["model"]))
+        (line,) = ax.plot([row["seconds"]], [row["tau"]], shape, color=colours(place % 20), markersize=6, label=str(row["model"]))
         if row.get("tau sd"):
             ax.errorbar([row["seconds"]], [row["tau"]], yerr=[row["tau sd"]], color=line.get_color(), linewidth=1)
     ax.set_xscale("log")
@@ -40,6 +44,6 @@ def generalisation_bars(table: pd.DataFrame) -> Figure:
             colour = "C1" if row["access"] == "F" else "C0"
             ax.barh(place, row["tau"], color=colour, alpha=1.0 if row["tied"] else 0.3)
         ax.set_yticks(places, part["model"].tolist(), fontsize=6)
-        ax.set(xlabel="Kendall's τ", title=case)
+        ax.set(xlabel="Kendall's τ", title="\n".join(textwrap.wrap(case, 34)))
         ax.title.set_fontsize(7)
     return figure
