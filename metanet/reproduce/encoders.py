@@ -112,10 +112,10 @@ def encoder_table(study: Study, name: str) -> Exhibit:
                 notes.append(f"{zoo}: {one.title} was not measured.")
                 continue
             rows.append({"zoo": zoo, "model": one.title, **_scores(own), **_gain(own, baseline)})
-        line = images_line(study, zoo)
+        line = images_line(study, zoo) if any(row["zoo"] == zoo for row in rows) else None
         if line is not None:
             rows.append({"zoo": zoo, "model": f"accuracy on {IMAGES} labelled images", "access": "D", **line})
-            best = max((r for r in rows if r["zoo"] == zoo and r["access"] == "F"), key=lambda r: r["r2"], default=None)
+            best = max((r for r in rows if r["zoo"] == zoo and "F" in r["access"]), key=lambda r: r["r2"], default=None)
             if best is not None:
                 notes.append(
                     f"{zoo}: {IMAGES} labelled images of the network's own set are ahead of the best without any by "

@@ -93,7 +93,7 @@ def test_a_slice_longer_than_vectors_names_them(mixed: View) -> None:
 
 
 def test_a_part_that_an_architecture_lacks(known: Zoo) -> None:
-    with pytest.raises(MetanetError, match="layers a, b has no convolutions; give part=all"):
+    with pytest.raises(MetanetError, match="layers fc1, dense has no convolutions; give part=all"):
         Slices(known.view(), 30, "conv")
 
 
