@@ -119,6 +119,8 @@ bench_encoders: $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[bench]'
 	$(BIN)/python scripts/bench_encoders.py $(foreach z,$(wordlist 1,3,$(COMPARED)),$(ZOOS)/$(z)) --peers --out $(ZOOS)/bench_encoders \
 		| tee results/bench_encoders.txt
+	for threads in 1 2; do $(BIN)/python scripts/bench_encoders.py $(ZOOS)/mnist_mini $(ZOOS)/nws_main_mini --rates --peers \
+		--seconds 4 --threads $$threads || exit 1; done | tee results/bench_encoder_rates.txt
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)

@@ -259,6 +259,19 @@ def test_the_encoders_figures_are_those_of_results() -> None:
     assert {m for z, m in above if z == "cifar10_gs_mini"} == {"gnn", "graph_transformer"}
 
 
+def test_the_encoders_rates_are_those_of_results() -> None:
+    prose = " ".join(README.read_text().split())
+    one, two = (README.parent / "results" / "bench_encoder_rates.txt").read_text().split("machine:")[1:]
+    names = ("deepsets", "probe_net", "nf_invariant", "gnn", "graph_transformer", "nfn_hnp")
+    rates = [[re.search(rf"^{n} +mnist_mini +\d+ +([\d,]+)", part, re.MULTILINE) for n in names] for part in (one, two)]
+    first, second = ([found[1] for found in part if found] for part in rates)
+    assert f"`deepsets` {first[0]} networks of 4,970 weights a second, `probe_net` {first[1]}, `nf_invariant` {first[2]}" in prose
+    assert f"`gnn` {first[3]}, `graph_transformer` {first[4]}, nfn's HNP {first[5]} in its published form" in prose
+    assert f"On two cores {', '.join(second[:4])} and {second[4]}, HNP {second[5]}" in prose
+    mixed = [float(x) for x in re.findall(r"nws_main_mini .* +(\d\.\d\d) +[\d,]+$", one, re.MULTILINE)]
+    assert f"{min(mixed):.2f} to {max(mixed):.2f} times".replace("0.", ".", 1) in prose
+
+
 def tau_of(cases: pd.DataFrame, word: str, model: str) -> str:
     """A tau of the generalisation table as the prose writes it."""
     (row,) = cases[cases["case"].str.contains(word) & (cases["model"] == model)]["tau"]
