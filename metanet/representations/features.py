@@ -36,7 +36,6 @@ from metanet.representations.measures import global_measures, layer_measures
 from metanet.representations.neurons import neurons
 from metanet.representations.norms import norms_l1, norms_l2
 from metanet.representations.products import products
-from metanet.representations.responses import probe
 from metanet.representations.spectra import spectra
 from metanet.representations.statistics import global_statistics, layer_statistics
 from metanet.zoo.view import View
@@ -195,6 +194,8 @@ class FeatureMap:
                 matrix = np.stack([view.target(c).astype(np.float64) for c in part.arguments], axis=1)
                 own = list(part.arguments)
             elif part.name in RESPONSE_FEATURES:
+                from metanet.representations.responses import probe  # torch and Lightning, which no other features need
+
                 assert weights is not None
                 matrix, own = probe(view, weights, layout, part.arguments, self.threads)
             else:

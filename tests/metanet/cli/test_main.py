@@ -52,6 +52,11 @@ def test_importing_metanet_is_light() -> None:
     assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "[]"
 
 
+def test_models_on_statistics_need_no_torch() -> None:
+    code = "import metanet.models.gbm, sys; print([m for m in ('torch', 'pytorch_lightning') if m in sys.modules])"
+    assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "[]"
+
+
 def test_verb_help_lists_keys_groups_and_defaults(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("train", "--help") == 0
     text = capsys.readouterr().out
