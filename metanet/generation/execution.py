@@ -6,7 +6,7 @@ CNNs and MLPs run in stacks, other networks one by one, as their recipe's module
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -125,6 +125,20 @@ class Executor:
         hidden = [torch.stack(own) for own in zip(*(r.hidden for r in runs), strict=True)]
         return Responses(torch.stack([r.logits for r in runs]), hidden)
 
+    def stacks(
+        self, weights: Tensor | np.ndarray, images: Tensor, activations: np.ndarray
+    ) -> Iterator[tuple[np.ndarray, Responses]]:
+        """Weights (N, D) a few at a time, those of one activation together: positions in N, and their responses.
+
+        Args:
+            activations: of each network, (N,).
+        """
+        for activation in dict.fromkeys(activations.tolist()):
+            members = np.flatnonzero(activations == activation)
+            for start in range(0, len(members), STACK):
+                part = members[start : start + STACK]
+                yield part, self.run(torch.as_tensor(weights[part]), images, activation)
+
     def _stacked(self, weights: Tensor, images: Tensor, activation: str) -> Responses:
         if activation not in ACTIVATIONS:
             raise MetanetError(
@@ -196,4 +210,9 @@ def noise_images(count: int, shape: tuple[int, int, int], seed: int = 0, low: fl
         field = np.fft.irfft2(white / frequency[..., None] ** exponent, (height, width), axes=(0, 1))
         field = (field - field.mean()) / field.std()
         image[:] = np.tanh(rng.uniform(0.3, 2.0) * field + rng.uniform(-1.5, 1.5))
+    return on_scale(images, low)
+
+
+def on_scale(images: Any, low: float) -> Any:
+    """Pixels from -1 to 1 (array or tensor) -> from ``low`` to 1."""
     return images if low == -1.0 else (images + 1) / 2 * (1 - low) + low

@@ -17,7 +17,7 @@ from torch.nn import functional
 
 from data_modules.networks import NetworkPart, Networks
 from metanet.errors import MetanetError, check_whole
-from metanet.generation.execution import STACK, Executor, executors, noise_images
+from metanet.generation.execution import Executor, executors, noise_images, on_scale
 from metanet.models.encoder import Encoder, EncoderNetwork
 from metanet.zoo.view import View
 
@@ -91,7 +91,7 @@ class ProbeNetwork(EncoderNetwork):
         if side[:2] != self.shape[:2]:
             resized = functional.interpolate(images.permute(0, 3, 1, 2), side[:2], mode="bilinear", align_corners=False)
             images = resized.permute(0, 2, 3, 1)
-        return images if low == -1.0 else (images + 1) / 2 * (1 - low) + low
+        return on_scale(images, low)
 
     def forward(self, part: NetworkPart) -> Tensor:
         executor: Executor = part.context
@@ -101,16 +101,9 @@ class ProbeNetwork(EncoderNetwork):
                 f"learned for {self.shape[2]} and {self.classes}"
             )
         images = self.images(executor.input_shape, executor.low)
-        answers: list[Tensor] = []
-        order: list[np.ndarray] = []
-        for activation in dict.fromkeys(part.activations.tolist()):
-            members = np.flatnonzero(part.activations == activation)
-            for start in range(0, len(members), STACK):
-                chosen = members[start : start + STACK]
-                answers.append(executor.run(part.weights[torch.from_numpy(chosen)], images, activation).logits)
-                order.append(chosen)
+        order, runs = zip(*executor.stacks(part.weights, images, part.activations), strict=True)
         back = torch.from_numpy(np.argsort(np.concatenate(order))).to(part.weights.device)
-        logits = torch.cat(answers)[back]
+        logits = torch.cat([run.logits for run in runs])[back]
         centred = logits - logits.mean(2, keepdim=True)
         shares = logits.softmax(2)
         size = torch.asinh(centred.square().mean(2).add(1e-12).sqrt())

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from metanet.errors import MetanetError
-from metanet.generation.execution import STACK, Responses, executors, noise_images
+from metanet.generation.execution import Responses, executors, noise_images
 from metanet.representations.neurons import QUANTILES, TINY
 from metanet.zoo.layout import Layout
 from metanet.zoo.view import View
@@ -41,12 +41,11 @@ def probe(
     count, outputs_only, blind = _options(arguments)
     frame = view.frame
     if "hp.activation" in frame and not blind:
-        given = frame["hp.activation"].astype(str).to_numpy()
-        runs = [("", given)]
+        runs = [("", frame["hp.activation"].to_numpy(object))]
     elif blind:
-        runs = [(f"{name}.", np.full(len(view), name)) for name in ("relu", "tanh")]
+        runs = [(f"{name}.", np.full(len(view), name, object)) for name in ("relu", "tanh")]
     else:
-        runs = [("", np.full(len(view), ""))]
+        runs = [("", np.full(len(view), None))]
     executor = executors(view)[layout.id]
     images = torch.from_numpy(noise_images(count, executor.input_shape, low=executor.low))
     names: list[str] = []
@@ -55,19 +54,14 @@ def probe(
     torch.set_num_threads(threads)
     try:
         for prefix, activations in runs:
-            rows: list[np.ndarray | None] = [None] * len(weights)
-            own: list[str] = []
-            for activation in np.unique(activations):
-                members = np.flatnonzero(activations == activation)
-                for start in range(0, len(members), STACK):
-                    part = members[start : start + STACK]
-                    with torch.no_grad():
-                        responses = executor.run(torch.from_numpy(weights[part]), images, activation or None)
-                    values, own = _summary(responses, str(activation) in BOUNDED, outputs_only)
-                    for row, value in zip(part, values, strict=True):
-                        rows[row] = value
+            order, blocks = [], []
+            with torch.no_grad():
+                for part, responses in executor.stacks(weights, images, activations):
+                    values, own = _summary(responses, activations[part[0]] in BOUNDED, outputs_only)
+                    order.append(part)
+                    blocks.append(values)
             names += [prefix + name for name in own]
-            matrices.append(np.stack([row for row in rows if row is not None]))
+            matrices.append(np.concatenate(blocks)[np.argsort(np.concatenate(order))])
     finally:
         torch.set_num_threads(before)
     return np.concatenate(matrices, 1), names
