@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from metanet.plots.style import new_axes
 
 SHAPES = {"F": "^", "A": "s", "W": "o", "H": "x", "-": "x"}  # of the highest access level first
+COLOURS = {"F": "C1", "W": "C0"}
 
 
 def cost_points(table: pd.DataFrame, ax: Axes, title: str = "") -> Axes:
@@ -33,7 +34,7 @@ def generalisation_bars(table: pd.DataFrame) -> Figure:
     """One panel a case: tau of each model, those that are tied with the best of their access level in full colour.
 
     Args:
-        table: case, access (W or F), model, tau, tied.
+        table: case, access (W, F, or H of the floor), model, tau, tied.
     """
     cases = list(dict.fromkeys(table["case"]))
     figure, axes = new_axes(len(cases), width=3.6, height=3.4)
@@ -41,7 +42,7 @@ def generalisation_bars(table: pd.DataFrame) -> Figure:
         part = table[table["case"] == case].sort_values("tau")
         places = np.arange(len(part))
         for place, row in zip(places, part.to_dict("records"), strict=True):
-            colour = "C1" if row["access"] == "F" else "C0"
+            colour = COLOURS.get(row["access"], "C7")
             ax.barh(place, row["tau"], color=colour, alpha=1.0 if row["tied"] else 0.3)
         ax.set_yticks(places, part["model"].tolist(), fontsize=6)
         ax.set(xlabel="Kendall's τ", title="\n".join(textwrap.wrap(case, 34)))

@@ -19,22 +19,26 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from torch import Tensor
 
-from data_modules.images import load_images, scale_pixels
+from data_modules.images import NAMES, load_images, scale_pixels
 from metanet.errors import MetanetError
 from metanet.evaluation.fitting import unseen
 from metanet.evaluation.metrics import BOOTSTRAP_ROUNDS, BOOTSTRAP_TAU_ROUNDS, bootstrap_interval, r2, tau
-from metanet.generation.execution import STACK, Executor
+from metanet.generation.execution import executors
 from metanet.models import MetaModel, create_model
 from metanet.models.registry import titled
 from metanet.plots.curves import curves
 from metanet.plots.encoders import cost_points, generalisation_bars
 from metanet.plots.style import new_axes
 from metanet.reproduce.study import Exhibit, Fit, NotFittedError, Study, interval
-from metanet.zoo.split import split_networks
+from metanet.zoo.split import Split, split_networks
+from metanet.zoo.store import zoo_from_arrays
 from metanet.zoo.view import View
 
 BASELINE = "gbm:stats"
+FLOOR = "gbm:hyper"  # what is known without any weight
+VALIDATION = 0.2  # of the networks that are not in the test part
 IMAGES = 64  # labelled ones of the line that real images draw
 BLIND = {
     "stats": "stats_global",
@@ -78,11 +82,11 @@ class Contender:
 
 
 def contenders(study: Study) -> list[Contender]:
-    """Those that ``encoders.models`` names; the baseline is always among them."""
+    """Those that ``encoders.models`` names; the floor and the baseline are always among them."""
     names = study.config["encoders"]["models"]
     if not isinstance(names, list) or not all(isinstance(n, str) for n in names):
         raise MetanetError(f"encoders.models={names}: give a list of MODEL or MODEL:FEATURES, such as [gbm:stats,deepsets]")
-    found = [Contender(name) for name in dict.fromkeys([BASELINE, *names])]
+    found = [Contender(name) for name in dict.fromkeys([FLOOR, BASELINE, *names])]
     for one in found:
         _ = one.parsed  # a mistake is found before anything is fitted
     return found
@@ -115,12 +119,7 @@ def encoder_table(study: Study, name: str) -> Exhibit:
         line = images_line(study, zoo) if any(row["zoo"] == zoo for row in rows) else None
         if line is not None:
             rows.append({"zoo": zoo, "model": f"accuracy on {IMAGES} labelled images", "access": "D", **line})
-            best = max((r for r in rows if r["zoo"] == zoo and "F" in r["access"]), key=lambda r: r["r2"], default=None)
-            if best is not None:
-                notes.append(
-                    f"{zoo}: {IMAGES} labelled images of the network's own set are ahead of the best without any by "
-                    f"{line['r2'] - best['r2']:+.3f} in R2 and {line['tau'] - best['tau']:+.3f} in tau ({best['model']})."
-                )
+            notes += _gap(zoo, line, pd.DataFrame(rows[:-1]))
     if not rows:
         raise MetanetError("no encoder was fitted yet; give fit=true")
     table = pd.DataFrame(rows)
@@ -138,6 +137,8 @@ def encoder_table(study: Study, name: str) -> Exhibit:
 def _scores(own: dict[tuple[int, int], Fit]) -> dict[str, Any]:
     metrics = [fit.metrics for fit in own.values()]
     values = {key: np.array([m.get(key, np.nan) for m in metrics], float) for key in ("r2", "tau", "r2_trained", "seconds")}
+    held_out = [fit.validation for fit in own.values()]  # empty where a model learns from the validation part too
+    choice = [r2(f["true"].to_numpy(), f["predicted"].to_numpy()) if len(f) else np.nan for f in held_out]
     return {
         "access": metrics[0]["access"],
         "fits": len(metrics),
@@ -146,6 +147,7 @@ def _scores(own: dict[tuple[int, int], Fit]) -> dict[str, Any]:
         "tau": values["tau"].mean(),
         "tau sd": values["tau"].std(),
         "r2 of trained": np.nanmean(values["r2_trained"]),
+        "validation r2": np.mean(choice),
         "tau ceiling": float(np.mean([m.get("tau_ceiling", np.nan) for m in metrics])),
         "seconds": np.median(values["seconds"]),
     }
@@ -191,63 +193,90 @@ def paired_interval(
     return bootstrap_interval(difference, names, rounds, seed)
 
 
+def _chosen(part: pd.DataFrame, level: str) -> pd.Series | None:
+    """The single model of an access level that the validation parts choose; None where none has one."""
+    singles = part[(part["access"].map(level_of) == level) & part["validation r2"].notna()]
+    return None if singles.empty else singles.loc[singles["validation r2"].idxmax()]
+
+
+def _gap(zoo: str, line: dict[str, Any], table: pd.DataFrame) -> list[str]:
+    """How far labelled images are ahead of what needs none: of the chosen single model, and of stacks."""
+    own = table[table["zoo"] == zoo]
+    chosen = _chosen(own, "F")
+    stacks = own[own["model"].str.startswith("stack") & (own["access"].map(level_of) == "F")]
+    rivals = ([] if chosen is None else [chosen]) + [row for _, row in stacks.iterrows()]
+    words = [f"{line['r2'] - r['r2']:+.3f} in R2 and {line['tau'] - r['tau']:+.3f} in tau ({r['model']})" for r in rivals]
+    lead = f"{zoo}: {IMAGES} labelled images of the network's own set are ahead of what needs none by "
+    return [lead + "; ".join(words) + "."] if words else []
+
+
 def _verdict(zoo: str, part: pd.DataFrame) -> str:
-    """Which single model is best at each access level, and whether it is shown to beat the baseline."""
+    """Which single model the validation parts choose at each access level, and whether it is shown to beat the baseline."""
     words = []
-    levels = part["access"].map(lambda access: "F" if "F" in access else "W")
-    for access, rows in part[part["access"] != "D"].groupby(levels, sort=False):
-        singles = rows[~rows["model"].str.startswith("stack")]
-        if singles.empty:
+    for level in ("W", "F"):
+        best = _chosen(part, level)
+        if best is None:
             continue
-        best = singles.loc[singles["r2"].idxmax()]
         if best["model"] == BASELINE:
-            words.append(f"at access {access} the best single model is the baseline itself")
+            words.append(f"at access {level} the validation parts choose the baseline itself")
             continue
         shown = "above" if best["r2_low"] > 0 and best["tau_low"] > 0 else "not shown to be above"
         words.append(
-            f"at access {access} the best single model is {best['model']} ({best['r2']:.3f} / {best['tau']:.3f}), {shown} "
-            f"{BASELINE} in both (95 %)"
+            f"at access {level} the validation parts choose {best['model']} of the single models "
+            f"({best['r2']:.3f} / {best['tau']:.3f}), {shown} {BASELINE} in both (95 %)"
         )
     return f"{zoo}: " + "; ".join(words) + "."
+
+
+def level_of(access: str) -> str:
+    """The highest access level of those that a model reads: F before W, then what needs no weights."""
+    return next((level for level in ("F", "W") if level in access.split("+")), access)
 
 
 def images_line(study: Study, zoo: str) -> dict[str, Any] | None:
     """What 64 labelled images of the networks' own set tell: a ceiling line. None where the images are not at hand.
 
-    A GBM reads each network's accuracy, its mean share for the right class and its mean cross-entropy on them.
+    A GBM reads :func:`told_by_images`.
     """
-    source, data = study.zoo(zoo), study.zoo(zoo).data
+    view, name = study.zoo(zoo).view(), str(study.zoo(zoo).data.get("name"))
     root = study.config["encoders"]["data_root"] or os.environ.get("METANET_DATA")
-    if root is None:
+    if name not in NAMES or (root is None and name != "digits"):
         return None
     try:
-        images = load_images(str(data["name"]), root)
-    except (MetanetError, KeyError):
+        images = load_images(name, root)
+    except MetanetError:
         return None
-    view = source.view()
-    split = split_networks(view.network_ids.tolist(), study.config["split"]["test"], 0.2, study.config["split"]["seed"])
-    executor = Executor(source, view.layout, view.frame.iloc[0].to_dict())
     pixels, labels = scale_pixels(images.test_images[:IMAGES]), images.test_labels[:IMAGES]
-    if tuple(pixels.shape[1:]) != executor.input_shape:
+    if tuple(pixels.shape[1:]) != executors(view)[view.layout.id].input_shape:
         return None
-    rows = np.empty((len(view), 3))
-    weights, activations = view.weights(), view.frame["hp.activation"].to_numpy(str)
-    for activation in np.unique(activations):
-        members = np.flatnonzero(activations == activation)
-        for part in np.array_split(members, -(-len(members) // STACK)):
-            with torch.no_grad():
-                logits = executor.run(torch.from_numpy(weights[part]), pixels, activation).logits
-            logs = logits.log_softmax(2)[:, torch.arange(IMAGES), labels]
-            right = (logits.argmax(2) == labels).float()
-            rows[part] = torch.stack([right.mean(1), logs.exp().mean(1), logs.mean(1)], 1).numpy()
-    gbm = create_model("gbm", seed=study.seed, threads=study.threads)
-    ids = view.network_ids
-    train, validation, test = (np.flatnonzero(np.isin(ids, part)) for part in (split.train, split.validation, split.test))
-    gbm.choose_target(view, "test_accuracy")
-    true = view.target("test_accuracy")
-    gbm.fit_features(rows[train], true[train], (rows[validation], true[validation]))  # type: ignore[attr-defined]
-    predicted = gbm.output_features(rows[test])  # type: ignore[attr-defined]
-    return {"fits": 1, "r2": r2(true[test], predicted), "tau": tau(true[test], predicted)}
+    columns = told_by_images(view, pixels, labels)
+    beside = zoo_from_arrays(view.weights(), view.layout, view.frame.assign(**columns)).view()
+    split = halves(study, view)
+    train, validation, test = (beside.part(split, part) for part in ("train", "validation", "test"))
+    gbm = create_model("gbm", features=f"metrics:{'+'.join(columns)}", seed=study.seed, threads=study.threads)
+    metrics = gbm.fit(train, validation=validation).score(test)
+    return {"fits": 1, "r2": metrics["r2"], "tau": metrics["tau"]}
+
+
+def told_by_images(view: View, pixels: Tensor, labels: Tensor) -> dict[str, np.ndarray]:
+    """What images (n, H, W, C) with labels (n,) tell of each network: its accuracy, mean share of the right class and mean
+    log-likelihood, (N,) each.
+    """
+    told = np.empty((len(view), 3))
+    executor = executors(view)[view.layout.id]
+    with torch.no_grad():
+        for rows, responses in executor.stacks(view.weights(), pixels, view.frame["hp.activation"].to_numpy(object)):
+            logs = responses.logits.log_softmax(2)
+            right = (logs.argmax(2) == labels).double().mean(1)
+            likely = logs[:, torch.arange(len(labels)), labels]
+            told[rows] = torch.stack([right, likely.exp().mean(1), likely.mean(1)], 1).numpy()
+    return dict(zip(("accuracy", "share", "log_likelihood"), told.T, strict=True))
+
+
+def halves(study: Study, view: View) -> Split:
+    """The first of the splits: a test part, and a fifth of the rest for validation."""
+    given = study.config["split"]
+    return split_networks(view.network_ids.tolist(), given["test"], VALIDATION, given["seed"])
 
 
 # ------------------------------------------------------------------------------- few networks
@@ -260,7 +289,7 @@ def encoder_curve(study: Study, name: str) -> Exhibit:
     figure, axes = new_axes(len(zoos), width=4.0, height=3.6)
     for ax, zoo in zip(axes, zoos, strict=True):
         view = study.zoo(zoo).view()
-        split = split_networks(view.network_ids.tolist(), study.config["split"]["test"], 0.2, study.config["split"]["seed"])
+        split = halves(study, view)
         pool, test = view.part(split, "train", "validation"), view.part(split, "test")
         for one in contenders(study):
             for share in study.config["encoders"]["shares"]:
@@ -329,7 +358,7 @@ def generalisation(study: Study, name: str) -> Exhibit:
     cnn = study.zoos("cnn")
     base, layout = cnn[0], study.zoo(cnn[0]).view().layout
     view = study.zoo(base).view()
-    split = split_networks(view.network_ids.tolist(), study.config["split"]["test"], 0.2, study.config["split"]["seed"])
+    split = halves(study, view)
     pool, test = view.part(split, "train", "validation"), view.part(split, "test")
     cases: list[tuple[str, Callable[[Contender], pd.DataFrame | None]]] = [
         (f"{base}, a tenth of the training networks", lambda one: few(study, base, one, pool, test, 0.1))
@@ -345,7 +374,7 @@ def generalisation(study: Study, name: str) -> Exhibit:
             cases.append((f"{zoo}, smaller half to larger half", lambda one, zoo=zoo: _larger(study, zoo, one)))  # type: ignore[misc]
     rows: list[dict[str, Any]] = []
     notes = []
-    levels = {one.title: "F" if "F" in one.create(study).access else "W" for one in contenders(study)}
+    levels = {one.title: level_of(one.create(study).access) for one in contenders(study)}
     for words, make in cases:
         found = {one.title: make(one) for one in contenders(study)}
         scored = {title: frame for title, frame in found.items() if frame is not None and len(frame)}
@@ -356,7 +385,7 @@ def generalisation(study: Study, name: str) -> Exhibit:
             notes.append(f"{words}: not measured for {', '.join(missing)}.")
         if unable := [title for title, frame in found.items() if frame is not None and not len(frame)]:
             notes.append(f"{words}: cannot be read by {', '.join(unable)}.")
-        for level in ("W", "F"):
+        for level in dict.fromkeys(levels.values()):
             own, word = _beside_best({t: f for t, f in scored.items() if levels[t] == level})
             rows += [{"case": words, "access": level, **row} for row in own]
             notes += [f"{words}, access {level}: {word}"] if word else []

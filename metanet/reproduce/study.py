@@ -92,8 +92,16 @@ class Fit:
     @cached_property
     def test(self) -> pd.DataFrame:
         """Predictions on the test part: network_id, true, predicted, constant_floor, hyper_floor; sorted by network."""
-        frame = pd.read_parquet(self.folder / "predictions.parquet").query("part == 'test'")
-        return frame.sort_values("network_id", ignore_index=True)
+        return self._part("test")
+
+    @property
+    def validation(self) -> pd.DataFrame:
+        """Predictions on the validation part, from before a refit on it; those of :attr:`test` without floors."""
+        return self._part("validation")
+
+    def _part(self, part: str) -> pd.DataFrame:
+        frame = pd.read_parquet(self.folder / "predictions.parquet")
+        return frame[frame["part"] == part].sort_values("network_id", ignore_index=True)
 
     def model(self, threads: int = 1) -> MetaModel:
         """The fitted meta-model."""

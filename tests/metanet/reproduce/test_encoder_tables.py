@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import scipy.special
+import torch
 from conftest import small_recipe
 from scipy.stats import kendalltau
 from sklearn.metrics import r2_score
@@ -14,8 +16,10 @@ from sklearn.metrics import r2_score
 from metanet.cli.main import main
 from metanet.errors import MetanetError
 from metanet.evaluation.metrics import r2
+from metanet.generation.execution import Executor
 from metanet.generation.runner import generate
-from metanet.reproduce.encoders import paired_interval
+from metanet.reproduce.encoders import paired_interval, told_by_images
+from metanet.zoo import Zoo
 
 BUDGET = [
     "encoders.splits=1",
@@ -44,7 +48,10 @@ def made(zoos: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_scores_are_means_over_the_runs(made: Path) -> None:
     table = pd.read_csv(made / "encoder_table" / "encoder_table.csv")
     rows = table[table["zoo"] == "plain"].set_index("model")
-    assert {"gbm:stats", "stat_net:stats", "stat_net:stats+probe"} <= set(rows.index)
+    line = "accuracy on 64 labelled images"
+    assert list(rows.index) == ["gbm:hyper", "gbm:stats", "stat_net:stats", "stat_net:stats+probe", line]
+    assert rows["access"].tolist() == ["H", "W", "W", "F+W", "D"]
+    assert rows.loc[line, "r2"] > rows.loc["stat_net:stats", "r2"]
     assert rows.loc["stat_net:stats+probe", "access"] == "F+W"
     tests = [
         pd.read_parquet(made / "fits" / "plain" / f"stat_net_stats-last-split0-seed{s}" / "predictions.parquet").query(
@@ -57,9 +64,32 @@ def test_scores_are_means_over_the_runs(made: Path) -> None:
     assert rows.loc["stat_net:stats", "fits"] == 2
     taus = [kendalltau(t["true"], t["predicted"]).statistic for t in tests]
     assert rows.loc["stat_net:stats", "tau"] == pytest.approx(np.mean(taus))
+    choices = {}
+    for model in ("gbm:stats", "stat_net:stats"):
+        paths = [made / "fits" / "plain" / f"{model.replace(':', '_')}-last-split0-seed{s}" for s in (0, 1)]
+        held_out = [pd.read_parquet(path / "predictions.parquet").query("part == 'validation'") for path in paths]
+        choices[model] = np.mean([r2_score(f["true"], f["predicted"]) for f in held_out])
+        assert rows.loc[model, "validation r2"] == pytest.approx(choices[model])
+    chosen = "the baseline itself" if choices["gbm:stats"] > choices["stat_net:stats"] else "stat_net:stats"
     words = (made / "encoder_table" / "notes.txt").read_text()
-    assert "plain: at access W the best single model is" in words
+    assert f"plain: at access W the validation parts choose {chosen}" in words
+    assert "64 labelled images of the network's own set are ahead of what needs none by" in words
     assert "wide" not in set(table["zoo"])  # other filters than the first zoo's
+
+
+def test_what_images_tell_is_what_modules_answer(grown: Zoo) -> None:
+    view = grown.view().take(np.arange(6))
+    pixels, labels = torch.rand(10, 16, 16, 1, generator=torch.Generator().manual_seed(0)), torch.arange(10)
+    told = told_by_images(view, pixels, labels)
+    network = Executor(grown, view.layout, view.frame.iloc[0].to_dict()).network
+    for i, (vector, activation) in enumerate(zip(view.weights(), view.frame["hp.activation"], strict=True)):
+        module = network.module(activation).eval()
+        module.load_state_dict(view.layout.unflatten(torch.from_numpy(np.array(vector))))
+        shares = scipy.special.softmax(module(pixels.permute(0, 3, 1, 2)).detach().double().numpy(), 1)
+        right = shares[np.arange(10), labels.numpy()]
+        assert told["accuracy"][i] == np.mean(shares.argmax(1) == labels.numpy())
+        np.testing.assert_allclose(told["share"][i], right.mean(), rtol=1e-4)
+        np.testing.assert_allclose(told["log_likelihood"][i], np.log(right).mean(), rtol=1e-4)
 
 
 def test_generalisation_has_every_case(made: Path) -> None:
