@@ -47,18 +47,19 @@ class GNN(Encoder):
 class Messages(MessagePassing):
     """Messages along edges in one direction, pooled at each node.
 
-    Shapes: nodes (V, C), what the edges say (E, C) -> (V, 2 C).
+    Shapes: nodes (V, C), edges (E, C) -> (V, 2 C).
     """
 
     def __init__(self, channels: int, flow: str) -> None:
         super().__init__(aggr=list(AGGREGATORS), flow=flow)
         self.sender, self.receiver = nn.Linear(channels, channels, bias=False), nn.Linear(channels, channels, bias=False)
+        self.edge = nn.Linear(channels, channels)
 
-    def forward(self, nodes: Tensor, index: Tensor, said: Tensor) -> Tensor:
-        return self.propagate(index, sender=self.sender(nodes), receiver=self.receiver(nodes), said=said)
+    def forward(self, nodes: Tensor, index: Tensor, edges: Tensor) -> Tensor:
+        return self.propagate(index, sender=self.sender(nodes), receiver=self.receiver(nodes), edge=self.edge(edges))
 
-    def message(self, sender_j: Tensor, receiver_i: Tensor, said: Tensor) -> Tensor:
-        return functional.relu(sender_j + receiver_i + said)
+    def message(self, sender_j: Tensor, receiver_i: Tensor, edge: Tensor) -> Tensor:
+        return functional.relu(sender_j + receiver_i + edge)
 
 
 class Round(nn.Module):
@@ -75,10 +76,10 @@ class Round(nn.Module):
         self.source, self.target = nn.Linear(channels, channels, bias=False), nn.Linear(channels, channels, bias=False)
 
     def forward(self, nodes: Tensor, index: Tensor, edges: Tensor) -> tuple[Tensor, Tensor]:
-        x, said = self.norm_nodes(nodes), self.edge(self.norm_edges(edges))  # one map of the edges for all who listen
-        nodes = nodes + self.node(torch.cat([x, self.forwards(x, index, said), self.backwards(x, index, said)], 1))
+        x, e = self.norm_nodes(nodes), self.norm_edges(edges)
+        nodes = nodes + self.node(torch.cat([x, self.forwards(x, index, e), self.backwards(x, index, e)], 1))
         ends = self.source(x).index_select(0, index[0]) + self.target(x).index_select(0, index[1])
-        return nodes, edges + functional.relu(said + ends)
+        return nodes, edges + functional.relu(self.edge(e) + ends)
 
 
 class GNNNetwork(EncoderNetwork):
