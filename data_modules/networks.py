@@ -44,11 +44,13 @@ class NetworkBatch:
 
     Attributes:
         parts: each architecture's, in turn.
+        rows: their positions in the view, (B,), in the order of the parts.
         beside: further inputs (B, F), rows in the order of the parts; None without.
         codes: of each target, (B,).
     """
 
     parts: list[NetworkPart]
+    rows: np.ndarray
     beside: Tensor | None
     codes: dict[str, Tensor]
 
@@ -59,6 +61,7 @@ class NetworkBatch:
         """The same on another device."""
         return NetworkBatch(
             [replace(part, weights=part.weights.to(device)) for part in self.parts],
+            self.rows,
             None if self.beside is None else self.beside.to(device),
             {name: codes.to(device) for name, codes in self.codes.items()},
         )
@@ -158,7 +161,7 @@ class NetworkBatches:
         for index in np.array_split(order, len(self)):
             parts, rows = self.networks.read(index)
             beside = None if self.beside is None else torch.from_numpy(self.beside[rows])
-            yield NetworkBatch(parts, beside, {k: torch.from_numpy(v[rows]) for k, v in self.codes.items()})
+            yield NetworkBatch(parts, rows, beside, {k: torch.from_numpy(v[rows]) for k, v in self.codes.items()})
 
 
 class NetworkDataModule(pl.LightningDataModule):

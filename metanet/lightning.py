@@ -85,6 +85,13 @@ def quiet_trainer(
             torch.set_num_threads(before)
 
 
+def device_of(settings: dict[str, Any] | None) -> torch.device:
+    """Where a network predicts that was trained with these settings of ``trainer``: a GPU where there is one, but for
+    ``accelerator=cpu``.
+    """
+    return torch.device("cuda" if torch.cuda.is_available() and (settings or {}).get("accelerator") != "cpu" else "cpu")
+
+
 class KeepBest(pl.Callback):
     """Keeps the weights of the epoch with the lowest validation loss, in memory: those that were validated."""
 

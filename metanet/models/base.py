@@ -17,6 +17,7 @@ import numpy as np
 
 from metanet.errors import MetanetError, UnsuitableTargetError, check_seed, did_you_mean
 from metanet.generation.distributions import Distribution
+from metanet.models.scaling import Scaler
 from metanet.models.target import Target
 from metanet.representations.features import FeatureMap
 from metanet.zoo.split import split_networks
@@ -96,6 +97,14 @@ class MetaModel(ABC):
         left_out = {"threads"} if self.own_input is None else {"threads", "features"}
         return {name: getattr(self, name) for name in constructor_arguments(type(self)) if name not in left_out}
 
+    def save_facts(self, folder: str | Path, **facts: Any) -> Path:
+        """Write ``model.json``: the model's name, its settings and facts of the fit, plain values; returns the folder."""
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        values = {"model": getattr(type(self), "source", self.name), "settings": self.settings(), **facts}
+        (folder / "model.json").write_text(json.dumps(values, indent=1))
+        return folder
+
     def predict(self, view: View) -> np.ndarray:
         """Predictions on the target's scale (log10 for log-uniform hyperparameters), shape (N,)."""
         return self.target.decode(self.output(view))
@@ -124,6 +133,7 @@ class MatrixModel(MetaModel):
     """
 
     standardise: ClassVar[bool] = False
+    squash: bool = False  # see :class:`metanet.models.scaling.Scaler`
     rounds_setting: ClassVar[str | None] = None  # the setting that bounds trees or epochs
 
     @classmethod
@@ -147,6 +157,7 @@ class MatrixModel(MetaModel):
         self.refit, self.clip = refit, clip
         self.rounds: int | None = None
         self.shared: dict[Any, Any] | None = None
+        self.scaler: Scaler | None = None
 
     @abstractmethod
     def fit_matrix(
@@ -204,7 +215,7 @@ class MatrixModel(MetaModel):
         rounds: int | None = None,
     ) -> None:
         """Standardise and fit; the arguments are those of :meth:`fit_matrix` before standardisation."""
-        self._fit_scaler(x)
+        self.scaler = Scaler(self.squash, self.clip).fit(x) if self.standardise else None
         held_out = None if validation is None else (self._scale(validation[0]), validation[1])
         self.rounds = self.fit_matrix(self._scale(x), y, held_out, rounds)
 
@@ -215,32 +226,13 @@ class MatrixModel(MetaModel):
     def output(self, view: View) -> np.ndarray:
         return self.output_features(self.map.transform(view))
 
-    def _fit_scaler(self, x: np.ndarray) -> None:
-        if self.standardise:
-            self.center = np.nanmean(x, axis=0, dtype=np.float64)
-            spread = np.nanstd(x, axis=0, dtype=np.float64)
-            self.spread = np.where(spread > 0, spread, 1.0)
-
     def _scale(self, x: np.ndarray) -> np.ndarray:
-        if not self.standardise:
-            return x
-        z = np.nan_to_num((x - self.center) / self.spread)
-        return (z if self.clip is None else np.clip(z, -self.clip, self.clip)).astype(np.float32)
+        return x if self.scaler is None else self.scaler.transform(x)
 
     def save(self, folder: str | Path) -> None:
-        folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        values = {
-            "model": getattr(type(self), "source", self.name),
-            "settings": self.settings(),
-            "target": self.target.to_json(),
-            "features": self.map.to_json(),
-            "rounds": self.rounds,
-        }
-        if self.standardise:
-            values["scaler"] = {"center": self.center.tolist(), "spread": self.spread.tolist()}
-        (folder / "model.json").write_text(json.dumps(values, indent=1))
-        self.save_estimator(folder)
+        scaler = {} if self.scaler is None else {"scaler": self.scaler.to_json()}
+        facts = {"target": self.target.to_json(), "features": self.map.to_json(), "rounds": self.rounds}
+        self.save_estimator(self.save_facts(folder, **facts, **scaler))
 
     @classmethod
     def load(cls, folder: Path, threads: int = 1) -> MatrixModel:
@@ -250,7 +242,7 @@ class MatrixModel(MetaModel):
         model.map = FeatureMap.from_json(values["features"], threads)
         model.rounds = values["rounds"]
         if cls.standardise:
-            model.center, model.spread = (np.array(values["scaler"][k]) for k in ("center", "spread"))
+            model.scaler = Scaler.from_json(values["scaler"], model.squash, model.clip)
         model.load_estimator(folder)
         return model
 

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from data_modules.slices import SliceBatches, SliceDataModule, Slices
 from metanet.errors import MetanetError, check_whole, did_you_mean
-from metanet.lightning import quiet_trainer
+from metanet.lightning import device_of, quiet_trainer
 from metanet.models.local import SliceModel
 from metanet.models.losses import target_loss
 from metanet.zoo.view import View
@@ -180,7 +180,7 @@ class DMC(SliceModel):
 
     def _forward(self, bags: Tensor) -> np.ndarray:
         """Bags (B, M, S) -> (B, C), where the trainer's accelerator is."""
-        device = torch.device("cuda" if torch.cuda.is_available() and (self.trainer or {}).get("accelerator") != "cpu" else "cpu")
+        device = device_of(self.trainer)
         network = self.network.to(device).eval()
         raw = network(bags.to(device))
         if not self.classes and self.target.kind == "share":

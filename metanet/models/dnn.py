@@ -44,7 +44,6 @@ class DNN(MatrixModel):
     name = "dnn"
     one_cycle: ClassVar[bool] = False
     ema: float | None = None
-    squash = False
     standardise: ClassVar[bool] = True
     rounds_setting: ClassVar[str | None] = "max_epochs"
 
@@ -139,16 +138,6 @@ class DNN(MatrixModel):
                 nn.init.zeros_(last.weight)
             return network
 
-    def _fit_scaler(self, x: np.ndarray) -> None:
-        if self.squash:
-            size = np.nanmedian(np.abs(x), axis=0)
-            self.size = np.where(size > 0, size, 1.0)
-            x = np.arcsinh(x / self.size)
-        super()._fit_scaler(x)
-
-    def _scale(self, x: np.ndarray) -> np.ndarray:
-        return super()._scale(np.arcsinh(x / self.size) if self.squash else x)
-
     @torch.no_grad()
     def output_matrix(self, x: np.ndarray) -> np.ndarray:
         self.network.eval()
@@ -156,17 +145,11 @@ class DNN(MatrixModel):
         return output if self.classes else output.astype(np.float64)
 
     def save_estimator(self, folder: Path) -> None:
-        state = dict(self.network.state_dict())
-        if self.squash:
-            state["input_size"] = torch.from_numpy(self.size)
-        save_file(state, folder / "network.safetensors")
+        save_file(dict(self.network.state_dict()), folder / "network.safetensors")
 
     def load_estimator(self, folder: Path) -> None:
         self.network = self._network(len(self.map.names))
-        state = load_file(folder / "network.safetensors")
-        if self.squash:
-            self.size = state.pop("input_size").numpy()
-        self.network.load_state_dict(state)
+        self.network.load_state_dict(load_file(folder / "network.safetensors"))
 
 
 class _Regression(pl.LightningModule):

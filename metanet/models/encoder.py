@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from data_modules.networks import NetworkBatch, NetworkBatches, NetworkDataModule, NetworkPart, Networks
 from metanet.errors import MetanetError, check_whole
-from metanet.lightning import KeepBest, quiet_trainer
+from metanet.lightning import KeepBest, device_of, quiet_trainer
 from metanet.models.base import MetaModel
 from metanet.models.inputs import MatrixInput
 from metanet.models.losses import SHARE_LOSSES, target_loss, target_output
@@ -95,7 +95,6 @@ class Encoder(MetaModel):
 
     own_input: ClassVar[str | None] = "weights"
     many_targets: ClassVar[bool] = True
-    rounds_setting: ClassVar[str | None] = "max_epochs"
 
     def __init__(
         self,
@@ -124,16 +123,9 @@ class Encoder(MetaModel):
             raise MetanetError(f"model.dropout={dropout}: give a share from 0 up to, not including, 1")
         if ema is not None and not 0 < ema < 1:
             raise MetanetError(f"model.ema={ema}: give a decay between 0 and 1 such as 0.99, or null")
-        self.hidden, self.dropout, self.loss, self.learning_rate, self.l2, self.ema = (
-            hidden,
-            dropout,
-            loss,
-            learning_rate,
-            l2,
-            ema,
-        )
-        self.batch_size, self.max_epochs, self.refit, self.beside, self.trainer = batch_size, max_epochs, refit, beside, trainer
-        self.canonical = canonical
+        self.hidden, self.dropout, self.loss, self.ema = hidden, dropout, loss, ema
+        self.learning_rate, self.l2, self.batch_size, self.max_epochs = learning_rate, l2, batch_size, max_epochs
+        self.refit, self.canonical, self.beside, self.trainer = refit, canonical, beside, trainer
         self.input = None if beside is None else MatrixInput(beside, threads)
         if beside is not None:
             self.features = f"{self.own_input}+{beside if isinstance(beside, str) else '+'.join(beside)}"
@@ -246,17 +238,15 @@ class Encoder(MetaModel):
 
     @torch.no_grad()
     def _outputs(self, batches: NetworkBatches) -> list[Tensor]:
-        device = torch.device("cuda" if torch.cuda.is_available() and (self.trainer or {}).get("accelerator") != "cpu" else "cpu")
+        device = device_of(self.trainer)
         network = self.network.to(device).eval()
         before = torch.get_num_threads()
         torch.set_num_threads(self.threads)
         try:
             raw, order = [], []
-            for index in np.array_split(np.arange(len(batches.networks)), len(batches)):
-                parts, rows = batches.networks.read(index)
-                beside = None if batches.beside is None else torch.from_numpy(batches.beside[rows])
-                raw.append([part.cpu() for part in network(NetworkBatch(parts, beside, {}).to(device))])
-                order.append(rows)
+            for batch in batches:
+                raw.append([own.cpu() for own in network(batch.to(device))])
+                order.append(batch.rows)
         finally:
             torch.set_num_threads(before)
         back = torch.from_numpy(np.argsort(np.concatenate(order)))
@@ -268,19 +258,15 @@ class Encoder(MetaModel):
         return output if target.classes else output.astype(np.float64)
 
     def save(self, folder: str | Path) -> None:
-        folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        values = {
-            "model": getattr(type(self), "source", self.name),
-            "settings": self.settings(),
-            "targets": [t.to_json() for t in self.targets],
-            "head": self.head,
-            "slots": self.slots.to_json(),
-            "rounds": self.rounds,
-            "facts": self.facts(),
-            "beside": None if self.input is None else self.input.to_json(),
-        }
-        (folder / "model.json").write_text(json.dumps(values, indent=1))
+        folder = self.save_facts(
+            folder,
+            targets=[t.to_json() for t in self.targets],
+            head=self.head,
+            slots=self.slots.to_json(),
+            rounds=self.rounds,
+            facts=self.facts(),
+            beside=None if self.input is None else self.input.to_json(),
+        )
         save_file({k: v.cpu().contiguous() for k, v in self.network.state_dict().items()}, folder / "network.safetensors")
 
     @classmethod

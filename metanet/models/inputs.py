@@ -1,4 +1,4 @@
-"""Features as an input beside something else: computed, squashed, standardised, clipped."""
+"""Features as an input beside something else: computed and scaled."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from metanet.errors import MetanetError
+from metanet.models.scaling import Scaler
 from metanet.representations.features import FeatureMap
 from metanet.zoo.view import View
 
@@ -16,7 +17,7 @@ CLIP = 5.0
 class MatrixInput:
     """A union of features as float32 (N, F) of mean 0 and standard deviation 1 in training.
 
-    Each column passes asinh(x / median |x|) first, and is cut at five standard deviations.
+    Each column is squashed first and cut at five standard deviations, see :class:`metanet.models.scaling.Scaler`.
 
     Args:
         features: see :mod:`metanet.representations.features`.
@@ -46,27 +47,21 @@ class MatrixInput:
         for target in targets:
             self.map.check_target(target)
         x = self.map.fit(view, targets[0]).transform(view)
-        size = np.nanmedian(np.abs(x), axis=0)
-        self.size = np.where(size > 0, size, 1.0)
-        squashed = np.arcsinh(x / self.size)
-        self.center, spread = np.nanmean(squashed, axis=0), np.nanstd(squashed, axis=0)
-        self.spread = np.where(spread > 0, spread, 1.0)
+        self.scaler = Scaler(squash=True, clip=CLIP).fit(x)
         return self
 
     def transform(self, view: View) -> np.ndarray:
         """Features of a view, (N, F)."""
-        z = (np.arcsinh(self.map.transform(view) / self.size) - self.center) / self.spread
-        return np.clip(np.nan_to_num(z), -CLIP, CLIP).astype(np.float32)
+        return self.scaler.transform(self.map.transform(view))
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
-        vectors = {name: getattr(self, name).tolist() for name in ("size", "center", "spread")}
-        return {"features": self.map.to_json(), **vectors}
+        return {"features": self.map.to_json(), **self.scaler.to_json()}
 
     @classmethod
     def from_json(cls, values: dict[str, Any], threads: int = 1) -> MatrixInput:
         """The inverse of :meth:`to_json`."""
         own = cls(values["features"]["spec"], threads)
         own.map = FeatureMap.from_json(values["features"], threads)
-        own.size, own.center, own.spread = (np.array(values[name]) for name in ("size", "center", "spread"))
+        own.scaler = Scaler.from_json(values, squash=True, clip=CLIP)
         return own

@@ -143,16 +143,7 @@ class SliceModel(MetaModel):
         return softmax(logits, axis=1) if self.classes else logits[:, 0].astype(np.float64)
 
     def save(self, folder: str | Path) -> None:
-        folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        values = {
-            "model": getattr(type(self), "source", self.name),
-            "settings": self.settings(),
-            "target": self.target.to_json(),
-            "length": self.length,
-        }
-        (folder / "model.json").write_text(json.dumps(values, indent=1))
-        self.save_estimator(folder)
+        self.save_estimator(self.save_facts(folder, target=self.target.to_json(), length=self.length))
 
     @classmethod
     def load(cls, folder: Path, threads: int = 1) -> SliceModel:

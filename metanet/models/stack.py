@@ -119,17 +119,9 @@ class Stack(MetaModel):
         return values if self.target.kind == "share" else (values - self.target.center) / self.target.scale
 
     def save(self, folder: str | Path) -> None:
-        folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
         for i, model in enumerate(self.models):
-            model.save(folder / f"member-{i}")
-        values = {
-            "model": getattr(type(self), "source", self.name),
-            "settings": self.settings(),
-            "target": self.target.to_json(),
-            "weights": self.weights.tolist(),
-        }
-        (folder / "model.json").write_text(json.dumps(values, indent=1))
+            model.save(Path(folder) / f"member-{i}")
+        self.save_facts(folder, target=self.target.to_json(), weights=self.weights.tolist())
 
     @classmethod
     def load(cls, folder: Path, threads: int = 1) -> Stack:

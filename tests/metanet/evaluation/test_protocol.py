@@ -94,7 +94,7 @@ def test_the_test_part_is_never_shown_to_a_fit(known: Zoo, split: Split) -> None
     fit_and_score(model, known.view(), split, "test_accuracy")
     assert model.shown == [(80, 20, None), (100, None, 7)]
     rows = known.view().part(split, "train", "validation")
-    np.testing.assert_allclose(model.center, model.map.transform(rows).mean(0), rtol=1e-6)
+    np.testing.assert_allclose(model.scaler.center, model.map.transform(rows).mean(0), rtol=1e-6)
 
 
 def test_a_grown_zoo_has_a_ceiling_and_scores_of_trained_networks(grown: Zoo) -> None:

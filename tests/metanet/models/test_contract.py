@@ -134,7 +134,7 @@ def test_logit_linear_is_a_linear_model_of_the_features(parts: tuple[View, View]
     """Its log-odds, over the standardised and clipped features, are w x + b with the stored weights."""
     train, test = parts
     model = quick("logit_linear").fit(train)
-    z = np.clip((model.map.transform(test) - model.center) / model.spread, -5, 5)
+    z = np.clip((model.map.transform(test) - model.scaler.center) / model.scaler.spread, -5, 5)
     layer = model.network[0]
     odds = z @ layer.weight.detach().numpy()[0].astype(float) + float(layer.bias.detach())
     np.testing.assert_allclose(model.predict(test), 1 / (1 + np.exp(-odds)), rtol=1e-4)
