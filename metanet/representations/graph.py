@@ -16,14 +16,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from metanet.zoo.layout import Layout
-from metanet.zoo.wiring import wire
+from metanet.zoo.wiring import KINDS, wire
 
 if TYPE_CHECKING:
     from torch_geometric.data import Data
 
 VECTORS = ("bias", "bn_scale", "bn_shift", "bn_mean", "bn_var")
 ROLES = ("input", "hidden", "output")
-EDGES = ("convolution", "dense", "depthwise", "added")
+EDGES = (*KINDS, "added")
 
 
 @dataclass(frozen=True)
@@ -60,41 +60,25 @@ class Graph:
             MetanetError: a tensor that :func:`metanet.zoo.wiring.wire` cannot place.
         """
         wiring = wire(layout)
-        stages = np.repeat(np.arange(len(wiring.stages)), [wiring.sizes[kind] for kind in wiring.stages])
+        stages = np.repeat(np.arange(len(wiring.stages)), wiring.widths)
         first = np.searchsorted(stages, np.arange(len(wiring.stages)))
-        read = {e.reads for e in wiring.edges} | {a for a, _ in wiring.added}
-        last = max(stage for stage in range(len(wiring.stages)) if stage not in read)
-        roles = np.where(stages == 0, 0, np.where(stages == last, 2, 1))
+        roles = np.where(stages == 0, 0, np.where(stages == wiring.outputs, 2, 1))
         places = np.where(roles == 1, 0, np.arange(len(stages)) - first[stages])
         named = layout.unflatten(np.arange(layout.size))
-        written = {e.tensor.layer: e.writes for e in wiring.edges}
         node_positions = np.full((len(stages), len(VECTORS)), -1)
-        for tensor, owner in zip(layout.tensors, layout.owners, strict=True):
-            if tensor.kind != "kernel":
-                start = first[written[owner]]
-                node_positions[start : start + tensor.shape[0], VECTORS.index(tensor.kind)] = named[tensor.name]
-        sources, targets, kinds, positions = [], [], [], []
-        for e in wiring.edges:
-            outputs, inputs = e.tensor.shape[0], 1 if e.depthwise else wiring.sizes[e.source]
-            own = named[e.tensor.name].reshape(outputs * inputs, -1)
-            targets.append(first[e.writes] + np.repeat(np.arange(outputs), inputs))
-            sources.append(first[e.reads] + (np.arange(outputs) if e.depthwise else np.tile(np.arange(inputs), outputs)))
-            kinds.append(np.full(len(own), 2 if e.depthwise else 0 if len(e.tensor.shape) > 2 else 1))
-            positions.append(own)
-        for a, b in wiring.added:
-            size = wiring.sizes[wiring.stages[a]]
-            sources.append(first[a] + np.arange(size))
-            targets.append(first[b] + np.arange(size))
-            kinds.append(np.full(size, 3))
-            positions.append(np.full((size, 1), -1))
+        for tensor, stage in wiring.vectors():
+            start = first[stage]
+            node_positions[start : start + tensor.shape[0], VECTORS.index(tensor.kind)] = named[tensor.name]
+        kernels = [named[e.tensor.name].reshape(e.tensor.shape[0] * e.fan_in, -1) for e in wiring.edges]
+        positions = kernels + [np.full((wiring.widths[a], 1), -1) for a, _ in wiring.added]
         most = max(p.shape[1] for p in positions)
         padded = np.concatenate([np.pad(p, ((0, 0), (0, most - p.shape[1])), constant_values=-1) for p in positions])
-        edges = np.stack([np.concatenate(sources), np.concatenate(targets)])
+        kinds = [EDGES.index(e.kind) for e in wiring.edges] + [EDGES.index("added")] * len(wiring.added)
+        of_edge = np.repeat(kinds, [len(p) for p in positions])
+        edges = np.concatenate(wiring.ends(), 1)
         order = np.argsort(edges[1], kind="stable")
         edges = edges[:, order]
-        return cls(
-            layout, stages, roles, places, node_positions, edges, np.concatenate(kinds)[order], stages[edges[1]], padded[order]
-        )
+        return cls(layout, stages, roles, places, node_positions, edges, of_edge[order], stages[edges[1]], padded[order])
 
     def node_values(self, weights: np.ndarray) -> np.ndarray:
         """Weight vectors (N, D) -> what their nodes carry, 0 where they carry nothing: float32 (N, V, 5)."""

@@ -22,17 +22,11 @@ from torch import Tensor
 from metanet.errors import MetanetError
 from metanet.representations.graph import VECTORS
 from metanet.zoo.layout import Layout
-from metanet.zoo.wiring import Edge, Wiring, wire
+from metanet.zoo.wiring import KINDS, Edge, Wiring, wire
 
-KINDS = ("convolution", "dense", "depthwise")
 PLACES = ("first", "middle", "last")
 ROLES = tuple(f"{place} {kind}" for kind in KINDS for place in PLACES)
 FREQUENCIES = 4  # of the positions of inputs and outputs
-
-
-def edge_kind(edge: Edge) -> str:
-    """One of :data:`KINDS`."""
-    return "depthwise" if edge.depthwise else "convolution" if len(edge.tensor.shape) > 2 else "dense"
 
 
 def sides(edge: Edge) -> tuple[int, int]:
@@ -129,7 +123,7 @@ class Slots:
 
 
 def _facts(edge: Edge) -> tuple[str, int, int]:
-    return edge_kind(edge), edge.reads, edge.writes
+    return edge.kind, edge.reads, edge.writes
 
 
 class Architecture:
@@ -145,20 +139,17 @@ class Architecture:
 
     def __init__(self, layout: Layout, slots: Slots) -> None:
         wiring = wire(layout)
-        self.layout, self.edges, self.added = layout, wiring.edges, wiring.added
+        self.layout, self.wiring, self.edges, self.added = layout, wiring, wiring.edges, wiring.added
         self.slots = slots.numbers(wiring)
-        self.nodes = [wiring.sizes[kind] for kind in wiring.stages]
+        self.nodes = wiring.widths
         self.groups = [0, *(1 + slot for slot in self.slots)]
-        read = {e.reads for e in self.edges} | {a for a, _ in self.added}
-        self.ends = 0, max(stage for stage in range(len(self.nodes)) if stage not in read)
+        self.ends = 0, wiring.outputs
         self.scales = np.ones(layout.size, np.float32)
         for tensor, slot, kind in slots.tensors(wiring):
             self.scales[tensor.start : tensor.stop] = slots.scales[slot][kind]
-        stage = {e.tensor.layer: e.writes for e in self.edges}
         self._vectors: list[list[tuple[int, int, int]]] = [[] for _ in self.nodes]
-        for tensor, owner in zip(layout.tensors, layout.owners, strict=True):
-            if tensor.kind != "kernel":
-                self._vectors[stage[owner]].append((VECTORS.index(tensor.kind), tensor.start, tensor.stop))
+        for tensor, stage in wiring.vectors():
+            self._vectors[stage].append((VECTORS.index(tensor.kind), tensor.start, tensor.stop))
 
     def squashed(self, weights: np.ndarray) -> np.ndarray:
         """asinh(w / scale) of weight vectors (N, D): about linear for usual values, logarithmic for large ones."""
@@ -167,10 +158,7 @@ class Architecture:
     def kernels(self, weights: Tensor) -> list[Tensor]:
         """(B, D) -> the taps of each kernel, (B, out, in, P); of depthwise ones (B, n, 1, P)."""
         named = self.layout.unflatten(weights)
-        return [
-            named[e.tensor.name].reshape(len(weights), e.tensor.shape[0], 1 if e.depthwise else self.nodes[e.reads], -1)
-            for e in self.edges
-        ]
+        return [named[e.tensor.name].reshape(len(weights), e.tensor.shape[0], e.fan_in, -1) for e in self.edges]
 
     def vectors(self, weights: Tensor) -> list[Tensor]:
         """(B, D) -> what the neurons of each stage carry, 0 where they carry nothing, (B, n, 5)."""
@@ -185,16 +173,7 @@ class Architecture:
     @cached_property
     def edge_index(self) -> Tensor:
         """Source and target of every edge, numbered over all stages, kernel by kernel; then residual connections: (2, E)."""
-        first = np.cumsum([0, *self.nodes])
-        sources, targets = [], []
-        for e in self.edges:
-            outputs, inputs = self.nodes[e.writes], self.nodes[e.reads]
-            targets.append(first[e.writes] + np.repeat(np.arange(outputs), 1 if e.depthwise else inputs))
-            sources.append(first[e.reads] + (np.arange(outputs) if e.depthwise else np.tile(np.arange(inputs), outputs)))
-        for a, b in self.added:
-            sources.append(first[a] + np.arange(self.nodes[a]))
-            targets.append(first[b] + np.arange(self.nodes[b]))
-        return torch.from_numpy(np.stack([np.concatenate(sources), np.concatenate(targets)]))
+        return torch.from_numpy(np.concatenate(self.wiring.ends(), 1))
 
     @cached_property
     def places(self) -> list[Tensor | None]:

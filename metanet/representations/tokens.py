@@ -12,9 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from metanet.representations.graph import VECTORS
-from metanet.representations.slots import KINDS, edge_kind
 from metanet.zoo.layout import Layout
-from metanet.zoo.wiring import wire
+from metanet.zoo.wiring import KINDS, wire
 
 FACTS = ("layer", "kind", "neuron", "chunk", "last_layer")
 WIDTH = 64
@@ -26,7 +25,7 @@ class Tokens:
 
     Attributes:
         positions: of each value in a weight vector, -1 where there is none: (T, W).
-        facts: of each token :data:`FACTS`: the layer's number, its kind (index in :data:`metanet.representations.slots.KINDS`),
+        facts: of each token :data:`FACTS`: the layer's number, its kind (index in :data:`metanet.zoo.wiring.KINDS`),
             which of its neurons, which part of its row, and whether it is the last layer: int64 (T, 5).
     """
 
@@ -40,21 +39,20 @@ class Tokens:
         Raises:
             MetanetError: a tensor that :func:`metanet.zoo.wiring.wire` cannot place.
         """
-        edges = wire(layout).edges
+        wiring = wire(layout)
         named = layout.unflatten(np.arange(layout.size))
-        carried = {e.tensor.layer: np.full((e.tensor.shape[0], len(VECTORS)), -1) for e in edges}
-        for tensor, owner in zip(layout.tensors, layout.owners, strict=True):
-            if tensor.kind != "kernel":
-                carried[owner][:, VECTORS.index(tensor.kind)] = named[tensor.name]
+        carried = [np.full((width, len(VECTORS)), -1) for width in wiring.widths]
+        for tensor, stage in wiring.vectors():
+            carried[stage][:, VECTORS.index(tensor.kind)] = named[tensor.name]
         positions, facts = [], []
-        for number, edge in enumerate(edges):
-            rows = np.hstack([carried[edge.tensor.layer], named[edge.tensor.name].reshape(edge.tensor.shape[0], -1)])
+        for number, edge in enumerate(wiring.edges):
+            rows = np.hstack([carried[edge.writes], named[edge.tensor.name].reshape(edge.tensor.shape[0], -1)])
             chunks = -(-rows.shape[1] // width)
             rows = np.pad(rows, ((0, 0), (0, chunks * width - rows.shape[1])), constant_values=-1)
             positions.append(rows.reshape(-1, width))
             neuron, chunk = np.divmod(np.arange(len(rows) * chunks), chunks)
-            kind = np.full(len(neuron), KINDS.index(edge_kind(edge)))
-            last = np.full(len(neuron), int(edge is edges[-1]))
+            kind = np.full(len(neuron), KINDS.index(edge.kind))
+            last = np.full(len(neuron), int(edge is wiring.edges[-1]))
             facts.append(np.stack([np.full(len(neuron), number), kind, neuron, chunk, last], 1))
         return cls(np.concatenate(positions), np.concatenate(facts))
 

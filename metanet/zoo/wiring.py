@@ -16,6 +16,7 @@ import numpy as np
 from metanet.errors import MetanetError
 from metanet.zoo.layout import Layout, TensorSpec
 
+KINDS = ("convolution", "dense", "depthwise")  # of kernels
 SHORTCUTS = frozenset({"skip", "shortcut", "downsample"})
 
 
@@ -46,6 +47,16 @@ class Edge:
     each: int
     depthwise: bool
 
+    @property
+    def kind(self) -> str:
+        """One of :data:`KINDS`."""
+        return "depthwise" if self.depthwise else "convolution" if len(self.tensor.shape) > 2 else "dense"
+
+    @property
+    def fan_in(self) -> int:
+        """How many neurons each neuron reads."""
+        return 1 if self.depthwise else self.tensor.shape[1] // self.each
+
 
 @dataclass(frozen=True)
 class Wiring:
@@ -68,6 +79,35 @@ class Wiring:
     stages: tuple[int, ...]
     edges: tuple[Edge, ...]
     added: tuple[tuple[int, int], ...]
+
+    @property
+    def widths(self) -> list[int]:
+        """Neurons of each stage."""
+        return [self.sizes[kind] for kind in self.stages]
+
+    @property
+    def outputs(self) -> int:
+        """The stage of the outputs: the last that nothing reads."""
+        read = {e.reads for e in self.edges} | {a for a, _ in self.added}
+        return max(stage for stage in range(len(self.stages)) if stage not in read)
+
+    def vectors(self) -> list[tuple[TensorSpec, int]]:
+        """The tensors that are no kernels, each with the stage whose neurons carry it."""
+        written = {e.tensor.layer: e.writes for e in self.edges}
+        owned = zip(self.layout.tensors, self.layout.owners, strict=True)
+        return [(tensor, written[owner]) for tensor, owner in owned if tensor.kind != "kernel"]
+
+    def ends(self) -> list[np.ndarray]:
+        """Pairs of neurons, numbered over all stages, that each kernel connects in the order of its rows, then those that each
+        residual connection adds: (2, E_i) sources and targets.
+        """
+        first = np.cumsum([0, *self.widths])
+        pairs = []
+        for e in self.edges:
+            outputs, inputs = np.arange(e.tensor.shape[0]), np.arange(e.fan_in)
+            sources = outputs if e.depthwise else np.tile(inputs, len(outputs))
+            pairs.append(np.stack([first[e.reads] + sources, first[e.writes] + np.repeat(outputs, e.fan_in)]))
+        return pairs + [np.stack([first[a], first[b]])[:, None] + np.arange(self.widths[a]) for a, b in self.added]
 
     def edges_of(self, layers: Iterable[str]) -> tuple[Edge, ...]:
         """The kernels of some layers (``first`` and ``last`` name the ends), called so; of all where none is named."""
