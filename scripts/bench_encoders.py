@@ -16,7 +16,9 @@ import argparse
 import os
 import resource
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 
 OURS = ("stat_net", "deepsets", "nf_invariant", "gnn", "graph_transformer", "dmc_global_mini")
@@ -73,42 +75,61 @@ def _rates(zoos: list[Path], seconds: float, peers: Sequence[str]) -> None:
     """Training steps (forward, backward, AdamW) of the defaults on batches of 512 snapshots, the reading of weights included.
 
     Of a zoo of one architecture a batch is dense, of a mixed one it holds as many parts as architectures. Every model's first
-    rate is on the first zoo; its ratio is that of weights per second.
+    rate is on the first zoo; its ratio is that of weights per second. Each is measured in a process of its own, whose peak
+    memory is printed.
     """
-    import numpy as np
-    import torch
-
-    from metanet import create_model, list_models, open_zoo
+    from metanet import list_models
     from metanet.models.encoder import Encoder
     from metanet.models.registry import model_class
 
     print(f"{'model':18} {'zoo':20} {'batch':>5} {'networks/s':>10} {'Mweights/s':>10}  {'of the first':>12} {'peak MiB':>9}")
-    names = [n for n in list_models() if issubclass(model_class(n), Encoder)]
-    for name in names:
-        first = None
-        for zoo in zoos:
-            view = open_zoo(zoo).view(epoch="all")
-            view = view.take(np.random.default_rng(0).permutation(len(view))[:512])
-            model = create_model(name)
-            assert isinstance(model, Encoder)
-            networks, rate = _timed(model, view, seconds)
-            weights = float(view.zoo.snapshots["length"].to_numpy()[view.rows].mean()) * rate
-            first = first or weights
-            peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
-            print(
-                f"{name:18} {zoo.name:20} {networks:5} {rate:10,.0f} {weights / 1e6:10.1f}  {weights / first:12.2f} {peak:9,.0f}",
-                flush=True,
-            )
-    for name in peers:
-        from nfn_peers import BATCH, rate_of
-
-        rate = rate_of(name, open_zoo(zoos[0]).view(), seconds)
-        print(f"{name:18} {zoos[0].name:20} {BATCH:5} {rate:10,.0f}", flush=True)
-    torch.set_num_threads(1)
+    encoders = [n for n in list_models() if issubclass(model_class(n), Encoder)]
+    jobs = [(name, zoo) for name in encoders for zoo in zoos] + [(name, zoos[0]) for name in peers]
+    first: dict[str, float] = {}
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn"), max_tasks_per_child=1) as pool:
+        for name, zoo in jobs:
+            batch, rate, weights, peak = pool.submit(_measured, name, zoo, seconds).result()
+            share = weights / first.setdefault(name, weights)
+            row = f"{name:18} {zoo.name:20} {batch:5} {rate:10,.0f} {weights / 1e6:10.1f}  {share:12.2f} {peak:9,.0f}"
+            print(row, flush=True)
 
 
-def _timed(model, view, seconds: float) -> tuple[int, float]:  # type: ignore[no-untyped-def]
-    """Batch size, and networks per second of training steps."""
+def _measured(name: str, zoo: Path, seconds: float) -> tuple[int, float, float, float]:
+    """Batch size, networks and weights a second of training steps, and this process's peak memory in MiB."""
+    import numpy as np
+    import torch
+
+    from metanet import create_model, open_zoo
+    from metanet.models.encoder import Encoder
+
+    torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
+    view = open_zoo(zoo).view(epoch="all")
+    view = view.take(np.random.default_rng(0).permutation(len(view))[:512])
+    if name in PEERS:
+        from nfn_peers import BATCH, training_steps
+
+        batch, steps = BATCH, training_steps(name, view)
+    else:
+        model = create_model(name)
+        assert isinstance(model, Encoder)
+        batch, steps = model.batch_size, _training_steps(model, view)
+    rate = _rate(steps, seconds)
+    weights = float(view.zoo.snapshots["length"].to_numpy()[view.rows].mean()) * rate
+    return batch, rate, weights, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
+
+
+def _rate(steps: Iterator[int], seconds: float) -> float:
+    """Networks per second of training steps; the first three, which build what is built once, are not counted."""
+    for _ in range(3):
+        next(steps)
+    done, began = 0, time.perf_counter()
+    while time.perf_counter() - began < seconds:
+        done += next(steps)
+    return done / (time.perf_counter() - began)
+
+
+def _training_steps(model, view) -> Iterator[int]:  # type: ignore[no-untyped-def]
+    """Steps of an encoder without an end: how many networks each held."""
     import torch
 
     from metanet.models.target import Target
@@ -118,18 +139,13 @@ def _timed(model, view, seconds: float) -> tuple[int, float]:  # type: ignore[no
     batches = model.batches(view, seed=0)
     network = model.create_heads().train()
     optimizer = torch.optim.AdamW(network.parameters(), 1e-4)
-    done, began, steps = 0, time.perf_counter(), 0
     while True:
         for batch in batches:
             loss = torch.nn.functional.binary_cross_entropy_with_logits(network(batch)[0][:, 0], batch.codes[TARGET])
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
-            done, steps = done + len(batch), steps + 1
-            if steps == 3:  # what is built once is not counted
-                done, began = 0, time.perf_counter()
-            if steps > 3 and time.perf_counter() - began > seconds:
-                return model.batch_size, done / (time.perf_counter() - began)
+            yield len(batch)
 
 
 def _parts(zoo: Path, split: int):  # type: ignore[no-untyped-def]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -81,25 +82,21 @@ class Peer:
         return nn.Sequential(*blocks, pool(whole), nn.Flatten(1), *head)
 
 
-def rate_of(name: str, view: View, seconds: float) -> float:
-    """Training networks per second: forward, backward and Adam on batches of :data:`BATCH`."""
+def training_steps(name: str, view: View) -> Iterator[int]:
+    """Steps without an end, each forward, backward and Adam on a batch: how many networks it held."""
     peer = Peer(name)
     peer.layout = view.layout
     weights, codes = _standardised(view, view), torch.from_numpy(view.target("test_accuracy")).float()
     network = peer.network(weights[:2])
     optimizer = torch.optim.Adam(network.parameters(), RATE)
-    done, steps, began = 0, 0, time.perf_counter()
     rng = np.random.default_rng(0)
-    while steps <= 3 or time.perf_counter() - began < seconds:
+    while True:
         batch = rng.integers(0, len(codes), BATCH)
         loss = functional.binary_cross_entropy_with_logits(network(_features(peer.layout, weights[batch])), codes[batch])
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-        done, steps = done + BATCH, steps + 1
-        if steps == 3:
-            done, began = 0, time.perf_counter()
-    return done / (time.perf_counter() - began)
+        yield len(batch)
 
 
 def _features(layout: Layout, weights: Tensor) -> WeightSpaceFeatures:
