@@ -138,7 +138,7 @@ def _training_steps(model, view) -> Iterator[int]:  # type: ignore[no-untyped-de
     model.targets = [Target.of(view, TARGET)]
     batches = model.batches(view, seed=0)
     network = model.create_heads().train()
-    optimizer = torch.optim.AdamW(network.parameters(), 1e-4)
+    optimizer = model.create_optimizer(network)
     while True:
         for batch in batches:
             loss = torch.nn.functional.binary_cross_entropy_with_logits(network(batch)[0][:, 0], batch.codes[TARGET])

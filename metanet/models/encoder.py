@@ -211,6 +211,10 @@ class Encoder(MetaModel):
             beside = 0 if self.input is None else self.input.width
             return Heads(self.create_encoder(), beside, self.hidden, self.dropout, self.targets)
 
+    def create_optimizer(self, network: Heads) -> torch.optim.Optimizer:
+        """AdamW (Loshchilov and Hutter 2019)."""
+        return torch.optim.AdamW(network.parameters(), self.learning_rate, weight_decay=self.l2, fused=True)
+
     def _train(self, train: NetworkBatches, validation: NetworkBatches | None) -> int:
         """Train from the start; without a validation part for :attr:`rounds` epochs. Returns the epoch that is kept."""
         network = self.create_heads()
@@ -311,7 +315,7 @@ class _Training(pl.LightningModule):
         self.log("validation_loss", self._loss(batch), batch_size=len(batch))
 
     def configure_optimizers(self) -> Any:
-        optimizer = torch.optim.AdamW(self.network.parameters(), self.model.learning_rate, weight_decay=self.model.l2)
+        optimizer = self.model.create_optimizer(self.network)
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, self.model.learning_rate, self.steps)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 

@@ -96,17 +96,15 @@ class RelationalAttention(nn.Module):
 
 
 class Block(nn.Module):
-    """Attention, then a hidden layer a neuron and an update of each weight, all residual."""
+    """Attention, then a hidden layer a neuron and an update of each weight, all residual; the last block updates no weights."""
 
-    def __init__(self, slots: Slots, channels: int, heads: int) -> None:
+    def __init__(self, slots: Slots, channels: int, heads: int, last: bool) -> None:
         super().__init__()
         width = 2 * channels
         self.norm_neurons, self.norm_weights, self.norm_hidden = nn.LayerNorm(width), nn.LayerNorm(channels), nn.LayerNorm(width)
         self.attention = RelationalAttention(slots, channels, heads)
         self.hidden = nn.Sequential(nn.Linear(width, 2 * width), nn.ReLU(), nn.Linear(2 * width, width))
-        self.weight = SlotLinear(slots.count, channels, channels)
-        self.of_reader = SlotLinear(slots.count, width, channels, bias=False)
-        self.of_source = SlotLinear(slots.count, width, channels, bias=False)
+        self.update = None if last else WeightUpdate(slots, channels)
 
     def forward(
         self, architecture: Architecture, neurons: list[Tensor], weights: list[Tensor]
@@ -115,11 +113,26 @@ class Block(nn.Module):
         heard = self.attention(architecture, normed, kernels)
         neurons = [n + h for n, h in zip(neurons, heard, strict=True)]
         neurons = [n + self.hidden(self.norm_hidden(n)) for n in neurons]
-        after = []
-        for own, kernel, edge, slot in zip(weights, kernels, architecture.edges, architecture.slots, strict=True):
-            ends = reading(self.of_reader(normed[edge.writes], slot)) + source(self.of_source(normed[edge.reads], slot), edge)
-            after.append(own + functional.relu(self.weight(kernel, slot) + ends))
-        return neurons, after
+        if self.update is not None:
+            weights = [w + own for w, own in zip(weights, self.update(architecture, normed, kernels), strict=True)]
+        return neurons, weights
+
+
+class WeightUpdate(nn.Module):
+    """What weights (B, out, in, C) learn of the neurons (B, n, 2 C) at their ends, and of themselves."""
+
+    def __init__(self, slots: Slots, channels: int) -> None:
+        super().__init__()
+        self.own = SlotLinear(slots.count, channels, channels)
+        self.of_reader = SlotLinear(slots.count, 2 * channels, channels, bias=False)
+        self.of_source = SlotLinear(slots.count, 2 * channels, channels, bias=False)
+
+    def forward(self, architecture: Architecture, neurons: list[Tensor], weights: list[Tensor]) -> list[Tensor]:
+        learned = []
+        for own, edge, slot in zip(weights, architecture.edges, architecture.slots, strict=True):
+            ends = reading(self.of_reader(neurons[edge.writes], slot)) + source(self.of_source(neurons[edge.reads], slot), edge)
+            learned.append(functional.relu(self.own(own, slot) + ends))
+        return learned
 
 
 class TransformerNetwork(EncoderNetwork):
@@ -130,7 +143,7 @@ class TransformerNetwork(EncoderNetwork):
         width = 2 * channels
         self.taps, self.inputs = TapLinear(slots, channels), NodeInput(slots, width)
         self.read, self.reader = SlotLinear(slots.count, width, width), SlotLinear(slots.count, width, width)
-        self.blocks = nn.ModuleList(Block(slots, channels, heads) for _ in range(layers))
+        self.blocks = nn.ModuleList(Block(slots, channels, heads, last=i == layers - 1) for i in range(layers))
         self.readout = Readout(slots, width, width)
         self.width = self.readout.width
 
