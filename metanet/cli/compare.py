@@ -1,26 +1,68 @@
-"""``metanet compare``: the leaderboard of run folders."""
+"""``metanet compare``: which meta-model is best, and which differences are real."""
 
 from __future__ import annotations
 
 from typing import Any
 
+import pandas as pd
+
 from metanet.cli.compose import required
-from metanet.cli.terminal import print_leaderboard, print_run
+from metanet.cli.terminal import print_run, print_table
 from metanet.errors import MetanetError
+from metanet.evaluation.comparison import compare, readable, sentence, unanswered, write_comparison
 from metanet.runs.folder import Run, choose_folder
-from metanet.runs.leaderboard import compare_runs
+from metanet.runs.leaderboard import leaderboard
+from metanet.runs.records import Record, find_runs
 from metanet.zoo.view import query_mask
+
+PRINTED = 25  # rows of a family in the terminal; files have all
 
 
 def run(config: dict[str, Any]) -> None:
-    """Print the table and write ``leaderboard.csv``."""
+    """Print a table a family of runs; write them as CSV, Markdown, and where asked as LaTeX and as a page."""
     folders = required(config, "runs", "metanet compare runs/train")
-    table = compare_runs(folders if isinstance(folders, list) else [folders])
-    if config["where"]:
-        table = table[query_mask(table, config["where"])].reset_index(drop=True)
-        if table.empty:
-            raise MetanetError(f"no run is left by where={config['where']}")
-    print_leaderboard(table)
-    record = Run(choose_folder(config["out"], "compare", "leaderboard"))
-    table.to_csv(record.folder / "leaderboard.csv", index=False)
+    found = find_runs(folders if isinstance(folders, list) else [folders])
+    records = chosen(found.records, config["where"])
+    families = compare(records, config["measure"])
+    record = Run(choose_folder(config["out"], "compare", "comparison"))
+    leaderboard([r.metrics | {"run": str(r.folder)} for r in records]).to_csv(record.folder / "leaderboard.csv", index=False)
+    write_comparison(families, record.folder)
+    notes = list(found.notes)
+    if silent := unanswered(records):
+        notes.append(
+            f"{len(silent)} runs without predictions stand in the table, but no difference to them is known: {silent[0]}"
+        )
+    for family in families:
+        print_table(readable(family).head(PRINTED), f"target: {family.target}, zoo: {family.zoo}")
+        if len(family.table) > PRINTED:
+            print(f"... and {len(family.table) - PRINTED} more in comparison.csv")
+        print(sentence(family))
+        for note in family.notes[:5]:
+            print(f"  {note}")
+    for note in notes:
+        print(note)
+    texts = [
+        f"## {f.target} on {f.zoo}\n\n{sentence(f)}\n\n{readable(f).to_markdown(index=False, floatfmt='.3f')}\n" for f in families
+    ]
+    (record.folder / "comparison.md").write_text("\n".join(texts))
+    if config["latex"]:
+        latex = [readable(f).to_latex(index=False, float_format="%.3f", escape=True, caption=sentence(f)) for f in families]
+        (record.folder / "comparison.tex").write_text("\n".join(latex))
+    if config["html"]:
+        from metanet.plots.comparison import comparison_page
+
+        print(f"page: {comparison_page(families, notes, record.folder / 'comparison.html')}")
     print_run(record.folder)
+
+
+def chosen(records: list[Record], where: str | None) -> list[Record]:
+    """The runs for which a query over their metrics and settings holds."""
+    if not records:
+        raise MetanetError("none of these folders holds a fitted meta-model, so there is nothing to compare")
+    if not where:
+        return records
+    frame = pd.DataFrame([r.config | r.metrics | {"run": str(r.folder)} for r in records])
+    kept = [r for r, keep in zip(records, query_mask(frame, where), strict=True) if keep]
+    if not kept:
+        raise MetanetError(f"no run is left by where={where}")
+    return kept

@@ -8,10 +8,12 @@ from typing import Any
 from metanet.cli.compose import required
 from metanet.cli.terminal import fit_bars, print_leaderboard, print_run, print_table
 from metanet.errors import MetanetError
+from metanet.evaluation.comparison import SEEDS, compare, readable, sentence, write_comparison
 from metanet.evaluation.fitting import Fitter, finished_run
 from metanet.plots.predictions import draw_result
 from metanet.runs.folder import choose_folder
-from metanet.runs.leaderboard import leaderboard, spread
+from metanet.runs.leaderboard import leaderboard
+from metanet.runs.records import find_runs
 
 
 def run(configs: list[dict[str, Any]], varied: list[str]) -> None:
@@ -36,10 +38,12 @@ def run(configs: list[dict[str, Any]], varied: list[str]) -> None:
     table = leaderboard(rows)
     table.to_csv(root / "leaderboard.csv", index=False)
     print_leaderboard(table)
-    if {"seed", "split.seed"} & set(varied):
-        means = spread(table)
-        means.to_csv(root / "spread.csv", index=False)
-        print_table(means, f"mean and standard deviation over {' and '.join(k for k in varied if k.endswith('seed'))}")
+    if set(SEEDS) & set(varied):
+        families = compare(find_runs(row["run"] for row in rows).records)
+        write_comparison(families, root)
+        for family in families:
+            print_table(readable(family), f"{family.target}: means over {' and '.join(k for k in SEEDS if k in varied)}")
+            print(sentence(family))
     print_floors(rows)
     print_searches(rows)
     print_run(root)

@@ -31,16 +31,13 @@ from metanet.models.base import MetaModel, check_settings, constructor_arguments
 from metanet.models.registry import model_class
 from metanet.models.target import Target
 from metanet.runs.folder import Run, read_config, read_metrics
+from metanet.runs.records import flat
 from metanet.runs.tracking import track
 from metanet.zoo.split import Split, fetch_nfn_permutation, permutation_split, read_permutation, split_networks
 from metanet.zoo.store import Zoo, open_zoo, read_header
 from metanet.zoo.view import View
 
 Draw = Callable[[FitResult, Run], None]
-
-
-# Keys of a config that decide where and with what help a run is made, not what it finds.
-_CIRCUMSTANCES = ("threads", "launcher", "tracking", "out", "zoo")
 
 
 def hyper_floor(folder: Path, task: str) -> float:
@@ -66,7 +63,7 @@ def finished_run(folder: Path, config: dict[str, Any]) -> dict[str, Any] | None:
     path = folder / "config.yaml"
     if not (path.exists() and (folder / "metrics.json").exists()):
         return None
-    stored, given = _flat(read_config(folder)), _flat(config)
+    stored, given = flat(read_config(folder)), flat(config)
     differing = [k for k in sorted(stored.keys() | given.keys()) if stored.get(k) != given.get(k)]
     if differing == ["search.n"] and given["search.n"] > stored["search.n"]:
         return None
@@ -79,16 +76,6 @@ def finished_run(folder: Path, config: dict[str, Any]) -> dict[str, Any] | None:
     if read_header(zoo)["plan_hash"] != split_facts(folder / "split.json").get("plan_hash"):
         raise MetanetError(f"run folder '{folder}' holds a run on another zoo than '{zoo}'; choose another out=")
     return read_metrics(folder)
-
-
-def _flat(config: Any, prefix: str = "") -> dict[str, Any]:
-    """Dotted keys and values, without the circumstances of a run."""
-    flat: dict[str, Any] = {}
-    for key, value in config.items():
-        if not prefix and key in _CIRCUMSTANCES:
-            continue
-        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) and value else {f"{prefix}{key}": value}
-    return flat
 
 
 class Fitter:

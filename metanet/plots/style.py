@@ -42,9 +42,9 @@ def new_axes(
     return figure, axes[:columns]
 
 
-def save(figure: Figure, path: Path) -> Path:
+def save(figure: Figure, path: Path | io.BytesIO) -> Path | io.BytesIO:
     """Write a PNG of at most 256 colours: a third of the size, and no difference to the eye."""
     drawn = io.BytesIO()
     figure.savefig(drawn, format="png")
-    Image.open(drawn).convert("RGB").quantize(256, dither=Image.Dither.NONE).save(path, optimize=True)
+    Image.open(drawn).convert("RGB").quantize(256, dither=Image.Dither.NONE).save(path, "png", optimize=True)
     return path

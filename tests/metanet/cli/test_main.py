@@ -179,18 +179,21 @@ def test_a_grid_is_one_leaderboard_and_resumes(grown_folder: Path, capsys: pytes
     table = pd.read_csv("grid/leaderboard.csv")
     assert len(table) == 4
     assert table["r2"].is_monotonic_decreasing
-    means = pd.read_csv("grid/spread.csv").set_index("model")
+    means = pd.read_csv("grid/comparison.csv").set_index("model")
     scores = table.loc[table["model"] == "random_forest", "r2"]
     assert means.loc["random_forest", "r2"] == pytest.approx(scores.mean())
-    assert means.loc["random_forest", "r2_sd"] == pytest.approx(scores.std())
+    assert means.loc["random_forest", "sd"] == pytest.approx(scores.std())
     before = {p: p.stat().st_mtime_ns for p in Path("grid").rglob("model.json")}
     assert len(before) == 4
     assert run(*words) == 0
     assert before == {p: p.stat().st_mtime_ns for p in before}
     assert run(*words[:-1], "split.test=0.4", "out=grid") == 2
     assert "split.test=0.5, now 0.4" in capsys.readouterr().err
-    assert run("compare", "grid", "out=cmp", "where=model == 'constant'") == 0
+    assert run("compare", "grid", "out=cmp", "where=model == 'constant'", "html=true") == 0
     assert len(pd.read_csv("cmp/leaderboard.csv")) == 2
+    page = Path("cmp/comparison.html").read_text()
+    for name in ("scores", "predictions", "calibration", "errors_by_hyperparameter"):
+        assert f"<img alt='{name}' src='data:image/png;base64," in page
 
 
 def test_evaluate_scores_other_zoos_and_its_own_test_part(

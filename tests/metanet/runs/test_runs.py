@@ -3,12 +3,12 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import pandas as pd
 import pytest
 
 from metanet.errors import MetanetError
 from metanet.runs.folder import Run, choose_folder, read_metrics
-from metanet.runs.leaderboard import compare_runs, leaderboard
+from metanet.runs.leaderboard import leaderboard
+from metanet.runs.records import find_runs
 
 
 def row(model: str, r2: float, target: str = "test_accuracy") -> dict:
@@ -26,21 +26,36 @@ def test_the_best_comes_first_within_a_target() -> None:
 def test_runs_are_found_below_a_folder(tmp_path: Path) -> None:
     for name, r2 in (("x", 0.2), ("deep/y", 0.4)):
         Run(tmp_path / name).write_metrics(row(name, r2))
-    table = compare_runs([tmp_path])
-    assert table["model"].tolist() == ["deep/y", "x"]
-    assert table["run"].tolist() == [str(tmp_path / "deep/y"), str(tmp_path / "x")]
-    pd.testing.assert_frame_equal(compare_runs([tmp_path / "x", tmp_path / "deep"]), table)
+    found = find_runs([tmp_path])
+    assert {str(r.folder): r.metrics["r2"] for r in found.records} == {str(tmp_path / "x"): 0.2, str(tmp_path / "deep/y"): 0.4}
+    again = find_runs([tmp_path / "x", tmp_path / "deep", tmp_path])  # each once
+    assert {r.folder for r in again.records} == {r.folder for r in found.records}
+    assert len(again.records) == 2
+    assert not found.notes
+
+
+def test_what_is_left_out_is_said(tmp_path: Path) -> None:
+    Run(tmp_path / "whole").write_metrics(row("x", 0.2))
+    Run(tmp_path / "half").write_config({"model": {"name": "gbm"}})
+    Run(tmp_path / "grown").write_metrics({"networks": 5})
+    Run(tmp_path / "broken")
+    (tmp_path / "broken" / "metrics.json").write_text("{")
+    found = find_runs([tmp_path])
+    assert [r.folder.name for r in found.records] == ["whole"]
+    for note, name, why in zip(found.notes, ("half", "broken", "grown"), ("not finished", "damaged", "no fitted"), strict=True):
+        assert name in note
+        assert why in note
 
 
 def test_folders_that_are_no_runs_are_named(tmp_path: Path) -> None:
     with pytest.raises(MetanetError, match="no folder"):
-        compare_runs([tmp_path / "nowhere"])
+        find_runs([tmp_path / "nowhere"])
     (tmp_path / "empty").mkdir()
     with pytest.raises(MetanetError, match="no finished run"):
-        compare_runs([tmp_path / "empty"])
+        find_runs([tmp_path / "empty"])
     (tmp_path / "empty" / "metrics.json").write_text("{")
     with pytest.raises(MetanetError, match="damaged"):
-        compare_runs([tmp_path / "empty"])
+        find_runs([tmp_path / "empty"])
     (tmp_path / "file").write_text("")
     with pytest.raises(MetanetError, match="cannot be made"):
         Run(tmp_path / "file" / "run")

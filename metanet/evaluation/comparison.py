@@ -1,0 +1,341 @@
+"""Which meta-model is best on a zoo, and which differences are real: runs grouped and paired over test networks.
+
+Runs whose configs differ in seeds alone are one group. All groups of one target on one zoo are scored on the same resampled
+networks, so that a difference of two is paired; it is told apart where its 95 % interval does not hold 0.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from metanet.errors import MetanetError, did_you_mean
+from metanet.evaluation.metrics import BOOTSTRAP_ROUNDS, BOOTSTRAP_TAU_ROUNDS, tau
+from metanet.runs.records import Answers, Record
+
+SEEDS = ("seed", "split.seed")  # what runs of one group differ in
+MEASURES = {"regression": ("r2", "tau", "mse", "mad"), "classification": ("accuracy", "balanced_accuracy")}
+SMALLER_IS_BETTER = ("mse", "mad")
+LEAST_NETWORKS = 20  # to compare runs of different test parts on those that both tested
+BESIDE = ("r2_trained", "r2_beyond_hyper", "r2_hyper", "accuracy_hyper", "tau_ceiling", "chance", "n_train", "seconds")
+
+
+@dataclass
+class Group:
+    """Runs that differ in seeds alone.
+
+    Attributes:
+        settings: what its config has other than the others' of its family, such as ``num_leaves=15``.
+        scores: its mean score in each resample, (rounds,), by test part.
+    """
+
+    records: list[Record]
+    settings: str = ""
+    scores: dict[int, np.ndarray] = field(default_factory=dict)
+
+    @property
+    def first(self) -> dict[str, Any]:
+        """Metrics of one of its runs, for what all have in common."""
+        return self.records[0].metrics
+
+    def mean(self, measure: str) -> float:
+        """Over its runs."""
+        return float(np.mean(self.values(measure)))
+
+    def values(self, measure: str) -> np.ndarray:
+        """Of each run; nan where one has none."""
+        return np.array([np.nan if (v := r.metrics.get(measure)) is None else v for r in self.records], float)
+
+    @property
+    def title(self) -> str:
+        """``gbm on stats, num_leaves=15``."""
+        return ", ".join([f"{self.first['model']} on {self.first['features']}", *([self.settings] if self.settings else [])])
+
+
+@dataclass
+class Family:
+    """Groups that answer one question: a target of the networks of one zoo.
+
+    Attributes:
+        groups: the best first.
+        measure: that they are ordered by.
+        table: a row a group, see :func:`compare`.
+        notes: what could not be compared, and why.
+    """
+
+    target: str
+    zoo: str
+    measure: str
+    groups: list[Group]
+    table: pd.DataFrame
+    notes: list[str]
+
+
+def compare(records: Sequence[Record], measure: str | None = None, seed: int = 0) -> list[Family]:
+    """The families of some runs; of each a table, the best group first.
+
+    Its columns: model, features, settings, access, runs; the measure, ``sd`` over the runs, ``low`` and ``high`` of its 95 %
+    interval over networks; ``difference_low`` and ``difference_high`` of the best group minus this one, paired; ``told_apart``
+    yes, no, or why it cannot be said; further measures.
+
+    Args:
+        measure: of :data:`MEASURES`; default r2 and accuracy.
+
+    Raises:
+        MetanetError: a measure that no run has.
+    """
+    known = [m for measures in MEASURES.values() for m in measures]
+    if measure is not None and measure not in known:
+        raise MetanetError(f"measure={measure}: give {', '.join(known)}{did_you_mean(measure, known)}")
+    families: dict[tuple[str, str, str], list[Record]] = {}
+    for record in records:
+        families.setdefault(record.question, []).append(record)
+    made = []
+    for own in families.values():
+        task = "classification" if "accuracy" in own[0].metrics else "regression"
+        chosen = measure if measure in MEASURES[task] else MEASURES[task][0]
+        made.append(_family(own, chosen, seed))
+    if measure is not None and all(family.measure != measure for family in made):
+        raise MetanetError(f"measure={measure}: none of these runs has it; leave it out")
+    return made
+
+
+def grouped(records: Sequence[Record]) -> list[Group]:
+    """Runs that differ in nothing but :data:`SEEDS` together; each group told by what its config has other than the rest."""
+    kept = [
+        {k: v for k, v in r.config.items() if k not in SEEDS and k not in ("target", "features", "model.name")} for r in records
+    ]
+    groups: dict[str, Group] = {}
+    configs: dict[str, dict[str, Any]] = {}
+    for record, config in zip(records, kept, strict=True):
+        own = [record.metrics[k] for k in ("model", "features")] + [record.metrics.get("trained_on")]
+        key = json.dumps([own, config], sort_keys=True, default=str)
+        groups.setdefault(key, Group([])).records.append(record)
+        configs[key] = config
+    varying = _varying([(str(g.first["model"]), configs[k]) for k, g in groups.items()])
+    for key, group in groups.items():
+        config = configs[key]
+        words = [f"{k.removeprefix('model.')}={_word(config[k])}" for k in varying if k in config]
+        if (origin := group.first.get("trained_on")) is not None:
+            words.append(f"trained on {origin}")
+        group.settings = ", ".join(words)
+    return list(groups.values())
+
+
+def _varying(configs: list[tuple[str, dict[str, Any]]]) -> list[str]:
+    """Keys whose values differ: settings of a model among the groups of that model, all others among all groups."""
+    values: dict[tuple[str, str], set[str]] = {}
+    for model, config in configs:
+        for key, value in config.items():
+            values.setdefault((model if key.startswith("model.") else "", key), set()).add(json.dumps(value, default=str))
+    return list(dict.fromkeys(key for (_, key), found in values.items() if len(found) > 1))
+
+
+def _word(value: Any) -> str:
+    return "null" if value is None else f"[{','.join(map(str, value))}]" if isinstance(value, list) else str(value)
+
+
+def _family(records: list[Record], measure: str, seed: int) -> Family:
+    groups = grouped(records)
+    sign = -1 if measure in SMALLER_IS_BETTER else 1
+    groups.sort(key=lambda g: np.nan_to_num(sign * g.mean(measure), nan=-np.inf), reverse=True)
+    resample = partial(Resamples, rounds=BOOTSTRAP_TAU_ROUNDS if measure == "tau" else BOOTSTRAP_ROUNDS, seed=seed)
+    _draw(groups, measure, resample)
+    rows, notes = [], []
+    for group in groups:
+        low, high = _interval(np.mean(list(group.scores.values()), axis=0)) if group.scores else (np.nan, np.nan)
+        row: dict[str, Any] = {
+            "model": group.first["model"],
+            "features": group.first["features"],
+            "settings": group.settings,
+            "access": group.first.get("access", ""),
+            "runs": len(group.records),
+            measure: group.mean(measure),
+            "sd": group.values(measure).std(ddof=1) if len(group.records) > 1 else np.nan,
+            "low": low,
+            "high": high,
+        }
+        if group is groups[0]:
+            low, high, word = np.nan, np.nan, "best"
+        else:
+            low, high, word = _difference(groups[0], group, measure, resample, sign)
+            notes += [] if word in ("yes", "no") else [f"{group.title}: {word}"]
+        row |= {"difference_low": low, "difference_high": high, "told_apart": word}
+        more = [m for m in MEASURES["classification" if "accuracy" in group.first else "regression"] if m != measure]
+        rows.append(row | {m: group.mean(m) for m in (*more, *BESIDE) if m in group.first})
+    target, epoch, _ = records[0].question
+    table = pd.DataFrame(rows)
+    if not table["settings"].any():
+        table = table.drop(columns="settings")
+    words = target if epoch == "last" else f"{target} (epoch {epoch})"
+    return Family(words, Path(str(records[0].metrics.get("zoo", ""))).name, measure, groups, table, notes)
+
+
+def _draw(groups: Sequence[Group], measure: str, resample: Callable[[np.ndarray], Resamples]) -> None:
+    """Score all groups in the same resamples of all networks that any of them tested."""
+    answers = [r.answers for g in groups for r in g.records if r.answers is not None]
+    if not answers:
+        return
+    universe = {n for networks in {a.part: a.networks for a in answers}.values() for n in networks}
+    scores = iter(resample(np.array(sorted(universe), object)).scores(answers, measure))
+    for group in groups:
+        by_part: dict[int, list[np.ndarray]] = {}
+        for record in group.records:
+            if record.answers is not None:
+                by_part.setdefault(record.answers.part, []).append(next(scores))
+        group.scores = {part: np.mean(own, axis=0) for part, own in by_part.items()}
+
+
+def _difference(
+    best: Group, other: Group, measure: str, resample: Callable[[np.ndarray], Resamples], sign: int
+) -> tuple[float, float, str]:
+    """The interval of best minus other, positive where the best is better, and whether it holds 0; or why there is none."""
+    for group, words in ((best, "no predictions of the best"), (other, "no predictions")):
+        if not group.scores:
+            return np.nan, np.nan, words
+    if common := [part for part in best.scores if part in other.scores]:
+        low, high = _interval(sign * np.mean([best.scores[p] - other.scores[p] for p in common], axis=0))
+        return low, high, "no" if low <= 0 <= high else "yes"
+    # Other test parts: what neither was fitted on is what both tested.
+    answers = [[r.answers for r in group.records if r.answers is not None] for group in (best, other)]
+    shared = set.intersection(*(set(a.networks) for own in answers for a in own))
+    if len(shared) < LEAST_NETWORKS:
+        return np.nan, np.nan, f"other test networks ({len(shared)} in common)"
+    both = np.array(sorted(shared), object)
+    drawn = resample(both)
+    one, two = (drawn.scores([a.of(both) for a in own], measure).mean(0) for own in answers)
+    low, high = _interval(sign * (one - two))
+    return low, high, f"{'no' if low <= 0 <= high else 'yes'}, on the {len(both)} networks that both tested"
+
+
+def _interval(values: np.ndarray) -> tuple[float, float]:
+    finite = values[np.isfinite(values)]
+    low, high = np.percentile(finite, [2.5, 97.5]) if len(finite) else (np.nan, np.nan)
+    return float(low), float(high)
+
+
+class Resamples:
+    """The same bootstrap resamples of networks (Efron 1979) for any number of runs.
+
+    Args:
+        networks: that are drawn from, (U,).
+        rounds: number of resamples.
+    """
+
+    def __init__(self, networks: np.ndarray, rounds: int, seed: int = 0) -> None:
+        count = len(networks)
+        self.place = {name: i for i, name in enumerate(networks)}
+        drawn = np.random.default_rng(seed).integers(0, count, (rounds, count))
+        self.times = np.stack([np.bincount(row, minlength=count) for row in drawn]).astype(np.float64)  # (rounds, U)
+        self._rows: dict[int, np.ndarray] = {}
+
+    def scores(self, answers: Sequence[Answers], measure: str) -> np.ndarray:
+        """The measure of each run in each resample, (R, rounds); nan where a resample leaves it undefined."""
+        rows = [self._places(a) for a in answers]
+        if measure == "tau":
+            return np.stack([self._taus(a, own) for a, own in zip(answers, rows, strict=True)])
+        if measure == "balanced_accuracy":
+            return np.stack([self._recalls(a, own) for a, own in zip(answers, rows, strict=True)])
+        losses = np.stack([self._sums(_loss(a, measure), own) for a, own in zip(answers, rows, strict=True)])
+        total, count = losses @ self.times.T, self._each(answers, rows, lambda a: np.ones(len(a.true)))
+        with np.errstate(divide="ignore", invalid="ignore"):
+            if measure != "r2":
+                return total / count
+            sums = self._each(answers, rows, lambda a: a.true - a.true.mean())  # centred, against cancellation
+            squares = self._each(answers, rows, lambda a: (a.true - a.true.mean()) ** 2)
+            spread = squares - sums**2 / count
+            return np.where(spread > 0, 1 - total / spread, np.nan)
+
+    def _places(self, answers: Answers) -> np.ndarray:
+        if answers.part not in self._rows:
+            self._rows[answers.part] = np.array([self.place[n] for n in answers.networks])
+        return self._rows[answers.part]
+
+    def _sums(self, values: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        return np.bincount(rows, values, self.times.shape[1])
+
+    def _each(self, answers: Sequence[Answers], rows: list[np.ndarray], of: Any) -> np.ndarray:
+        """A sum that depends on the test part alone, (R, rounds); computed once a part."""
+        made: dict[int, np.ndarray] = {}
+        for own, a in zip(rows, answers, strict=True):
+            if a.part not in made:
+                made[a.part] = self.times @ self._sums(of(a), own)
+        return np.stack([made[a.part] for a in answers])
+
+    def _taus(self, answers: Answers, rows: np.ndarray) -> np.ndarray:
+        picked = (np.repeat(np.arange(len(rows)), times[rows].astype(int)) for times in self.times)
+        return np.array([tau(answers.true[rows], answers.predicted[rows]) for rows in picked])
+
+    def _recalls(self, answers: Answers, rows: np.ndarray) -> np.ndarray:
+        right = answers.true == answers.predicted
+        classes = [answers.true == c for c in np.unique(answers.true.astype(str))]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            recalls = [(self.times @ self._sums(right * c, rows)) / (self.times @ self._sums(c * 1.0, rows)) for c in classes]
+        return np.nanmean(recalls, axis=0)
+
+
+def _loss(answers: Answers, measure: str) -> np.ndarray:
+    if measure == "accuracy":
+        return (answers.true == answers.predicted).astype(np.float64)
+    error = answers.true - answers.predicted
+    return np.abs(error) if measure == "mad" else error**2
+
+
+def sentence(family: Family) -> str:
+    """Which group is best, and from which it is told apart, in words."""
+    others = family.table.iloc[1:]
+    best = family.groups[0]
+    lead = f"{family.target} on {family.zoo}: {best.title} is best ({family.measure} {best.mean(family.measure):.3f}"
+    lead += f", mean of {len(best.records)} runs)" if len(best.records) > 1 else ")"
+    if others.empty:
+        return lead + "; there is nothing to compare it with."
+    apart = others["told_apart"].str.startswith("yes")
+    unsure = [
+        group.title
+        for group, word in zip(family.groups[1:], others["told_apart"], strict=True)
+        if word.startswith("no,") or word == "no"
+    ]
+    words = [f"told apart from {apart.sum()} of {len(others)}"]
+    if unsure:
+        words.append("not from " + "; ".join(unsure[:5]) + (" ..." if len(unsure) > 5 else ""))
+    if unknown := len(others) - int(apart.sum()) - len(unsure):
+        words.append(f"{unknown} cannot be compared")
+    return f"{lead}; {', '.join(words)}."
+
+
+def readable(family: Family) -> pd.DataFrame:
+    """The columns of a family's table that people read, intervals in one."""
+    table = family.table
+    columns = {c: table[c] for c in ("model", "features", "settings", "access", "runs") if c in table}
+    columns[family.measure] = table[family.measure]
+    if table["sd"].notna().any():
+        columns["sd"] = table["sd"]
+    columns["95 %"] = _ends(table["low"], table["high"], "{:.3f} to {:.3f}".format)
+    columns["best - this"] = _ends(table["difference_low"], table["difference_high"], "{:+.3f} to {:+.3f}".format)
+    columns["told apart"] = table["told_apart"]
+    for name in ("tau", "r2_trained", "balanced_accuracy", "r2_hyper", "accuracy_hyper", "chance", "seconds"):
+        if name in table and name != family.measure:
+            columns[name] = table[name]
+    return pd.DataFrame(columns)
+
+
+def _ends(low: pd.Series, high: pd.Series, form: Callable[[float, float], str]) -> list[str]:
+    return ["-" if pd.isna(a) else form(a, b) for a, b in zip(low, high, strict=True)]
+
+
+def write_comparison(families: Sequence[Family], folder: Path) -> None:
+    """``comparison.csv``: all rows of all families, the measure under its name and in a column of its own."""
+    tables = [f.table.assign(target=f.target, zoo=f.zoo, measure=f.measure) for f in families]
+    pd.concat(tables, ignore_index=True).to_csv(folder / "comparison.csv", index=False)
+
+
+def unanswered(records: Iterable[Record]) -> list[str]:
+    """Folders of runs without predictions that can be read."""
+    return [str(r.folder) for r in records if r.answers is None]

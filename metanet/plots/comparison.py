@@ -1,0 +1,179 @@
+"""Figures of a comparison: scores with intervals, predictions, errors by hyperparameter, calibration, training networks."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from metanet.errors import MetanetError
+from metanet.evaluation.comparison import Family, Group, readable, sentence
+from metanet.plots.page import html_picture, html_table, write_page
+from metanet.plots.predictions import confusion, predicted_against_true
+from metanet.plots.style import new_axes
+from metanet.runs.records import Answers
+from metanet.zoo.store import Zoo, open_zoo
+
+SHOWN = 4  # groups that have a picture of their own, the best first
+BINS = 8
+
+
+def scores(table: pd.DataFrame, measure: str, ax: Axes) -> Axes:
+    """A row a group: its score with the interval over networks; full colour where it is not told apart from the best.
+
+    Args:
+        table: of :class:`metanet.evaluation.comparison.Family`, with a column title.
+    """
+    shown = table.iloc[:30][::-1].reset_index(drop=True)
+    for place, row in shown.iterrows():
+        alike = row["told_apart"] in ("best", "no") or str(row["told_apart"]).startswith("no,")
+        ax.plot([row["low"], row["high"]], [place, place], color="C0", alpha=1 if alike else 0.35, linewidth=2)
+        ax.plot(row[measure], place, "o", color="C0", alpha=1 if alike else 0.35, markersize=5)
+    ax.set_yticks(range(len(shown)), [_short(t) for t in shown["title"]], fontsize=7)
+    ax.set(xlabel=f"{measure} with its 95 % interval", title="full colour: not told apart from the best")
+    return ax
+
+
+def calibration(answers: dict[str, Answers], ax: Axes) -> Axes:
+    """Mean true value by tenths of the predicted ones, a line a group; on the dotted line a prediction means what it says."""
+    for title, own in answers.items():
+        order = np.array_split(np.argsort(own.predicted), min(10, len(own.true)))
+        ax.plot(
+            [own.predicted[i].mean() for i in order], [own.true[i].mean() for i in order], "o-", markersize=3, label=_short(title)
+        )
+    ends = np.array(ax.get_xlim())
+    ax.plot(ends, ends, color="black", linewidth=0.8, linestyle=":")
+    ax.set(xlabel="predicted (mean of a tenth)", ylabel="true (mean)", title="calibration")
+    ax.legend(frameon=False, fontsize=6)
+    return ax
+
+
+def errors_by(answers: dict[str, Answers], values: pd.Series, ax: Axes) -> Axes:
+    """Mean absolute error, or share wrong, by a hyperparameter, its numbers in bins of as many networks; a line a group.
+
+    Args:
+        values: by network_id.
+    """
+    for title, own in answers.items():
+        error = own.true != own.predicted if own.true.dtype == object else np.abs(own.true - own.predicted)
+        given = values.reindex(own.networks).reset_index(drop=True)
+        if pd.api.types.is_numeric_dtype(given) and given.nunique() > BINS:
+            given = pd.qcut(given, BINS, duplicates="drop").map(lambda interval: interval.mid).astype(float)
+        means = pd.Series(error.astype(float)).groupby(given.to_numpy()).mean().sort_index()
+        ax.plot(
+            means.index if means.index.dtype != object else means.index.astype(str),
+            means,
+            "o-",
+            markersize=3,
+            label=_short(title),
+        )
+    ax.set(xlabel=str(values.name))
+    ax.tick_params(axis="x", labelsize=6)
+    if not pd.api.types.is_numeric_dtype(values):
+        ax.tick_params(axis="x", rotation=20)
+    return ax
+
+
+def by_training_networks(table: pd.DataFrame, measure: str, ax: Axes) -> Axes:
+    """The score by the number of training snapshots, a line a model and features that have several."""
+    for (model, features), rows in table.groupby(["model", "features"], sort=False):
+        rows = rows.sort_values("n_train")
+        if rows["n_train"].nunique() > 1:
+            ax.plot(rows["n_train"], rows[measure], "o-", markersize=3, label=_short(f"{model} on {features}"))
+    ax.set(xlabel="training snapshots", ylabel=measure, xscale="log", title="learning curves")
+    ax.legend(frameon=False, fontsize=6)
+    return ax
+
+
+def _short(title: str) -> str:
+    return title if len(title) < 48 else title[:45] + "..."
+
+
+def figures(family: Family) -> dict[str, Figure]:
+    """The pictures of one family, by name; those of predictions are of each group's first run."""
+    table = family.table.assign(title=[g.title for g in family.groups])
+    made: dict[str, Figure] = {}
+    figure, (ax,) = new_axes(1, width=8.0, height=1.2 + 0.22 * min(30, len(table)))
+    scores(table, family.measure, ax)
+    made["scores"] = figure
+    best = {g.title: a for g in family.groups if (a := _first(g)) is not None}
+    best = dict(list(best.items())[:SHOWN])
+    if not best:
+        return made
+    numbers = all(a.true.dtype != object for a in best.values())
+    figure, axes = new_axes(len(best))
+    for ax, (title, own) in zip(axes, best.items(), strict=True):
+        draw = predicted_against_true if numbers else confusion
+        draw(pd.DataFrame({"true": own.true, "predicted": own.predicted}), ax, _short(title) + (":" if numbers else ""))
+        ax.title.set_fontsize(7)
+    made["predictions"] = figure
+    if numbers:
+        figure, (ax,) = new_axes()
+        calibration(best, ax)
+        made["calibration"] = figure
+    zoo = _zoo(family.groups[0])
+    hyper = pd.DataFrame() if zoo is None else _hyperparameters(zoo)
+    if zoo is not None and len(hyper.columns):
+        figure, axes = new_axes(len(hyper.columns), width=3.0, height=2.6)
+        for ax, name in zip(axes, hyper, strict=True):
+            errors_by(best, hyper[name], ax)
+            if name in zoo.log_uniform:
+                ax.set_xscale("log")
+        axes[0].set_ylabel("mean absolute error" if numbers else "share wrong")
+        figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", frameon=False, fontsize=6, ncols=2)
+        made["errors_by_hyperparameter"] = figure
+    if "n_train" in table and (table.groupby(["model", "features"])["n_train"].nunique() > 1).any():
+        figure, (ax,) = new_axes()
+        by_training_networks(table, family.measure, ax)
+        made["learning_curves"] = figure
+    return made
+
+
+def _first(group: Group) -> Answers | None:
+    return next((r.answers for r in group.records if r.answers is not None), None)
+
+
+def _zoo(group: Group) -> Zoo | None:
+    """The zoo of a group's networks; None where it is not there any more."""
+    try:
+        return open_zoo(str(group.first.get("zoo")))
+    except MetanetError:
+        return None
+
+
+def _hyperparameters(zoo: Zoo) -> pd.DataFrame:
+    """What varies among the networks of a zoo, by network_id."""
+    frame = zoo.networks.set_index("network_id")
+    varying = [c for c in frame if c.startswith("hp.") and frame[c].nunique() > 1]
+    return frame[varying].rename(columns=lambda c: c.removeprefix("hp."))
+
+
+def comparison_page(families: Sequence[Family], notes: Sequence[str], path: Path) -> Path:
+    """All families on one page: the answer in a sentence, the table, the pictures."""
+    parts = ["<h1>Which meta-model is best, and is the difference real?</h1>"]
+    parts.append(
+        "<nav>"
+        + " ".join(f"<a href='#f{i}'>{html.escape(f'{f.target} on {f.zoo}')}</a>" for i, f in enumerate(families))
+        + "</nav>"
+    )
+    for i, family in enumerate(families):
+        parts.append(f"<section id='f{i}'><h2>{html.escape(f'{family.target} on {family.zoo}')}</h2>")
+        parts.append(f"<p class='lead'>{html.escape(sentence(family))}</p>")
+        parts.append(html_table(readable(family)))
+        parts += [f"<p>{html.escape(note)}</p>" for note in family.notes]
+        parts += [html_picture(figure, name) for name, figure in figures(family).items()]
+        parts.append("</section>")
+    parts.append(
+        "<section><h2>How to read it</h2><p>Runs that differ in seeds alone are one row; <b>sd</b> is over them. <b>low</b> and "
+        "<b>high</b> are a 95 % bootstrap interval over test networks, <b>difference</b> is the best row minus this one on the "
+        "same resampled networks. A row is <b>told apart</b> where that interval does not hold 0; nothing is corrected for "
+        "having looked at several rows. Access says what a row reads: W weights, H hyperparameters, F forward passes, A "
+        "activations, D data. Pictures of predictions are of a row's first run.</p>"
+    )
+    parts += [f"<p class='missing'>{html.escape(note)}</p>" for note in notes]
+    return write_page(path, "metanet: comparison", [*parts, "</section>"])

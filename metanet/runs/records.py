@@ -1,0 +1,167 @@
+"""Finished runs, read back: metrics, the config that made them, and what they answered on their test networks."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from metanet.errors import MetanetError
+from metanet.runs.folder import read_metrics
+
+# Keys of a config that decide where and with what help a run is made, not what it finds.
+CIRCUMSTANCES = ("threads", "launcher", "tracking", "out", "zoo")
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What a run answered on its test part, a row a snapshot.
+
+    Attributes:
+        networks: of each row, (N,).
+        true, predicted: (N,), numbers or categories.
+    """
+
+    networks: np.ndarray
+    true: np.ndarray
+    predicted: np.ndarray
+
+    @cached_property
+    def part(self) -> int:
+        """Equal for runs with the same test rows."""
+        return hash((tuple(self.networks), tuple(self.true)))
+
+    def of(self, networks: np.ndarray) -> Answers:
+        """The rows of some networks."""
+        rows = np.isin(self.networks, networks)
+        return Answers(self.networks[rows], self.true[rows], self.predicted[rows])
+
+
+@dataclass(frozen=True)
+class Record:
+    """A finished run.
+
+    Attributes:
+        metrics: of ``metrics.json``.
+        config: flat, dotted keys; empty for a run that has none of its own.
+    """
+
+    folder: Path
+    metrics: dict[str, Any]
+    config: dict[str, Any]
+
+    @cached_property
+    def answers(self) -> Answers | None:
+        """None where the run has no predictions, or they cannot be read."""
+        import pyarrow as pa
+        import pyarrow.compute as pc
+        from pyarrow.parquet import ParquetFile
+
+        try:
+            columns = ["network_id", "part", "true", "predicted"]
+            table = ParquetFile(self.folder / "predictions.parquet").read(columns=columns, use_threads=False)
+        except (OSError, pa.ArrowException):
+            return None
+        if not set(columns) <= set(table.column_names):
+            return None
+        test = table.filter(pc.equal(table["part"], "test"))
+        return Answers(*(test[name].to_numpy() for name in ("network_id", "true", "predicted")))
+
+    @property
+    def question(self) -> tuple[str, str, str]:
+        """What runs must share to be compared: the target, the snapshots it is of, and the zoo that the networks are of."""
+        return str(self.metrics["target"]), str(self.config.get("view.epoch", "last")), self.networks
+
+    @cached_property
+    def networks(self) -> str:
+        """Which zoo its test networks are of: the hash of the zoo's plan, else its path."""
+        try:
+            facts = json.loads((self.folder / "split.json").read_text())
+            return str(facts.get("plan_hash") or self.metrics.get("zoo"))
+        except (OSError, ValueError):
+            return str(self.metrics.get("zoo"))
+
+
+@dataclass
+class Found:
+    """What lies in some folders.
+
+    Attributes:
+        records: of fitted meta-models, finished.
+        notes: what was left out and why, a sentence each.
+    """
+
+    records: list[Record] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+def find_runs(folders: Iterable[str | Path]) -> Found:
+    """Read run folders; a folder of runs stands for the runs below it.
+
+    Raises:
+        MetanetError: a folder that is no run and holds none; a run that was named itself is damaged.
+    """
+    found = Found()
+    unfinished, others, damaged, seen = [], [], [], set()
+    for given in folders:
+        folder = Path(given).expanduser()
+        alone = (folder / "metrics.json").exists()
+        configs = [] if alone else sorted(p.parent for p in folder.glob("**/config.yaml"))
+        paths = [folder] if alone else sorted({p.parent for p in folder.glob("**/metrics.json")})
+        unfinished += [c for c in configs if c not in set(paths) and not _holds(c, paths)]
+        if not paths:
+            read_metrics(folder)  # says what is missing
+        for path in paths:
+            if path.resolve() in seen:
+                continue
+            seen.add(path.resolve())
+            try:
+                metrics = read_metrics(path)
+            except MetanetError:
+                if alone:
+                    raise
+                damaged.append(path)
+                continue
+            if not {"model", "target"} <= set(metrics):
+                others.append(path)
+                continue
+            found.records.append(Record(path, metrics, _flat_config(path)))
+    for paths, words in (
+        (unfinished, "(not finished: no metrics.json; the command that made it goes on when given again)"),
+        (damaged, "(damaged metrics.json)"),
+        (others, "(no fitted meta-model in it)"),
+    ):
+        if paths:
+            named = ", ".join(map(str, paths[:3])) + (" ..." if len(paths) > 3 else "")
+            found.notes.append(f"{len(paths)} {'folder' if len(paths) == 1 else 'folders'} left out: {named} {words}")
+    return found
+
+
+def _holds(folder: Path, runs: list[Path]) -> bool:
+    """Whether a folder's own runs lie below it, as those of a grid or an evaluation do."""
+    return any(folder in run.parents for run in runs)
+
+
+def _flat_config(folder: Path) -> dict[str, Any]:
+    """``config.yaml`` with dotted keys; empty where there is none or it cannot be read."""
+    try:
+        config = yaml.load((folder / "config.yaml").read_text(), yaml.CSafeLoader)
+    except (OSError, yaml.YAMLError):
+        return {}
+    return flat(config) if isinstance(config, dict) else {}
+
+
+def flat(config: Any, prefix: str = "") -> dict[str, Any]:
+    """Dotted keys and values of a config, without the circumstances of a run."""
+    found: dict[str, Any] = {}
+    for key, value in config.items():
+        if not prefix and key in CIRCUMSTANCES:
+            continue
+        found |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) and value else {f"{prefix}{key}": value}
+    return found

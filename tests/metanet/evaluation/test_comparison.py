@@ -1,0 +1,224 @@
+"""Comparisons of runs, their numbers against plain resampling."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.stats import kendalltau
+from sklearn.metrics import balanced_accuracy_score, r2_score
+
+from metanet.cli.main import main
+from metanet.errors import MetanetError
+from metanet.evaluation.comparison import Resamples, compare, sentence
+from metanet.runs.folder import Run
+from metanet.runs.records import Answers, find_runs
+
+CONFIG: dict[str, Any] = {
+    "model": {"name": "gbm", "num_leaves": 15},
+    "features": "stats",
+    "target": "test_accuracy",
+    "view": {"epoch": "last"},
+    "split": {"seed": 0},
+    "seed": 0,
+    "threads": 2,
+}
+
+
+def write(
+    folder: Path,
+    noise: float,
+    networks: np.ndarray | None = None,
+    zoo: str = "zoos/a",
+    predictions: bool = True,
+    seed: int = 0,
+    **changes: Any,
+) -> Path:
+    """A run whose predictions miss the truth by so much."""
+    networks = np.arange(100) if networks is None else networks
+    true = np.random.default_rng(0).uniform(0.1, 0.9, 300)[networks]
+    predicted = true + noise * np.random.default_rng([seed, len(folder.name), *folder.name.encode()]).standard_normal(len(true))
+    run = Run(folder)
+    config = json.loads(json.dumps(CONFIG)) | {"seed": seed}
+    for key, value in changes.items():
+        parts = key.split("__")
+        (config if len(parts) == 1 else config[parts[0]])[parts[-1]] = value
+    run.write_config(config | {"out": str(folder)})
+    frame = pd.DataFrame({"network_id": [f"{n:06d}" for n in networks], "part": "test", "true": true, "predicted": predicted})
+    if predictions:
+        run.write_predictions(frame)
+    model = config["model"]["name"]
+    metrics = {"model": model, "features": config["features"], "access": "W", "target": config["target"], "zoo": zoo}
+    run.write_metrics(metrics | {"r2": r2_score(true, predicted), "tau": kendalltau(true, predicted).statistic, "seconds": 1.0})
+    return folder
+
+
+def test_resamples_score_as_plain_ones_do() -> None:
+    rng = np.random.default_rng(3)
+    networks = np.array([f"{i // 2:03d}" for i in range(60)], object)  # two rows a network
+    true, predicted = rng.uniform(size=60), rng.uniform(size=60)
+    names = np.unique(networks)
+    drawn = Resamples(names, 40, seed=5)
+    words = {m: drawn.scores([Answers(networks, true, predicted)] * 2, m) for m in ("r2", "mse", "mad", "tau")}
+    kinds = np.where(true > 0.5, "a", "b").astype(object), np.where(predicted > 0.4, "a", "b").astype(object)
+    for measure in ("accuracy", "balanced_accuracy"):
+        words[measure] = drawn.scores([Answers(networks, *kinds)] * 2, measure)
+    again = np.random.default_rng(5).integers(0, 30, (40, 30))
+    for i, picks in enumerate(again):
+        rows = np.concatenate([np.flatnonzero(networks == names[p]) for p in picks])
+        t, p = true[rows], predicted[rows]
+        expected = {
+            "r2": r2_score(t, p),
+            "mse": np.mean((t - p) ** 2),
+            "mad": np.mean(np.abs(t - p)),
+            "tau": kendalltau(t, p).statistic,
+            "accuracy": np.mean(kinds[0][rows] == kinds[1][rows]),
+            "balanced_accuracy": balanced_accuracy_score(kinds[0][rows].astype(str), kinds[1][rows].astype(str)),
+        }
+        for measure, value in expected.items():
+            np.testing.assert_allclose(words[measure][:, i], value, rtol=1e-9)
+
+
+def test_seeds_make_one_row_and_the_difference_is_paired(tmp_path: Path) -> None:
+    for seed in range(3):
+        write(tmp_path / f"good{seed}", 0.02, seed=seed)
+        write(tmp_path / f"bad{seed}", 0.2, seed=seed, model__num_leaves=31)
+    (family,) = compare(find_runs([tmp_path]).records)
+    table = family.table
+    assert table["settings"].tolist() == ["num_leaves=15", "num_leaves=31"]
+    assert table["runs"].tolist() == [3, 3]
+    scores = [json.loads((tmp_path / f"good{s}" / "metrics.json").read_text())["r2"] for s in range(3)]
+    assert table["r2"][0] == pytest.approx(np.mean(scores))
+    assert table["sd"][0] == pytest.approx(np.std(scores, ddof=1))
+    assert table["told_apart"].tolist() == ["best", "yes"]
+    frames = {g: [pd.read_parquet(tmp_path / f"{g}{s}" / "predictions.parquet") for s in range(3)] for g in ("good", "bad")}
+    draws = []
+    for rows in np.random.default_rng(11).integers(0, 100, (500, 100)):
+        means = [
+            np.mean([r2_score(f["true"].to_numpy()[rows], f["predicted"].to_numpy()[rows]) for f in frames[g]])
+            for g in ("good", "bad")
+        ]
+        draws.append(means[0] - means[1])
+    expected = np.percentile(draws, [2.5, 97.5])
+    np.testing.assert_allclose(table[["difference_low", "difference_high"]].to_numpy()[1], expected, rtol=0.1)
+    assert "told apart from 1 of 1" in sentence(family)
+
+
+def test_equal_runs_are_not_told_apart(tmp_path: Path) -> None:
+    write(tmp_path / "a", 0.1)
+    write(tmp_path / "b", 0.1, model__num_leaves=31)
+    (family,) = compare(find_runs([tmp_path]).records)
+    assert family.table["told_apart"].tolist() == ["best", "no"]
+    assert "not from gbm on stats, num_leaves=" in sentence(family)
+
+
+def test_only_what_can_be_compared_is(tmp_path: Path) -> None:
+    write(tmp_path / "a", 0.02)
+    write(tmp_path / "half", 0.2, networks=np.arange(50, 150), model__num_leaves=31)
+    write(tmp_path / "apart", 0.2, networks=np.arange(200, 300), model__num_leaves=63)
+    write(tmp_path / "silent", 0.2, predictions=False, model__num_leaves=127)
+    write(tmp_path / "elsewhere", 0.2, zoo="zoos/b")
+    write(tmp_path / "earlier", 0.2, view__epoch=3)
+    families = compare(find_runs([tmp_path]).records)
+    assert {(f.zoo, f.target, len(f.groups)) for f in families} == {
+        ("a", "test_accuracy", 4),
+        ("b", "test_accuracy", 1),
+        ("a", "test_accuracy (epoch 3)", 1),
+    }
+    family = next(f for f in families if len(f.groups) == 4)
+    said = dict(zip(family.table["settings"], family.table["told_apart"], strict=True))
+    assert said == {
+        "num_leaves=15": "best",
+        "num_leaves=31": "yes, on the 50 networks that both tested",
+        "num_leaves=63": "other test networks (0 in common)",
+        "num_leaves=127": "no predictions",
+    }
+    assert "2 cannot be compared" in sentence(family)
+    assert len(family.notes) == 3
+
+
+def test_a_measure_decides_the_order(tmp_path: Path) -> None:
+    write(tmp_path / "a", 0.02)
+    write(tmp_path / "b", 0.2, model__num_leaves=31)
+    for measure in ("tau", "mse"):
+        for path in (tmp_path / "a", tmp_path / "b"):
+            metrics = json.loads((path / "metrics.json").read_text())
+            (path / "metrics.json").write_text(json.dumps(metrics | {"mse": 1 - metrics["r2"]}))
+        (family,) = compare(find_runs([tmp_path]).records, measure)
+        assert family.table["settings"].tolist() == ["num_leaves=15", "num_leaves=31"]
+        assert family.table["difference_low"][1] > 0
+    with pytest.raises(MetanetError, match="did you mean 'tau'"):
+        compare(find_runs([tmp_path]).records, "tua")
+    with pytest.raises(MetanetError, match="none of these runs"):
+        compare(find_runs([tmp_path]).records, "accuracy")
+
+
+@pytest.fixture
+def compared(tmp_path: Path) -> Path:
+    for seed in range(2):
+        write(tmp_path / "runs" / f"mnist{seed}", 0.02, zoo="zoos/mnist", seed=seed)
+        write(tmp_path / "runs" / f"other{seed}", 0.3, zoo="zoos/mnist", seed=seed, model__name="dnn")
+        write(tmp_path / "runs" / f"digits{seed}", 0.1, zoo="zoos/digits", seed=seed, features="flat")
+    return tmp_path
+
+
+def test_files_and_filters_of_the_command(compared: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["compare", str(compared / "runs"), f"out={compared}/out", "latex=true"]
+    assert main([*words, "where=features == 'stats' and zoo.str.contains('mnist')"]) == 0
+    assert "gbm on stats is best" in capsys.readouterr().out
+    table = pd.read_csv(compared / "out" / "comparison.csv")
+    assert table["model"].tolist() == ["gbm", "dnn"]
+    assert len(pd.read_csv(compared / "out" / "leaderboard.csv")) == 4
+    text = (compared / "out" / "comparison.md").read_text()
+    assert "| gbm" in text
+    assert "told apart from 1 of 1" in text
+    assert r"\begin{tabular}" in (compared / "out" / "comparison.tex").read_text()
+    for bad, says in (
+        ("where=model == 'x'", "no run is left"),
+        ("measure=acuracy", "did you mean 'accuracy'"),
+        ("where=nope > 1", "nope"),
+    ):
+        assert main([*words, bad]) == 2
+        assert says in capsys.readouterr().err
+
+
+def test_a_click_sorts_the_page(compared: Path) -> None:
+    assert main(["compare", str(compared / "runs"), f"out={compared}/out", "html=true"]) == 0
+    page = compared / "out" / "comparison.html"
+    text = page.read_text()
+    assert "http" not in text.replace("http://www.w3.org", "")  # nothing is fetched
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if chromium is None:
+        pytest.skip("no Chromium is installed")
+    click = "for (const head of document.querySelectorAll('th')) if (head.textContent === 'r2') head.click();"
+    orders = []
+    for times in range(3):
+        copy = compared / "clicked.html"
+        copy.write_text(text.replace("</body>", f"<script>{click * times}</script></body>"))
+        words = [chromium, "--headless", "--no-sandbox", "--disable-gpu", "--dump-dom", f"file://{copy}"]
+        dom = subprocess.run(words, capture_output=True, text=True, check=True, timeout=60).stdout
+        orders.append(re.findall(r"<tr>\s*<td>(\w+)</td>", dom))
+    assert orders == [["gbm", "gbm", "dnn"], ["gbm", "gbm", "dnn"], ["gbm", "dnn", "gbm"]]
+
+
+def test_a_thousand_runs_take_seconds(tmp_path: Path) -> None:
+    for i in range(5):
+        write(tmp_path / f"{i:04d}", 0.1, seed=i, model__num_leaves=1000)
+    for i in range(5, 1000):
+        shutil.copytree(tmp_path / f"{i % 5:04d}", tmp_path / f"{i:04d}")
+        config = tmp_path / f"{i:04d}" / "config.yaml"
+        config.write_text(config.read_text().replace("num_leaves: 1000", f"num_leaves: {i // 5}"))
+    began = time.perf_counter()
+    (family,) = compare(find_runs([tmp_path]).records)
+    seconds = time.perf_counter() - began
+    assert len(family.groups) == 200
+    print(f"{seconds:.2f} s")
+    assert seconds < 10  # 3 on an idle machine; this one may be busy
