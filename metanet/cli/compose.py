@@ -28,7 +28,23 @@ Config = dict[str, Any]
 TEXT_KEYS = frozenset({"where"})
 # Keys that hold names and paths: `out=2024` is a folder, not a number.
 NAME_KEYS = frozenset(
-    {"out", "path", "run", "runs", "zoo", "file", "root", "source", "design", "target", "features", "models", "project", "item"}
+    {
+        "out",
+        "path",
+        "run",
+        "runs",
+        "from",
+        "zoo",
+        "file",
+        "root",
+        "source",
+        "design",
+        "target",
+        "features",
+        "models",
+        "project",
+        "item",
+    }
 )
 # Numbers that may be null although their default is not.
 NULLABLE_KEYS = frozenset({"n"})
@@ -85,6 +101,7 @@ def compose(verb: str, overrides: dict[str, str]) -> Config:
     base = _load(config_root() / f"{verb}.yaml")
     groups: dict[str, str] = base.pop("defaults", {})
     overrides = dict(overrides)
+    source = overrides.pop("from", None) if "from" in base else None
     experiment: Config = {}
     if "experiment" in overrides:
         experiment = _load_option("experiment", overrides.pop("experiment"))
@@ -96,6 +113,8 @@ def compose(verb: str, overrides: dict[str, str]) -> Config:
     config: Config = {group: _load_options(group, option) for group, option in groups.items()}
     for key, value in _leaves(base):
         _set(config, key, value)
+    if source is not None:
+        _take_run(config, source, verb)
     given = dict(_leaves(experiment)) | {key: text if key in TEXT_KEYS else _parse(key, text) for key, text in overrides.items()}
     for key, value in given.items():
         _set(config, key, _check_key(config, verb, key, value))
@@ -103,6 +122,22 @@ def compose(verb: str, overrides: dict[str, str]) -> Config:
         return OmegaConf.to_container(OmegaConf.create(config), resolve=True)  # type: ignore[return-value]
     except OmegaConfBaseException as error:
         raise MetanetError(f"the configuration cannot be resolved: {str(error).splitlines()[0]}") from None
+
+
+def _take_run(config: Config, source: str, verb: str) -> None:
+    """Put the config of a finished run in the place of the defaults; where it lies and tracking stay as they are."""
+    from metanet.runs.folder import read_config, read_metrics
+
+    stored = read_config(source)
+    if (heads := read_metrics(source).get("heads", 1)) > 1:
+        raise MetanetError(
+            f"from={source}: one of {heads} heads of one fit cannot be made alone; give target=[a,b] and its settings"
+        )
+    if unknown := [key for key in stored if key not in config]:
+        raise MetanetError(
+            f"from={source}: its config has a key '{unknown[0]}' that {verb} has not; it was made by another verb or version"
+        )
+    config |= {key: value for key, value in stored.items() if key not in ("out", "tracking")} | {"from": source}
 
 
 def required(config: Config, key: str, example: str) -> Any:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
+
+import pandas as pd
 
 from metanet.cli.compose import required
 from metanet.cli.terminal import fit_bars, print_leaderboard, print_run, print_table
@@ -11,9 +14,12 @@ from metanet.errors import MetanetError
 from metanet.evaluation.comparison import SEEDS, compare, readable, sentence, write_comparison
 from metanet.evaluation.fitting import Fitter, finished_run
 from metanet.plots.predictions import draw_result
-from metanet.runs.folder import choose_folder
+from metanet.runs.folder import choose_folder, read_config, read_metrics, read_versions
 from metanet.runs.leaderboard import leaderboard
-from metanet.runs.records import find_runs
+from metanet.runs.records import find_runs, flat
+
+AGREE = 1e-6  # metrics of the same run made again
+TIMES = ("seconds", "search_seconds", "seed")
 
 
 def run(configs: list[dict[str, Any]], varied: list[str]) -> None:
@@ -46,6 +52,8 @@ def run(configs: list[dict[str, Any]], varied: list[str]) -> None:
             print(sentence(family))
     print_floors(rows)
     print_searches(rows)
+    if configs[0]["from"]:
+        print_agreement(rows, configs)
     print_run(root)
 
 
@@ -89,6 +97,32 @@ def print_floors(rows: list[dict[str, Any]]) -> None:
         if row.get("tau_ceiling") is not None:
             words.append(f"ceiling of tau {row['tau_ceiling']:.3f} (ties alone {row['tau_ties']:.3f})")
         print("; ".join(words))
+
+
+def print_agreement(rows: list[dict[str, Any]], configs: list[dict[str, Any]]) -> None:
+    """Whether runs made again score what the first one did; what differs in settings, versions and numbers where not."""
+    first = Path(configs[0]["from"])
+    before, versions_before, stored = read_metrics(first), read_versions(first), flat(read_config(first))
+    for row, config in zip(rows, configs, strict=True):
+        now, run = flat(config), Path(row["run"])
+        if changed := [k for k in sorted(stored.keys() | now.keys()) if stored.get(k) != now.get(k)]:
+            print(f"{run.name}: other settings than {first}: " + ", ".join(f"{k}={now.get(k)}" for k in changed))
+        off = {
+            k: (old, row[k])
+            for k, old in before.items()
+            if k not in TIMES
+            and isinstance(old, int | float)
+            and isinstance(row.get(k), int | float)
+            and not math.isclose(old, row[k], rel_tol=AGREE, abs_tol=AGREE)
+        }
+        if not off:
+            print(f"{run.name}: all metrics agree with those of {first} (to {AGREE:g})")
+            continue
+        shown = pd.DataFrame([{"metric": k, "then": a, "now": b, "difference": b - a} for k, (a, b) in off.items()])
+        print_table(shown, f"{run.name}: {len(off)} metrics differ from those of {first}")
+        versions_now = read_versions(run)
+        if other := [k for k in versions_now if versions_now[k] != versions_before.get(k)]:
+            print("other versions: " + ", ".join(f"{k} {versions_before.get(k)} then, {versions_now[k]} now" for k in other))
 
 
 def print_searches(rows: list[dict[str, Any]]) -> None:

@@ -87,6 +87,15 @@ def read_config(folder: str | Path) -> dict[str, Any]:
     return {str(key): value for key, value in config.items()}
 
 
+def read_versions(folder: str | Path) -> dict[str, str]:
+    """``versions.json`` of a run folder; empty where there is none."""
+    try:
+        values = json.loads((Path(folder).expanduser() / "versions.json").read_text())
+    except (OSError, ValueError):
+        return {}
+    return {str(k): str(v) for k, v in values.items()}
+
+
 def read_metrics(folder: str | Path) -> dict[str, Any]:
     """``metrics.json`` of a run folder."""
     path = Path(folder).expanduser() / "metrics.json"

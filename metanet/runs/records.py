@@ -16,7 +16,7 @@ from metanet.errors import MetanetError
 from metanet.runs.folder import read_metrics
 
 # Keys of a config that decide where and with what help a run is made, not what it finds.
-CIRCUMSTANCES = ("threads", "launcher", "tracking", "out", "zoo")
+CIRCUMSTANCES = ("threads", "launcher", "tracking", "out", "zoo", "from")
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from metanet.errors import MetanetError
 from metanet.generation.recipes import create_recipe
 from metanet.models.base import constructor_arguments
 from metanet.models.registry import model_class
+from metanet.runs.folder import Run
 
 FILES = sorted(p.relative_to(config_root()).with_suffix("").as_posix() for p in config_root().rglob("*.yaml"))
 
@@ -176,6 +177,10 @@ def test_every_example_of_the_help_is_understood(example: str, tmp_path: Path, m
     words = shlex.split(example.split("   (")[0])
     verb, *given = words[words.index("metanet") + 1 :]
     overrides = parse_overrides(word for word in given if "=" in word)
+    if "from" in overrides:  # a run that is there
+        run = Run(overrides["from"][0])
+        run.write_config(compose(verb, {"zoo": "zoos/digits"}))
+        run.write_metrics({"r2": 0.5})
     for combination in grid(overrides):
         config = compose(verb, combination)
         if "recipe" in config:

@@ -196,6 +196,25 @@ def test_a_grid_is_one_leaderboard_and_resumes(grown_folder: Path, capsys: pytes
         assert f"<img alt='{name}' src='data:image/png;base64," in page
 
 
+def test_a_run_is_made_again_from_its_folder(trained_run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("train", f"from={trained_run}", "out=again") == 0
+    assert "again: all metrics agree" in capsys.readouterr().out
+    before, now = (json.loads((Path(p) / "metrics.json").read_text()) for p in (trained_run, "again"))
+    assert {k: v for k, v in before.items() if k != "seconds"} == {k: v for k, v in now.items() if k != "seconds"}
+    assert run("train", f"from={trained_run}", "seed=7", "split.seed=3", "out=other") == 0
+    said = capsys.readouterr().out
+    assert "other settings than" in said
+    assert "seed=7, split.seed=3" in said
+    assert "metrics differ from those of" in said
+    config = Path("again/config.yaml")
+    config.write_text(config.read_text() + "\nnews: 3\n")
+    heads = Path("other/metrics.json")
+    heads.write_text(json.dumps(json.loads(heads.read_text()) | {"heads": 2}))
+    for source, says in (("again", "a key 'news'"), ("other", "one of 2 heads"), ("nowhere", "is no run")):
+        assert run("train", f"from={source}") == 2
+        assert says in capsys.readouterr().err
+
+
 def test_evaluate_scores_other_zoos_and_its_own_test_part(
     trained_run: Path, grown_folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
