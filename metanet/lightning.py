@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+import pandas as pd
 import pytorch_lightning as pl
 import torch
 from torch import Tensor
@@ -104,3 +105,27 @@ class KeepBest(pl.Callback):
         if loss < self.best or not self.state:
             self.best, self.epoch = loss, trainer.current_epoch + 1
             self.state = {k.removeprefix("network."): v.detach().cpu().clone() for k, v in module.state_dict().items()}
+
+
+class Losses(pl.Callback):
+    """Keeps the mean training loss of each epoch, and the validation loss where there is a validation part."""
+
+    def __init__(self) -> None:
+        self._steps: list[Tensor] = []
+        self._rows: list[dict[str, float]] = []
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        self._steps.append(outputs["loss"].detach())
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        row = {"epoch": trainer.current_epoch + 1, "training_loss": float(torch.stack(self._steps).mean())}
+        if "validation_loss" in trainer.callback_metrics:
+            row["validation_loss"] = float(trainer.callback_metrics["validation_loss"])
+        self._rows.append(row)
+        self._steps.clear()
+
+    def table(self) -> pd.DataFrame:
+        """A row an epoch: training_loss, validation_loss; the index is called epoch."""
+        return pd.DataFrame(self._rows).set_index("epoch")

@@ -9,10 +9,11 @@ import pandas as pd
 from metanet.cli.compose import required
 from metanet.cli.terminal import print_run, print_table
 from metanet.errors import MetanetError
-from metanet.evaluation.comparison import compare, readable, sentence, unanswered, write_comparison
+from metanet.evaluation.comparison import Family, compare, readable, sentence, unanswered, write_comparison
 from metanet.runs.folder import Run, choose_folder
 from metanet.runs.leaderboard import leaderboard
 from metanet.runs.records import Record, find_runs
+from metanet.runs.tracking import track
 from metanet.zoo.view import query_mask
 
 PRINTED = 25  # rows of a family in the terminal; files have all
@@ -52,7 +53,24 @@ def run(config: dict[str, Any]) -> None:
         from metanet.plots.comparison import comparison_page
 
         print(f"page: {comparison_page(families, notes, record.folder / 'comparison.html')}")
+    if config["tracking"]["name"] != "none":
+        _track(families, record, config)
     print_run(record.folder)
+
+
+def _track(families: list[Family], record: Run, config: dict[str, Any]) -> None:
+    """One run in W&B with the tables and the figures; the summary says what is best."""
+    from metanet.plots.comparison import figures
+    from metanet.plots.style import save
+
+    tables, summary = {}, {}
+    for family in families:
+        name = f"{family.target} on {family.zoo}"
+        tables[name] = readable(family)
+        summary[name] = sentence(family)
+        for kind, figure in figures(family).items():
+            save(figure, record.figures / f"{family.target}-{family.zoo}-{kind}.png")
+    track(config["tracking"], record, config, summary, "compare", tables=tables)
 
 
 def chosen(records: list[Record], where: str | None) -> list[Record]:

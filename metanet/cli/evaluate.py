@@ -48,7 +48,8 @@ def run(config: dict[str, Any]) -> None:
             folder = record.folder / source.name if len(sources) > 1 else record.folder
             part = Run(folder / zoo.name.strip("/").replace("/", "_"))
             draw_result(result, part)
-            part.write_metrics(result.metrics)
+            part.write_predictions(result.predictions)
+            part.write_metrics(result.metrics | {"trained_on": source.name})
     everything = pd.concat(predictions, ignore_index=True)
     record.write_predictions(everything)
     table = leaderboard(rows)
@@ -59,7 +60,7 @@ def run(config: dict[str, Any]) -> None:
     facts = {
         f"{r['trained_on']}/{r['zoo']}/{k}" if len(sources) > 1 else f"{r['zoo']}/{k}": v for r in rows for k, v in r.items()
     }
-    track(config["tracking"], record, config, facts, "evaluate")
+    track(config["tracking"], record, config, facts, "evaluate", tables={"scores": table, "predictions": everything})
     print_run(record.folder)
 
 

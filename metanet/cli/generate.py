@@ -18,7 +18,7 @@ from metanet.generation.runner import generate
 from metanet.plots.style import new_axes, save
 from metanet.plots.zoo import accuracy_histogram, train_against_test
 from metanet.runs.folder import Run
-from metanet.runs.tracking import track
+from metanet.runs.tracking import card_of, track
 from metanet.zoo.store import Zoo, progress, read_header
 
 
@@ -40,7 +40,7 @@ def run(config: dict[str, Any]) -> None:
         draw_accuracies(zoo, record.figures / "accuracies.png")
         last = zoo.view().frame
         summary = {"networks": len(zoo.networks), "test_accuracy_mean": float(last["test_accuracy"].mean())}
-        track(tracking, record, config, summary, "generate", group_curves(zoo))
+        track(tracking, record, config, summary, "generate", group_curves(zoo), artifacts=card_of(zoo))
     print(f"zoo: {out}")
 
 

@@ -47,7 +47,8 @@ def run(config: dict[str, Any]) -> None:
             write_report(made, study, report)  # what is there so far
     for exhibit in made:
         _print(exhibit)
-    track(config["tracking"], record, config, {"exhibits": len(made)}, "reproduce")
+    tables = {f"{e.name}/{name}": table for e in made if isinstance(e, Exhibit) for name, table in e.tables.items()}
+    track(config["tracking"], record, config, {"exhibits": len(made)}, "reproduce", tables=tables)
     print(describe_machine(study.threads))
     print(f"report: {report}")
     print_run(folder)

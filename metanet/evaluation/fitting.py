@@ -32,7 +32,7 @@ from metanet.models.registry import model_class
 from metanet.models.target import Target
 from metanet.runs.folder import Run, read_config, read_metrics
 from metanet.runs.records import flat
-from metanet.runs.tracking import track
+from metanet.runs.tracking import card_of, track
 from metanet.zoo.split import Split, fetch_nfn_permutation, permutation_split, read_permutation, split_networks
 from metanet.zoo.store import Zoo, open_zoo, read_header
 from metanet.zoo.view import View
@@ -267,10 +267,16 @@ class Fitter:
         (run.folder / "split.json").write_text(json.dumps(facts | counts, indent=1))
         run.write_predictions(result.predictions)
         result.model.save(run.folder / "model")
+        if result.model.curve is not None:
+            result.model.curve.to_csv(run.folder / "curve.csv")
         if self.draw is not None:
             self.draw(result, run)
         run.write_metrics(metrics)  # last: a folder with metrics is a finished run
-        track(config["tracking"], run, config, metrics, "train")
+        tables = {"predictions": result.predictions}
+        if (trials := run.folder / "trials.csv").exists():
+            tables["trials"] = pd.read_csv(trials)
+        artifacts = {f"split-{split.hash}": ("split", [run.folder / "split.json", stored])} | card_of(view.zoo)
+        track(config["tracking"], run, config, metrics, "train", result.model.curve, tables, artifacts)
 
 
 def view_of(zoo: Zoo, config: dict[str, Any]) -> View:

@@ -143,6 +143,9 @@ def result_of(
     """
     frames = [] if held_out is None else [_prediction_frame(model, *held_out, "validation")]
     frames.append(_prediction_frame(model, test, predicted, "test", floors))
+    if held_out is not None:  # what a sweep may choose by
+        scores = classification_metrics if model.target.task == "classification" else regression_metrics
+        facts = facts | {f"{k}_validation": v for k, v in scores(model.target.true(held_out[0]), held_out[1]).items()}
     metrics = {
         "model": model.name,
         "features": model.features if isinstance(model.features, str) else "+".join(model.features),

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
+import pandas as pd
 
 from metanet.errors import MetanetError, UnsuitableTargetError, check_seed, did_you_mean
 from metanet.generation.distributions import Distribution
@@ -39,6 +40,7 @@ class MetaModel(ABC):
     many_targets: ClassVar[bool] = False  # whether one fit predicts several targets, see :attr:`by_target`
     chooses: ClassVar[bool] = True  # whether the validation part chooses something; else it is learned from like the rest
     target: Target
+    curve: pd.DataFrame | None = None  # losses by epoch or tree of the fit that the validation part saw; its index has a name
     on_round: Callable[[int, int, float], None] | None = None  # told of a long fit's epochs: done, all, loss
 
     def __init__(self, features: str | list[str] = "stats", seed: int = 0, threads: int = 1) -> None:

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from data_modules.slices import SliceBatches, SliceDataModule, Slices
 from metanet.errors import MetanetError, check_whole, did_you_mean
-from metanet.lightning import device_of, quiet_trainer
+from metanet.lightning import Losses, device_of, quiet_trainer
 from metanet.models.local import SliceModel
 from metanet.models.losses import target_loss
 from metanet.zoo.view import View
@@ -165,10 +165,12 @@ class DMC(SliceModel):
         self.network = self.create_network()
         batches = SliceBatches(slices, codes, self.batch_size, self.members, self.seed, self.draws, self.augment == "permute")
         module = _Training(self, len(batches))
-        with quiet_trainer(self.trainer or {}, self.epochs, [], self.threads) as trainer, torch.random.fork_rng():
+        losses = Losses()
+        with quiet_trainer(self.trainer or {}, self.epochs, [losses], self.threads) as trainer, torch.random.fork_rng():
             torch.manual_seed(self.seed)  # of dropout
             trainer.fit(module, datamodule=SliceDataModule(batches))
         self.network.cpu().eval()
+        self.curve = losses.table()
 
     @torch.inference_mode()
     def logits(self, values: np.ndarray) -> np.ndarray:

@@ -16,7 +16,7 @@ from data_modules.vectors import VectorDataModule
 from metanet.errors import MetanetError
 from metanet.generation.distributions import Distribution
 from metanet.generation.initializers import INITIALIZERS
-from metanet.lightning import KeepBest, quiet_trainer
+from metanet.lightning import KeepBest, Losses, quiet_trainer
 from metanet.models.base import MatrixModel
 from metanet.models.losses import SHARE_LOSSES, target_loss, target_output
 
@@ -105,10 +105,10 @@ class DNN(MatrixModel):
         steps = self.max_epochs * -(-len(y) // self.batch_size)
         module = _Regression(network, self, steps)
         data = VectorDataModule(x, y, validation, self.batch_size, self.seed)
-        keeper = KeepBest()
+        keeper, losses = KeepBest(), Losses()
         stop = pl.callbacks.EarlyStopping("validation_loss", patience=self.patience)
         epochs = self.max_epochs if rounds is None else rounds
-        callbacks: list[pl.Callback] = [keeper, stop] if validation else []
+        callbacks: list[pl.Callback] = [keeper, stop, losses] if validation else []
         if self.ema is not None:
             callbacks.append(pl.callbacks.EMAWeightAveraging(decay=self.ema))
         with quiet_trainer(self.trainer or {}, epochs, callbacks, self.threads) as trainer, torch.random.fork_rng():
@@ -116,6 +116,7 @@ class DNN(MatrixModel):
             trainer.fit(module, datamodule=data)
         if validation:
             network.load_state_dict(keeper.state)
+            self.curve = losses.table()
         self.network = network.cpu().eval()
         return keeper.epoch if validation else trainer.current_epoch
 

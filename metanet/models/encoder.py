@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from data_modules.networks import NetworkBatch, NetworkBatches, NetworkDataModule, NetworkPart, Networks
 from metanet.errors import MetanetError, check_whole
-from metanet.lightning import KeepBest, device_of, quiet_trainer
+from metanet.lightning import KeepBest, Losses, device_of, quiet_trainer
 from metanet.models.base import MetaModel
 from metanet.models.inputs import MatrixInput
 from metanet.models.losses import SHARE_LOSSES, target_loss, target_output
@@ -218,8 +218,8 @@ class Encoder(MetaModel):
     def _train(self, train: NetworkBatches, validation: NetworkBatches | None) -> int:
         """Train from the start; without a validation part for :attr:`rounds` epochs. Returns the epoch that is kept."""
         network = self.create_heads()
-        keeper = KeepBest()
-        callbacks: list[pl.Callback] = [] if validation is None else [keeper]
+        keeper, losses = KeepBest(), Losses()
+        callbacks: list[pl.Callback] = [] if validation is None else [keeper, losses]
         if self.ema is not None:
             callbacks.append(pl.callbacks.EMAWeightAveraging(decay=self.ema))
         epochs = self.max_epochs if validation is not None else self.rounds or self.max_epochs
@@ -229,6 +229,7 @@ class Encoder(MetaModel):
             trainer.fit(module, datamodule=NetworkDataModule(train, validation))
         if validation is not None:
             network.load_state_dict(keeper.state)
+            self.curve = losses.table()
         self.network = network.cpu().eval()
         return keeper.epoch if validation is not None else trainer.current_epoch
 

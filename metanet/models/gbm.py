@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 import lightgbm as lgb
 import numpy as np
+import pandas as pd
 
 from metanet.errors import MetanetError
 from metanet.generation.distributions import Distribution
@@ -118,8 +119,11 @@ class GBM(MatrixModel):
         if held_out is None:
             self.booster = lgb.train(parameters, data, rounds or self.max_trees)
         else:
-            stop = lgb.early_stopping(self.patience, verbose=False)
-            self.booster = lgb.train(parameters, data, self.max_trees, valid_sets=[held_out], callbacks=[stop])
+            losses: dict[str, dict[str, list[float]]] = {}
+            callbacks: list[Any] = [lgb.early_stopping(self.patience, verbose=False), lgb.record_evaluation(losses)]
+            self.booster = lgb.train(parameters, data, self.max_trees, valid_sets=[held_out], callbacks=callbacks)
+            (own,) = losses["valid_0"].values()
+            self.curve = pd.DataFrame({"validation_loss": own}, index=pd.RangeIndex(1, len(own) + 1, name="trees"))
         return self.booster.best_iteration if self.booster.best_iteration > 0 else self.booster.current_iteration()
 
     def _datasets(

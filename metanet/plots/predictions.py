@@ -43,11 +43,29 @@ def draw_result(result: FitResult, run: Run) -> None:
     else:
         predicted_against_true(test, ax, title)
     save(figure, run.figures / "predictions.png")
+    if result.model.curve is not None:
+        figure, (ax,) = new_axes()
+        fit_losses(result.model.curve, ax)
+        save(figure, run.figures / "losses.png")
     trials = run.folder / "trials.csv"
     if trials.exists():
         figure, (ax,) = new_axes()
         search_progress(pd.read_csv(trials), ax)
         save(figure, run.figures / "search.png")
+
+
+def fit_losses(curve: pd.DataFrame, ax: Axes) -> Axes:
+    """Training and validation loss by epoch or tree; a dot where the validation part found it best."""
+    for name in curve:
+        ax.plot(curve.index, curve[name], label=str(name).replace("_", " "))
+    if "validation_loss" in curve:
+        best = curve["validation_loss"].idxmin()
+        ax.plot(best, curve["validation_loss"][best], "o", color="black", markersize=4)
+    ax.set(xlabel=str(curve.index.name), ylabel="loss")
+    if (curve > 0).all(axis=None):
+        ax.set_yscale("log")
+    ax.legend(frameon=False)
+    return ax
 
 
 def search_progress(trials: pd.DataFrame, ax: Axes) -> Axes:

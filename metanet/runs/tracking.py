@@ -1,15 +1,30 @@
-"""Tracking in W&B: one run a fit, offline without a login, and never a reason to lose a fit."""
+"""Tracking in W&B: one run a fit, a search, a generation or a comparison; offline without a login. An outage costs no run."""
 
 from __future__ import annotations
 
+import json
+import os
+import secrets
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from metanet.errors import MetanetError, did_you_mean
 from metanet.runs.folder import Run
+
+if TYPE_CHECKING:
+    from metanet.zoo.store import Zoo
+
+# Which end of a metric is the better one; W&B sorts and summarises by it.
+LARGEST = ("r2", "tau", "accuracy", "balanced_accuracy", "r2_trained", "tau_trained", "r2_beyond_hyper", "r2_validation")
+SMALLEST = ("mse", "mad", "training_loss", "validation_loss", "mse_validation")
+TAGS = ("zoo", "features", "model", "target", "recipe", "data")  # keys of a config whose values tag a run
+MOST_ROWS = 20_000  # of a table; W&B shows no more than some ten thousands
+LONGEST_TAG = 64
+
+Artifacts = dict[str, tuple[str, list[Path]]]
 
 
 def track(
@@ -20,17 +35,21 @@ def track(
     job_type: str,
     curves: pd.DataFrame | None = None,
     tables: dict[str, pd.DataFrame] | None = None,
+    artifacts: Artifacts | None = None,
 ) -> None:
     """Send a finished run to the tracker that the config names; the run folder is complete before.
 
+    The same folder is the same run in W&B however often it is sent. An agent of a W&B sweep names the run itself.
+
     Args:
-        tracking: the ``tracking`` group: ``name`` none or wandb; ``project``, ``mode``.
-        run: its folder takes W&B's offline files.
+        tracking: the ``tracking`` group: ``name`` none or wandb; ``project``, ``group``, ``mode``.
+        run: its folder takes W&B's offline files; its figures become images.
         config: the composed configuration as plain values.
-        metrics: become the run's summary; figures in the run folder become images.
+        metrics: become the run's summary.
         job_type: the verb.
         curves: one column a curve, its index (with a name) the x axis; NaN where a curve has no point.
-        tables: by name.
+        tables: by name; at most :data:`MOST_ROWS` rows of each are sent.
+        artifacts: type and files of each, by name; files that are not there are left out.
     """
     name = tracking.get("name", "none")
     if name == "none":
@@ -38,9 +57,16 @@ def track(
     if name != "wandb":
         raise MetanetError(f"no tracking '{name}'{did_you_mean(name, ('none', 'wandb'))}")
     try:
-        _to_wandb(tracking, run, config, metrics, job_type, curves, tables or {})
+        _to_wandb(tracking, run, config, metrics, job_type, curves, tables or {}, artifacts or {})
     except Exception as error:  # an outage of the tracker must not cost the run
         print(f"tracking: W&B failed ({type(error).__name__}: {error}); the run is whole in {run.folder}", file=sys.stderr)
+
+
+def card_of(zoo: Zoo) -> Artifacts:
+    """The card and the header of a zoo, as an artifact; nothing for one in memory."""
+    if zoo.folder is None:
+        return {}
+    return {f"zoo-{zoo.folder.resolve().name}": ("zoo", [zoo.folder / "README.md", zoo.folder / "zoo.json"])}
 
 
 def _to_wandb(
@@ -51,26 +77,70 @@ def _to_wandb(
     job_type: str,
     curves: pd.DataFrame | None,
     tables: dict[str, pd.DataFrame],
+    artifacts: Artifacts,
 ) -> None:
     import wandb
 
     mode = tracking.get("mode") or ("online" if wandb.api.api_key else "offline")
+    swept = "WANDB_SWEEP_ID" in os.environ
+    settings = wandb.Settings(
+        silent=True, init_timeout=30, console="off", disable_git=True, x_disable_stats=True, x_disable_machine_info=True
+    )
     with wandb.init(
         project=tracking.get("project", "metanet"),
         dir=str(run.folder),
         mode=mode,  # type: ignore[arg-type]
+        id=os.environ.get("WANDB_RUN_ID") if swept else _identity(run),
+        resume=None if swept or mode != "online" else "allow",
         name=run.folder.name,
         group=tracking.get("group"),
         job_type=job_type,
+        tags=_tags(config),
         config=config,
-        settings=wandb.Settings(silent=True, init_timeout=30, console="off"),
+        settings=settings,
+        reinit="finish_previous",
     ) as logged:
+        for names, end in ((LARGEST, "max"), (SMALLEST, "min")):
+            for metric in names:
+                if metric in metrics or (curves is not None and metric in curves):
+                    logged.define_metric(metric, summary=end)
         if curves is not None:
             logged.define_metric("*", step_metric=str(curves.index.name))
             for x, row in curves.iterrows():
                 logged.log({str(curves.index.name): x} | row.dropna().to_dict())
+        shown: dict[str, Any] = {}
         for picture in sorted(Path(run.folder, "figures").glob("*.png")):
-            logged.log({f"figures/{picture.stem}": wandb.Image(str(picture))})
+            shown[f"figures/{picture.stem}"] = wandb.Image(str(picture))
         for name, table in tables.items():
-            logged.log({f"tables/{name}": wandb.Table(dataframe=table)})
+            shown[f"tables/{name}"] = wandb.Table(dataframe=table.head(MOST_ROWS))
+        if shown:
+            logged.log(shown)
+        for name, (kind, files) in artifacts.items():
+            artifact = wandb.Artifact(name, kind)
+            for file in files:
+                if file.exists():
+                    artifact.add_file(str(file))
+            logged.log_artifact(artifact)
         logged.summary.update({k: v for k, v in metrics.items() if isinstance(v, int | float | str)})
+
+
+def _identity(run: Run) -> str:
+    """The run's id in W&B, kept in its folder."""
+    path = run.folder / "wandb-run.json"
+    if path.exists():
+        return str(json.loads(path.read_text())["id"])
+    identity = secrets.token_hex(4)
+    path.write_text(json.dumps({"id": identity}))
+    return identity
+
+
+def _tags(config: dict[str, Any]) -> list[str]:
+    """Names of zoo, features, model and target; of a generation recipe and images."""
+    tags = []
+    for key in TAGS:
+        value = config.get(key)
+        value = value.get("name") if isinstance(value, dict) else value
+        for word in value if isinstance(value, list) else [value]:
+            if word:
+                tags.append(str(Path(str(word)).name if key in ("zoo", "model", "features") else word)[:LONGEST_TAG])
+    return list(dict.fromkeys(tags))
