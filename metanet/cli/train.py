@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from metanet.cli.terminal import fit_bars, print_leaderboard, print_run, print_t
 from metanet.errors import MetanetError
 from metanet.evaluation.comparison import SEEDS, compare, readable, sentence, write_comparison
 from metanet.evaluation.fitting import Fitter, finished_run
+from metanet.evaluation.tasks import Launcher
 from metanet.plots.predictions import draw_result
 from metanet.runs.folder import choose_folder, read_config, read_metrics, read_versions
 from metanet.runs.leaderboard import leaderboard
@@ -29,18 +31,25 @@ def run(configs: list[dict[str, Any]], varied: list[str]) -> None:
         required(config, "features", "features=stats")
     name = "grid-" + "-".join(varied) if varied else run_name(configs[0], [])
     root = choose_folder(configs[0]["out"], "train", name)
-    rows = []
+    rows: list[dict[str, Any]] = []
     with fit_bars(len(configs)) as (begin, on_trial):
         fitter = Fitter(draw_result, on_trial)
-        for config in map(fitter.settled, configs):
-            name = run_name(config, varied)
-            begin(name)
-            folder = root / name if len(configs) > 1 else root
-            if isinstance(config["target"], list):
-                rows += _many(fitter, config, folder)
-                continue
-            kept = finished_run(folder, config) if config["out"] else None
-            rows.append((kept or fitter.fit(config, folder, lambda key: root / f"floor-{key}")) | {"run": str(folder)})
+        settled = [fitter.settled(config) for config in configs]
+        names = [run_name(config, varied) for config in settled]
+        folders = [root / name if len(configs) > 1 else root for name in names]
+        if _side_by_side(configs):
+            launcher = Launcher.of(configs[0]["launcher"], configs[0]["threads"])
+            begin(f"{len(configs)} runs in {launcher.workers} processes")
+            shared = [config | {"threads": 1} for config in settled], folders, root
+            found: dict[int, list[dict[str, Any]]] = {}
+            for i, own in launcher.run(_fit_apart, shared, [(i,) for i in range(len(configs))]):
+                found[i] = own
+                begin(names[i])
+            rows = [row for i in sorted(found) for row in found[i]]
+        else:
+            for config, name, folder in zip(settled, names, folders, strict=True):
+                begin(name)
+                rows += _fit(fitter, config, folder, root)
     table = leaderboard(rows)
     table.to_csv(root / "leaderboard.csv", index=False)
     print_leaderboard(table)
@@ -55,6 +64,32 @@ def run(configs: list[dict[str, Any]], varied: list[str]) -> None:
     if configs[0]["from"]:
         print_agreement(rows, configs)
     print_run(root)
+
+
+def _side_by_side(configs: list[dict[str, Any]]) -> bool:
+    """Whether a grid's runs have processes of their own: where workers or a cluster are named, and no search needs them."""
+    launcher = configs[0]["launcher"]
+    asked = launcher.get("workers") is not None or launcher.get("name") == "ray"
+    return len(configs) > 1 and asked and all(config["search"]["name"] == "none" for config in configs)
+
+
+def _fit(fitter: Fitter, config: dict[str, Any], folder: Path, root: Path) -> list[dict[str, Any]]:
+    """The metrics of a config's run, or runs; those that are there are kept."""
+    if isinstance(config["target"], list):
+        return _many(fitter, config, folder)
+    kept = finished_run(folder, config) if config["out"] else None
+    return [(kept or fitter.fit(config, folder, lambda key: root / f"floor-{key}")) | {"run": str(folder)}]
+
+
+def _fit_apart(shared: tuple[list[dict[str, Any]], list[Path], Path], index: int) -> tuple[int, list[dict[str, Any]]]:
+    """One run of a grid in a process of its own, which keeps zoos and floors for the next."""
+    configs, folders, root = shared
+    return index, _fit(_fitter(), configs[index], folders[index], root)
+
+
+@cache
+def _fitter() -> Fitter:
+    return Fitter(draw_result)
 
 
 def _many(fitter: Fitter, config: dict[str, Any], folder: Path) -> list[dict[str, Any]]:

@@ -196,6 +196,23 @@ def test_a_grid_is_one_leaderboard_and_resumes(grown_folder: Path, capsys: pytes
         assert f"<img alt='{name}' src='data:image/png;base64," in page
 
 
+@pytest.mark.parametrize("launcher", ["launcher.workers=2", pytest.param("launcher=ray", marks=pytest.mark.slow)])
+def test_a_grid_in_processes_finds_what_one_process_does(launcher: str, grown_folder: Path, tmp_path: Path) -> None:
+    words = ["train", f"zoo={grown_folder}", "model=constant,random_forest", "seed=0,1", "threads=2"]
+    assert run(*words, f"out={tmp_path}/apart", launcher) == 0
+    assert run(*words, f"out={tmp_path}/alone") == 0
+    tables = [pd.read_csv(tmp_path / name / "leaderboard.csv") for name in ("apart", "alone")]
+    for table in tables:
+        table["run"] = [Path(p).name for p in table["run"]]
+    keys = ["model", "seed"]
+    apart, alone = (t.drop(columns="seconds").sort_values(keys, ignore_index=True) for t in tables)
+    pd.testing.assert_frame_equal(apart, alone)
+    before = {p: p.stat().st_mtime_ns for p in (tmp_path / "apart").rglob("metrics.json")}
+    assert len(before) == 4
+    assert run(*words, f"out={tmp_path}/apart", launcher) == 0
+    assert before == {p: p.stat().st_mtime_ns for p in before}
+
+
 def test_a_run_is_made_again_from_its_folder(trained_run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("train", f"from={trained_run}", "out=again") == 0
     assert "again: all metrics agree" in capsys.readouterr().out
