@@ -10,12 +10,14 @@ from metanet.cli.compose import required
 from metanet.cli.terminal import print_run, print_table
 from metanet.errors import MetanetError
 from metanet.evaluation.comparison import Family, compare, readable, sentence, unanswered, write_comparison
+from metanet.reproduce.published import published_of
 from metanet.runs.folder import Run, choose_folder
 from metanet.runs.leaderboard import leaderboard
 from metanet.runs.records import Record, find_runs
 from metanet.runs.tracking import track
 from metanet.zoo.view import query_mask
 
+NOT_PAIRED = "other networks, trained on more images and 15,000 of them to learn from, so no difference is computed"
 PRINTED = 25  # rows of a family in the terminal; files have all
 
 
@@ -29,6 +31,7 @@ def run(config: dict[str, Any]) -> None:
     leaderboard([r.metrics | {"run": str(r.folder)} for r in records]).to_csv(record.folder / "leaderboard.csv", index=False)
     write_comparison(families, record.folder)
     notes = list(found.notes)
+    others = beside_published(families) if config["published"] else {}
     if silent := unanswered(records):
         notes.append(
             f"{len(silent)} runs without predictions stand in the table, but no difference to them is known: {silent[0]}"
@@ -40,22 +43,35 @@ def run(config: dict[str, Any]) -> None:
         print(sentence(family))
         for note in family.notes[:5]:
             print(f"  {note}")
+    for images, table in others.items():
+        print_table(table, f"published on {images}: {NOT_PAIRED}")
     for note in notes:
         print(note)
     texts = [
         f"## {f.target} on {f.zoo}\n\n{sentence(f)}\n\n{readable(f).to_markdown(index=False, floatfmt='.3f')}\n" for f in families
     ]
+    texts += [f"## published on {i}\n\n{NOT_PAIRED}\n\n{t.to_markdown(index=False, floatfmt='.3f')}\n" for i, t in others.items()]
     (record.folder / "comparison.md").write_text("\n".join(texts))
     if config["latex"]:
         latex = [readable(f).to_latex(index=False, float_format="%.3f", escape=True, caption=sentence(f)) for f in families]
+        latex += [
+            t.to_latex(index=False, float_format="%.3f", escape=True, caption=f"Published on {i}: {NOT_PAIRED}.")
+            for i, t in others.items()
+        ]
         (record.folder / "comparison.tex").write_text("\n".join(latex))
     if config["html"]:
         from metanet.plots.comparison import comparison_page
 
-        print(f"page: {comparison_page(families, notes, record.folder / 'comparison.html')}")
+        print(f"page: {comparison_page(families, notes, record.folder / 'comparison.html', others)}")
     if config["tracking"]["name"] != "none":
         _track(families, record, config)
     print_run(record.folder)
+
+
+def beside_published(families: list[Family]) -> dict[str, pd.DataFrame]:
+    """Published figures of the image sets of these families, for those that predict the test accuracy."""
+    sets = {f.groups[0].records[0].images for f in families if f.groups[0].first["target"] == "test_accuracy"}
+    return {images: table for images in sorted(sets) if len(table := published_of(images))}
 
 
 def _track(families: list[Family], record: Run, config: dict[str, Any]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -153,8 +153,8 @@ def _hyperparameters(zoo: Zoo) -> pd.DataFrame:
     return frame[varying].rename(columns=lambda c: c.removeprefix("hp."))
 
 
-def comparison_page(families: Sequence[Family], notes: Sequence[str], path: Path) -> Path:
-    """All families on one page: the answer in a sentence, the table, the pictures."""
+def comparison_page(families: Sequence[Family], notes: Sequence[str], path: Path, published: Mapping[str, pd.DataFrame]) -> Path:
+    """All families on one page: the answer in a sentence, the table, the pictures; published figures by image set."""
     parts = ["<h1>Which meta-model is best, and is the difference real?</h1>"]
     parts.append(
         "<nav>"
@@ -168,6 +168,9 @@ def comparison_page(families: Sequence[Family], notes: Sequence[str], path: Path
         parts += [f"<p>{html.escape(note)}</p>" for note in family.notes]
         parts += [html_picture(figure, name) for name, figure in figures(family).items()]
         parts.append("</section>")
+    for images, table in published.items():
+        lead = f"<section><h2>Published on {html.escape(images)}</h2><p>Other networks: no difference is computed.</p>"
+        parts += [lead, html_table(table), "</section>"]
     parts.append(
         "<section><h2>How to read it</h2><p>Runs that differ in seeds alone are one row; <b>sd</b> is over them. <b>low</b> and "
         "<b>high</b> are a 95 % bootstrap interval over test networks, <b>difference</b> is the best row minus this one on the "

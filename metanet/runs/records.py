@@ -81,11 +81,21 @@ class Record:
     @cached_property
     def networks(self) -> str:
         """Which zoo its test networks are of: the hash of the zoo's plan, else its path."""
+        return str(self._split.get("plan_hash") or self.metrics.get("zoo"))
+
+    @property
+    def images(self) -> str:
+        """The image set that its networks were trained on; empty where that is not known."""
+        _, data, *_ = self._split.get("origin") or (None, {})
+        return str(data.get("name", "")) if isinstance(data, dict) else ""
+
+    @cached_property
+    def _split(self) -> dict[str, Any]:
         try:
             facts = json.loads((self.folder / "split.json").read_text())
-            return str(facts.get("plan_hash") or self.metrics.get("zoo"))
         except (OSError, ValueError):
-            return str(self.metrics.get("zoo"))
+            return {}
+        return facts if isinstance(facts, dict) else {}
 
 
 @dataclass

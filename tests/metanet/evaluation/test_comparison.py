@@ -190,6 +190,18 @@ def test_files_and_filters_of_the_command(compared: Path, capsys: pytest.Capture
         assert says in capsys.readouterr().err
 
 
+def test_published_figures_stand_beside(compared: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for path in (compared / "runs").glob("mnist*"):
+        (path / "split.json").write_text(json.dumps({"plan_hash": "m", "origin": [{}, {"name": "mnist"}, 0, None]}))
+    words = ["compare", str(compared / "runs"), f"out={compared}/out", "published=true", "html=true", "latex=true"]
+    assert main(words) == 0
+    said = capsys.readouterr().out
+    assert "published on mnist: other networks" in said
+    assert "0.993" in said  # of the GBM on stats
+    for name in ("comparison.md", "comparison.tex", "comparison.html"):
+        assert "released best configurations" in (compared / "out" / name).read_text()
+
+
 def test_a_click_sorts_the_page(compared: Path) -> None:
     assert main(["compare", str(compared / "runs"), f"out={compared}/out", "html=true"]) == 0
     page = compared / "out" / "comparison.html"

@@ -19,7 +19,7 @@ from metanet.generation.recipes import create_recipe
 from metanet.generation.runner import generate
 from metanet.reproduce.beyond import _extrapolated, _within
 from metanet.reproduce.catalogue import ITEMS, items
-from metanet.reproduce.published import _R2, released_r2
+from metanet.reproduce.published import published, published_of, released_r2
 from metanet.reproduce.study import INPUTS, kind_of
 from metanet.zoo import Layout, open_zoo, zoo_from_arrays
 
@@ -251,8 +251,13 @@ def test_items_are_all_or_one() -> None:
 
 
 def test_released_figures_stand_for_every_input_and_collection() -> None:
-    assert all(len(row) == 4 and all(len(cell) == 3 for cell in row) for row in _R2.values())
-    assert set(_R2) == set(INPUTS) - {"hyper_paper"}
+    rows = published().query("measure == 'r2'")
+    assert set(rows["features"]) == set(INPUTS) - {"hyper_paper"}
+    assert (rows.groupby("features").size() == 4 * 3).all()
+    assert not rows.duplicated(["collection", "model", "features"]).any()
+    assert published().query("measure == 'tau' and collection == 'svhn_gs'")["value"].between(0.84, 0.94).all()
+    assert published_of("cifar10_gs").query("measure == 'tau'")["value"].max() == 0.936
+    assert published_of("digits").empty
     assert released_r2("cifar10_gs", "gbm", "stats") == 0.9840
     assert released_r2("digits", "gbm", "stats") is None
 
