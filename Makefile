@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: quickstart test test-slow test-gpu lint results bench bench_probe zoos reproduction nws meta maps encoders bench_encoders clean
+.PHONY: quickstart test test-slow test-gpu lint results bench bench_probe bench_runs zoos reproduction nws meta maps encoders bench_encoders clean
 
 quickstart: $(VENV)/.installed
 	$(BIN)/metanet quickstart
@@ -34,7 +34,7 @@ results: $(VENV)/.installed
 	cp quickstart/figures/bias_ranges.png results/quickstart_bias_ranges.png
 	$(BIN)/metanet train zoo=quickstart/zoo model=gbm features=stats,hyper,norms_l2,stats_global,flat \
 		split.seed=0,1,2,3,4 seed=0,1,2 out=quickstart/splits | tee results/quickstart_splits.txt
-	cp quickstart/splits/spread.csv results/quickstart_splits.csv
+	cp quickstart/splits/comparison.csv results/quickstart_splits.csv
 
 # MNIST's half needs METANET_DATA.
 bench: $(VENV)/.installed
@@ -46,6 +46,9 @@ bench: $(VENV)/.installed
 	$(BIN)/python scripts/bench_nws.py --stacking | tee results/bench_stacking.txt
 	$(BIN)/python scripts/bench_search.py | tee results/bench_search.txt
 	$(BIN)/python scripts/bench_statistics.py | tee results/bench_statistics.txt
+
+bench_runs: $(VENV)/.installed
+	$(BIN)/python scripts/bench_runs.py | tee results/bench_runs.txt
 
 # Needs the zoo of `make nws`.
 bench_probe: $(VENV)/.installed

@@ -31,6 +31,8 @@ def run(config: dict[str, Any]) -> None:
     leaderboard([r.metrics | {"run": str(r.folder)} for r in records]).to_csv(record.folder / "leaderboard.csv", index=False)
     write_comparison(families, record.folder)
     notes = list(found.notes)
+    if len(versions := sorted({r.version or "an unknown version" for r in records})) > 1:
+        notes.append(f"these runs were made by metanet {', '.join(versions)}: settings that one did not know count as different")
     others = beside_published(families) if config["published"] else {}
     if silent := unanswered(records):
         notes.append(

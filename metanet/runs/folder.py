@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import re
 import subprocess
 import time
@@ -32,6 +33,8 @@ class Run:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise MetanetError(f"run folder '{self.folder}' cannot be made: {error.strerror}; choose another out=") from None
+        if not os.access(self.folder, os.W_OK):
+            raise MetanetError(f"run folder '{self.folder}' cannot be written (no permission); choose another out=")
 
     @property
     def figures(self) -> Path:

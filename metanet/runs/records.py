@@ -13,7 +13,7 @@ import numpy as np
 import yaml
 
 from metanet.errors import MetanetError
-from metanet.runs.folder import read_metrics
+from metanet.runs.folder import read_metrics, read_versions
 
 # Keys of a config that decide where and with what help a run is made, not what it finds.
 CIRCUMSTANCES = ("threads", "launcher", "tracking", "out", "zoo", "from")
@@ -82,6 +82,11 @@ class Record:
     def networks(self) -> str:
         """Which zoo its test networks are of: the hash of the zoo's plan, else its path."""
         return str(self._split.get("plan_hash") or self.metrics.get("zoo"))
+
+    @cached_property
+    def version(self) -> str:
+        """Of metanet that made it; empty where that is not known."""
+        return read_versions(self.folder).get("metanet", "")
 
     @property
     def images(self) -> str:

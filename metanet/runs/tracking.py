@@ -56,10 +56,14 @@ def track(
         return
     if name != "wandb":
         raise MetanetError(f"no tracking '{name}'{did_you_mean(name, ('none', 'wandb'))}")
-    try:
-        _to_wandb(tracking, run, config, metrics, job_type, curves, tables or {}, artifacts or {})
-    except Exception as error:  # an outage of the tracker must not cost the run
-        print(f"tracking: W&B failed ({type(error).__name__}: {error}); the run is whole in {run.folder}", file=sys.stderr)
+    modes = [tracking.get("mode")] if tracking.get("mode") else ["online", "offline"] if _logged_in() else ["offline"]
+    for mode in modes:
+        try:
+            _to_wandb(tracking | {"mode": mode}, run, config, metrics, job_type, curves, tables or {}, artifacts or {})
+            return
+        except Exception as error:  # an outage of the tracker must not cost the run
+            then = "written offline instead" if mode != modes[-1] else f"the run is whole in {run.folder}"
+            print(f"tracking: W&B failed ({type(error).__name__}: {error}); {then}", file=sys.stderr)
 
 
 def card_of(zoo: Zoo) -> Artifacts:
@@ -81,7 +85,6 @@ def _to_wandb(
 ) -> None:
     import wandb
 
-    mode = tracking.get("mode") or ("online" if wandb.api.api_key else "offline")
     swept = "WANDB_SWEEP_ID" in os.environ
     settings = wandb.Settings(
         silent=True, init_timeout=30, console="off", disable_git=True, x_disable_stats=True, x_disable_machine_info=True
@@ -89,9 +92,9 @@ def _to_wandb(
     with wandb.init(
         project=tracking.get("project", "metanet"),
         dir=str(run.folder),
-        mode=mode,  # type: ignore[arg-type]
+        mode=tracking["mode"],
         id=os.environ.get("WANDB_RUN_ID") if swept else _identity(run),
-        resume=None if swept or mode != "online" else "allow",
+        resume="allow" if tracking["mode"] == "online" and not swept else None,
         name=run.folder.name,
         group=tracking.get("group"),
         job_type=job_type,
@@ -122,6 +125,16 @@ def _to_wandb(
                     artifact.add_file(str(file))
             logged.log_artifact(artifact)
         logged.summary.update({k: v for k, v in metrics.items() if isinstance(v, int | float | str)})
+
+
+def _logged_in() -> bool:
+    """Whether credentials are at hand; nothing is asked of the network."""
+    try:
+        import wandb
+
+        return bool(wandb.login(prompt=False, verify=False))
+    except Exception:  # one that cannot even say so is not asked to send
+        return False
 
 
 def _identity(run: Run) -> str:

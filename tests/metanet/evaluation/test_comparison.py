@@ -202,6 +202,12 @@ def test_published_figures_stand_beside(compared: Path, capsys: pytest.CaptureFi
         assert "released best configurations" in (compared / "out" / name).read_text()
 
 
+def test_versions_that_differ_are_said(compared: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (compared / "runs" / "mnist0" / "versions.json").write_text('{"metanet": "0.0.9"}')
+    assert main(["compare", str(compared / "runs"), f"out={compared}/out"]) == 0
+    assert "made by metanet 0.0.9, " in capsys.readouterr().out
+
+
 def test_a_click_sorts_the_page(compared: Path) -> None:
     assert main(["compare", str(compared / "runs"), f"out={compared}/out", "html=true"]) == 0
     page = compared / "out" / "comparison.html"

@@ -201,6 +201,19 @@ def test_an_outage_does_not_cost_the_run(
     assert summary(records(tmp_path / "next")[0])["r2"] == 0.5
 
 
+def test_with_a_login_and_no_network_it_is_written_offline(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import wandb
+
+    monkeypatch.setattr(wandb, "login", lambda **_: True)
+    begin = wandb.init
+    monkeypatch.setattr(wandb, "init", lambda **given: begin(**given) if given["mode"] == "offline" else 1 / 0)
+    track({"name": "wandb", "mode": None}, Run(tmp_path / "run"), {}, METRICS, "train")
+    assert "written offline instead" in capsys.readouterr().err
+    assert summary(records(tmp_path / "run")[0])["r2"] == 0.5
+
+
 def test_none_does_nothing_and_an_unknown_tracker_is_named(tmp_path: Path) -> None:
     track({"name": "none"}, Run(tmp_path / "run"), {}, METRICS, "train")
     assert not list((tmp_path / "run").iterdir())
