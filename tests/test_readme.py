@@ -13,7 +13,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from metanet.cli.compose import compose
 from metanet.cli.main import VERBS, main
+from metanet.runs.folder import Run
 
 README = Path(__file__).resolve().parents[1] / "README.md"
 BLOCKS = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
@@ -76,7 +78,12 @@ COMMANDS = [
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_commands_compose(command: str) -> None:
+def test_commands_compose(command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if "from=" in command:  # a run that is there
+        monkeypatch.chdir(tmp_path)
+        made = Run(re.findall(r"from=(\S+)", command)[0])
+        made.write_config(compose("train", {"zoo": "zoos/mnist"}))
+        made.write_metrics({"r2": 0.5})
     assert main([*shlex.split(command, comments=True)[1:], "--cfg"]) == 0
 
 
@@ -88,8 +95,10 @@ def test_its_numbers_are_those_of_the_tables_in_results() -> None:
     text, results = README.read_text(), README.parent / "results"
     board = (results / "quickstart.txt").read_text()
     rows = [line for line in board.splitlines() if line.startswith((" gbm ", " constant ", " dnn ", "floors of", "gbm on stats"))]
-    spread = (results / "quickstart_splits.txt").read_text().split("mean and standard deviation")[1]
-    rows += [line for line in spread.splitlines() if line.startswith(" test_accuracy")]
+    means = (results / "quickstart_splits.txt").read_text().split("means over")[1]
+    own = [line for line in means.splitlines() if line.startswith((" gbm ", "test_accuracy on"))]
+    assert len(own) == 6
+    rows += own
     assert len(rows) > 15
     assert not [row for row in rows if row not in text]
     zoos = (results / "zoos.txt").read_text().splitlines()
@@ -105,6 +114,15 @@ def test_its_numbers_are_those_of_the_tables_in_results() -> None:
     assert len(imported) == 4
     figures = [*linear, *(a or b for a, b in imported)]
     assert not [figure for figure in figures if not re.search(rf"(?<![\d.]){re.escape(figure)}(?![\d.])", text)]
+
+
+def test_what_comparing_and_tracking_cost_is_what_was_measured() -> None:
+    measured = (README.parent / "results" / "bench_runs.txt").read_text()
+    (compared,) = re.findall(r"in all ([\d.]+) s", measured)
+    ((first, further),) = re.findall(r"first run ([\d.]+) s .*further ones ([\d.]+) s", measured)
+    text = README.read_text()
+    assert f"after import | {compared} s |" in text
+    assert f"further ones | {first} s; {further} s |" in text
 
 
 def test_the_reproductions_figures_are_those_of_results() -> None:

@@ -22,7 +22,7 @@ def cost_points(table: pd.DataFrame, ax: Axes, title: str = "") -> Axes:
     for place, row in enumerate(table.to_dict("records")):
         shape = next(shape for level, shape in SHAPES.items() if level in str(row["access"]).split("+"))
         (line,) = ax.plot([row["seconds"]], [row["tau"]], shape, color=colours(place % 20), markersize=6, label=str(row["model"]))
-        if row.get("tau sd"):
+        if row.get("tau sd", 0) > 0:
             ax.errorbar([row["seconds"]], [row["tau"]], yerr=[row["tau sd"]], color=line.get_color(), linewidth=1)
     ax.set_xscale("log")
     ax.set(xlabel="seconds of a fit", ylabel="Kendall's τ", title=title)
