@@ -141,6 +141,7 @@ def _scores(own: dict[tuple[int, int], Fit]) -> dict[str, Any]:
     choice = [r2(f["true"].to_numpy(), f["predicted"].to_numpy()) if len(f) else np.nan for f in held_out]
     return {
         "access": metrics[0]["access"],
+        "splits": len({split for split, _ in own}),
         "fits": len(metrics),
         "r2": values["r2"].mean(),
         "r2 sd": values["r2"].std(ddof=1) if len(metrics) > 1 else np.nan,
@@ -194,8 +195,11 @@ def paired_interval(
 
 
 def _chosen(part: pd.DataFrame, level: str) -> pd.Series | None:
-    """The single model of an access level that the validation parts choose; None where none has one."""
+    """The single model of an access level that the validation parts choose, of those fitted on the most splits; None where none
+    has any.
+    """
     singles = part[(part["access"].map(level_of) == level) & part["validation r2"].notna()]
+    singles = singles[singles["splits"] == singles["splits"].max()]
     return None if singles.empty else singles.loc[singles["validation r2"].idxmax()]
 
 
@@ -255,7 +259,7 @@ def images_line(study: Study, zoo: str) -> dict[str, Any] | None:
     train, validation, test = (beside.part(split, part) for part in ("train", "validation", "test"))
     gbm = create_model("gbm", features=f"metrics:{'+'.join(columns)}", seed=study.seed, threads=study.threads)
     metrics = gbm.fit(train, validation=validation).score(test)
-    return {"fits": 1, "r2": metrics["r2"], "tau": metrics["tau"]}
+    return {"splits": 1, "fits": 1, "r2": metrics["r2"], "tau": metrics["tau"]}
 
 
 def told_by_images(view: View, pixels: Tensor, labels: Tensor) -> dict[str, np.ndarray]:
