@@ -112,19 +112,24 @@ class Losses(pl.Callback):
 
     def __init__(self) -> None:
         self._steps: list[Tensor] = []
+        self._validation: float | None = None
         self._rows: list[dict[str, float]] = []
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        self._steps.append(outputs["loss"].detach())
+        self._steps.append(outputs["loss"].detach() * trainer.accumulate_grad_batches)  # Lightning has divided it
+
+    def on_validation_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        self._validation = float(trainer.callback_metrics["validation_loss"])
 
     def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         row = {"epoch": trainer.current_epoch + 1, "training_loss": float(torch.stack(self._steps).mean())}
-        if "validation_loss" in trainer.callback_metrics:
-            row["validation_loss"] = float(trainer.callback_metrics["validation_loss"])
+        if self._validation is not None:
+            row["validation_loss"] = self._validation
         self._rows.append(row)
         self._steps.clear()
+        self._validation = None
 
     def table(self) -> pd.DataFrame:
         """A row an epoch: training_loss, validation_loss; the index is called epoch."""

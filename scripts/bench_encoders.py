@@ -86,12 +86,12 @@ def _rates(zoos: list[Path], seconds: float, peers: Sequence[str]) -> None:
     encoders = [n for n in list_models() if issubclass(model_class(n), Encoder)]
     jobs = [(name, zoo) for name in encoders for zoo in zoos] + [(name, zoos[0]) for name in peers]
     first: dict[str, float] = {}
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn"), max_tasks_per_child=1) as pool:
-        for name, zoo in jobs:
+    for name, zoo in jobs:
+        with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
             batch, rate, weights, peak = pool.submit(_measured, name, zoo, seconds).result()
-            share = weights / first.setdefault(name, weights)
-            row = f"{name:18} {zoo.name:20} {batch:5} {rate:10,.0f} {weights / 1e6:10.1f}  {share:12.2f} {peak:9,.0f}"
-            print(row, flush=True)
+        share = weights / first.setdefault(name, weights)
+        row = f"{name:18} {zoo.name:20} {batch:5} {rate:10,.0f} {weights / 1e6:10.1f}  {share:12.2f} {peak:9,.0f}"
+        print(row, flush=True)
 
 
 def _measured(name: str, zoo: Path, seconds: float) -> tuple[int, float, float, float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pandas as pd
@@ -55,7 +56,9 @@ def run(config: dict[str, Any]) -> None:
     texts += [f"## published on {i}\n\n{NOT_PAIRED}\n\n{t.to_markdown(index=False, floatfmt='.3f')}\n" for i, t in others.items()]
     (record.folder / "comparison.md").write_text("\n".join(texts))
     if config["latex"]:
-        latex = [readable(f).to_latex(index=False, float_format="%.3f", escape=True, caption=sentence(f)) for f in families]
+        latex = [
+            readable(f).to_latex(index=False, float_format="%.3f", escape=True, caption=_escaped(sentence(f))) for f in families
+        ]
         latex += [
             t.to_latex(index=False, float_format="%.3f", escape=True, caption=f"Published on {i}: {NOT_PAIRED}.")
             for i, t in others.items()
@@ -76,18 +79,25 @@ def beside_published(families: list[Family]) -> dict[str, pd.DataFrame]:
     return {images: table for images in sorted(sets) if len(table := published_of(images))}
 
 
+def _escaped(text: str) -> str:
+    """For LaTeX."""
+    return re.sub(r"([_%&#$])", r"\\\1", text)
+
+
 def _track(families: list[Family], record: Run, config: dict[str, Any]) -> None:
     """One run in W&B with the tables and the figures; the summary says what is best."""
     from metanet.plots.comparison import figures
     from metanet.plots.style import save
 
-    tables, summary = {}, {}
+    tables: dict[str, pd.DataFrame] = {}
+    summary = {}
     for family in families:
         name = f"{family.target} on {family.zoo}"
+        name = name if name not in tables else f"{name} ({len(tables) + 1})"
         tables[name] = readable(family)
         summary[name] = sentence(family)
         for kind, figure in figures(family).items():
-            save(figure, record.figures / f"{family.target}-{family.zoo}-{kind}.png")
+            save(figure, record.figures / f"{name.replace(' ', '-').replace('/', '_')}-{kind}.png")
     track(config["tracking"], record, config, summary, "compare", tables=tables)
 
 

@@ -109,12 +109,16 @@ def compose(verb: str, overrides: dict[str, str]) -> Config:
             if group not in groups:
                 raise MetanetError(f"the experiment names a group '{group}' that {verb} has not{did_you_mean(group, groups)}")
             groups[group] = option
-    groups |= {group: overrides.pop(group) for group in list(groups) if group in overrides}
+    given_groups = {group: overrides.pop(group) for group in list(groups) if group in overrides}
+    groups |= given_groups
     config: Config = {group: _load_options(group, option) for group, option in groups.items()}
     for key, value in _leaves(base):
         _set(config, key, value)
     if source is not None:
+        if experiment:
+            raise MetanetError("from= and experiment= both say what is to be made; give one of them")
         _take_run(config, source, verb)
+        config |= {group: _load_options(group, option) for group, option in given_groups.items()}
     given = dict(_leaves(experiment)) | {key: text if key in TEXT_KEYS else _parse(key, text) for key, text in overrides.items()}
     for key, value in given.items():
         _set(config, key, _check_key(config, verb, key, value))
@@ -125,7 +129,7 @@ def compose(verb: str, overrides: dict[str, str]) -> Config:
 
 
 def _take_run(config: Config, source: str, verb: str) -> None:
-    """Put the config of a finished run in the place of the defaults; where it lies and tracking stay as they are."""
+    """Put the config of a finished run in the place of the defaults; where it runs and lies, and tracking, stay as they are."""
     from metanet.runs.folder import read_config, read_metrics
 
     stored = read_config(source)
@@ -137,7 +141,7 @@ def _take_run(config: Config, source: str, verb: str) -> None:
         raise MetanetError(
             f"from={source}: its config has a key '{unknown[0]}' that {verb} has not; it was made by another verb or version"
         )
-    config |= {key: value for key, value in stored.items() if key not in ("out", "tracking")} | {"from": source}
+    config |= {key: value for key, value in stored.items() if key not in ("out", "tracking", "launcher")} | {"from": source}
 
 
 def required(config: Config, key: str, example: str) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +11,13 @@ import pandas as pd
 from metanet.cli.compose import required
 from metanet.cli.terminal import print_leaderboard, print_run, print_table
 from metanet.errors import MetanetError
-from metanet.evaluation.fitting import unseen, view_of
+from metanet.evaluation.fitting import origin, unseen, view_of
 from metanet.evaluation.protocol import evaluate_on
 from metanet.models import load_model
 from metanet.plots.predictions import draw_result
 from metanet.plots.style import save
 from metanet.plots.transfer import transfer_matrices, transfer_scatters
-from metanet.runs.folder import Run, choose_folder, read_metrics
+from metanet.runs.folder import Run, choose_folder, read_config, read_metrics
 from metanet.runs.leaderboard import leaderboard
 from metanet.runs.tracking import track
 from metanet.zoo.store import open_zoo
@@ -49,6 +50,10 @@ def run(config: dict[str, Any]) -> None:
             part = Run(folder / zoo.name.strip("/").replace("/", "_"))
             draw_result(result, part)
             part.write_predictions(result.predictions)
+            shared = {key: config[key] for key in ("view", "where", "part")} | {"trained_on": str(source.resolve())}
+            part.write_config(read_config(source) | shared)
+            facts = {"plan_hash": zoo.header.get("plan_hash"), "origin": origin(zoo)}
+            (part.folder / "split.json").write_text(json.dumps(facts, indent=1))
             part.write_metrics(result.metrics | {"trained_on": source.name})
     everything = pd.concat(predictions, ignore_index=True)
     record.write_predictions(everything)

@@ -117,7 +117,11 @@ def _dispatch(words: list[str]) -> int:
     for config in configs:
         if "threads" in config:
             config["threads"] = threads
-    module.run(configs, varied) if verb.grid else module.run(configs[0])
+    try:
+        module.run(configs, varied) if verb.grid else module.run(configs[0])
+    finally:
+        if "metanet.runs.folder" in sys.modules:
+            sys.modules["metanet.runs.folder"].release_folders()
     return 0
 
 

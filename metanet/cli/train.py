@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import math
-from functools import cache
+import os
+import secrets
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from metanet.cli.compose import required
 from metanet.cli.terminal import fit_bars, print_leaderboard, print_run, print_table
 from metanet.errors import MetanetError
 from metanet.evaluation.comparison import SEEDS, compare, readable, sentence, write_comparison
-from metanet.evaluation.fitting import Fitter, finished_run
+from metanet.evaluation.fitting import Fitter, finished_run, split_facts
 from metanet.evaluation.tasks import Launcher
 from metanet.plots.predictions import draw_result
 from metanet.runs.folder import choose_folder, read_config, read_metrics, read_versions
@@ -39,8 +42,7 @@ def run(configs: list[dict[str, Any]], varied: list[str]) -> None:
         folders = [root / name if len(configs) > 1 else root for name in names]
         if _side_by_side(configs):
             launcher = Launcher.of(configs[0]["launcher"], configs[0]["threads"])
-            begin(f"{len(configs)} runs in {launcher.workers} processes")
-            shared = [config | {"threads": 1} for config in settled], folders, root
+            shared = [config | {"threads": 1} for config in settled], folders, root, os.getcwd(), secrets.token_hex(8)
             found: dict[int, list[dict[str, Any]]] = {}
             for i, own in launcher.run(_fit_apart, shared, [(i,) for i in range(len(configs))]):
                 found[i] = own
@@ -50,7 +52,7 @@ def run(configs: list[dict[str, Any]], varied: list[str]) -> None:
             for config, name, folder in zip(settled, names, folders, strict=True):
                 begin(name)
                 rows += _fit(fitter, config, folder, root)
-    table = leaderboard(rows)
+    table = leaderboard([{k: v for k, v in row.items() if k != "config"} for row in rows])
     table.to_csv(root / "leaderboard.csv", index=False)
     print_leaderboard(table)
     if set(SEEDS) & set(varied):
@@ -61,15 +63,16 @@ def run(configs: list[dict[str, Any]], varied: list[str]) -> None:
             print(sentence(family))
     print_floors(rows)
     print_searches(rows)
-    if configs[0]["from"]:
-        print_agreement(rows, configs)
+    for row in rows:
+        if row["config"]["from"]:
+            print_agreement(row, row["config"])
     print_run(root)
 
 
 def _side_by_side(configs: list[dict[str, Any]]) -> bool:
     """Whether a grid's runs have processes of their own: where workers or a cluster are named, and no search needs them."""
     launcher = configs[0]["launcher"]
-    asked = launcher.get("workers") is not None or launcher.get("name") == "ray"
+    asked = (launcher.get("workers") or 1) > 1 or launcher.get("name") == "ray"
     return len(configs) > 1 and asked and all(config["search"]["name"] == "none" for config in configs)
 
 
@@ -78,17 +81,21 @@ def _fit(fitter: Fitter, config: dict[str, Any], folder: Path, root: Path) -> li
     if isinstance(config["target"], list):
         return _many(fitter, config, folder)
     kept = finished_run(folder, config) if config["out"] else None
-    return [(kept or fitter.fit(config, folder, lambda key: root / f"floor-{key}")) | {"run": str(folder)}]
+    if kept is not None:
+        return [kept | {"run": str(folder), "config": config, "kept": True}]
+    return [fitter.fit(config, folder, lambda key: root / f"floor-{key}") | {"run": str(folder), "config": config}]
 
 
-def _fit_apart(shared: tuple[list[dict[str, Any]], list[Path], Path], index: int) -> tuple[int, list[dict[str, Any]]]:
+def _fit_apart(shared: tuple[list[dict[str, Any]], list[Path], Path, str, str], index: int) -> tuple[int, list[dict[str, Any]]]:
     """One run of a grid in a process of its own, which keeps zoos and floors for the next."""
-    configs, folders, root = shared
-    return index, _fit(_fitter(), configs[index], folders[index], root)
+    configs, folders, root, here, launch = shared
+    os.chdir(here)  # a worker may be left from another grid
+    return index, _fit(_fitter(launch), configs[index], folders[index], root)
 
 
-@cache
-def _fitter() -> Fitter:
+@lru_cache(1)
+def _fitter(launch: str) -> Fitter:
+    """One for all runs of a grid that this process fits; another grid has its own."""
     return Fitter(draw_result)
 
 
@@ -101,7 +108,7 @@ def _many(fitter: Fitter, config: dict[str, Any], folder: Path) -> list[dict[str
     rows = [row for row in kept if row is not None]
     if len(rows) < len(targets):
         rows = fitter.fit_many(config, folder)
-    return [row | {"run": str(folder / target)} for row, target in zip(rows, targets, strict=True)]
+    return [row | {"run": str(folder / target), "config": config} for row, target in zip(rows, targets, strict=True)]
 
 
 def run_name(config: dict[str, Any], varied: list[str]) -> str:
@@ -134,30 +141,30 @@ def print_floors(rows: list[dict[str, Any]]) -> None:
         print("; ".join(words))
 
 
-def print_agreement(rows: list[dict[str, Any]], configs: list[dict[str, Any]]) -> None:
-    """Whether runs made again score what the first one did; what differs in settings, versions and numbers where not."""
-    first = Path(configs[0]["from"])
-    before, versions_before, stored = read_metrics(first), read_versions(first), flat(read_config(first))
-    for row, config in zip(rows, configs, strict=True):
-        now, run = flat(config), Path(row["run"])
-        if changed := [k for k in sorted(stored.keys() | now.keys()) if stored.get(k) != now.get(k)]:
-            print(f"{run.name}: other settings than {first}: " + ", ".join(f"{k}={now.get(k)}" for k in changed))
-        off = {
-            k: (old, row[k])
-            for k, old in before.items()
-            if k not in TIMES
-            and isinstance(old, int | float)
-            and isinstance(row.get(k), int | float)
-            and not math.isclose(old, row[k], rel_tol=AGREE, abs_tol=AGREE)
-        }
-        if not off:
-            print(f"{run.name}: all metrics agree with those of {first} (to {AGREE:g})")
-            continue
-        shown = pd.DataFrame([{"metric": k, "then": a, "now": b, "difference": b - a} for k, (a, b) in off.items()])
-        print_table(shown, f"{run.name}: {len(off)} metrics differ from those of {first}")
-        versions_now = read_versions(run)
-        if other := [k for k in versions_now if versions_now[k] != versions_before.get(k)]:
-            print("other versions: " + ", ".join(f"{k} {versions_before.get(k)} then, {versions_now[k]} now" for k in other))
+def print_agreement(row: dict[str, Any], config: dict[str, Any]) -> None:
+    """Whether a run made again scores what the first one did; what differs in settings, networks and numbers where not."""
+    first, run = Path(config["from"]).expanduser(), Path(row["run"])
+    if row.get("kept"):
+        print(f"{run}: was there already and is kept as it is; give another out= to make {first} again")
+        return
+    stored, now = flat(read_config(first)), flat(config)
+    if changed := [k for k in sorted(stored.keys() | now.keys()) if stored.get(k) != now.get(k)]:
+        print(f"{run.name}: other settings than {first}: " + ", ".join(f"{k}={now.get(k)}" for k in changed))
+    parts = [split_facts(folder / "split.json") for folder in (first, run)]
+    for key, words in (("plan_hash", "another zoo"), ("hash", "another split")):
+        if parts[0].get(key) != parts[1].get(key):
+            print(f"{run.name}: {words} than {first}")
+    before = {k: v for k, v in read_metrics(first).items() if k not in TIMES}
+    numbers = {k: (v, row.get(k)) for k, v in before.items() if isinstance(v, int | float)}
+    off = {k: (a, b) for k, (a, b) in numbers.items() if b is None or not math.isclose(a, b, rel_tol=AGREE, abs_tol=AGREE)}
+    if not off:
+        print(f"{run.name}: all {len(numbers)} metrics agree with those of {first} (to {AGREE:g})")
+        return
+    shown = [{"metric": k, "then": a, "now": b, "difference": np.nan if b is None else b - a} for k, (a, b) in off.items()]
+    print_table(pd.DataFrame(shown), f"{run.name}: {len(off)} of {len(numbers)} metrics differ from those of {first}")
+    versions = [read_versions(folder) for folder in (first, run)]
+    if other := [k for k in versions[1] if versions[1][k] != versions[0].get(k)]:
+        print("other versions: " + ", ".join(f"{k} {versions[0].get(k)} then, {versions[1][k]} now" for k in other))
 
 
 def print_searches(rows: list[dict[str, Any]]) -> None:

@@ -33,12 +33,20 @@ class Group:
 
     Attributes:
         settings: what its config has other than the others' of its family, such as ``num_leaves=15``.
-        scores: its mean score in each resample, (rounds,), by test part.
+        copies: runs of the same seeds as one of these, which are counted once.
+        scores, runs_of: its mean score in each resample, (rounds,), and how many runs that is of, by test part.
     """
 
     records: list[Record]
     settings: str = ""
+    copies: int = 0
     scores: dict[int, np.ndarray] = field(default_factory=dict)
+    runs_of: dict[int, int] = field(default_factory=dict)
+
+    @property
+    def drawn(self) -> np.ndarray:
+        """The mean score of its runs in each resample, (rounds,)."""
+        return np.average(list(self.scores.values()), axis=0, weights=list(self.runs_of.values()))
 
     @property
     def first(self) -> dict[str, Any]:
@@ -109,20 +117,25 @@ def compare(records: Sequence[Record], measure: str | None = None, seed: int = 0
 
 def grouped(records: Sequence[Record]) -> list[Group]:
     """Runs that differ in nothing but :data:`SEEDS` together; each group told by what its config has other than the rest."""
-    kept = [
-        {k: v for k, v in r.config.items() if k not in SEEDS and k not in ("target", "features", "model.name")} for r in records
-    ]
+    told = (*SEEDS, "target", "features", "trained_on")  # by columns of their own
+    kept = [{k: v for k, v in record.config.items() if k not in told} for record in records]
     groups: dict[str, Group] = {}
     configs: dict[str, dict[str, Any]] = {}
     for record, config in zip(records, kept, strict=True):
-        own = [record.metrics[k] for k in ("model", "features")] + [record.metrics.get("trained_on")]
+        own = [record.metrics.get(k) for k in ("model", "features", "heads")] + [record.config.get("trained_on")]
         key = json.dumps([own, config], sort_keys=True, default=str)
-        groups.setdefault(key, Group([])).records.append(record)
+        group = groups.setdefault(key, Group([]))
         configs[key] = config
+        seeds = [record.config.get(k) for k in SEEDS]
+        if any(s is not None for s in seeds) and any([r.config.get(k) for k in SEEDS] == seeds for r in group.records):
+            group.copies += 1  # the same fit again
+        else:
+            group.records.append(record)
     varying = _varying([(str(g.first["model"]), configs[k]) for k, g in groups.items()])
     for key, group in groups.items():
         config = configs[key]
         words = [f"{k.removeprefix('model.')}={_word(config[k])}" for k in varying if k in config]
+        words += [f"one of {heads} heads"] if (heads := group.first.get("heads", 1)) > 1 else []
         if (origin := group.first.get("trained_on")) is not None:
             words.append(f"trained on {origin}")
         group.settings = ", ".join(words)
@@ -131,11 +144,15 @@ def grouped(records: Sequence[Record]) -> list[Group]:
 
 def _varying(configs: list[tuple[str, dict[str, Any]]]) -> list[str]:
     """Keys whose values differ: settings of a model among the groups of that model, all others among all groups."""
-    values: dict[tuple[str, str], set[str]] = {}
-    for model, config in configs:
-        for key, value in config.items():
-            values.setdefault((model if key.startswith("model.") else "", key), set()).add(json.dumps(value, default=str))
-    return list(dict.fromkeys(key for (_, key), found in values.items() if len(found) > 1))
+    found: dict[str, None] = {}
+    for key in dict.fromkeys(key for _, config in configs for key in config):
+        own: dict[str, set[str]] = {}
+        for model, config in configs:  # a config without the key differs from one that has it
+            word = json.dumps(config[key], default=str) if key in config else ""
+            own.setdefault(model if key.startswith("model.") and key != "model.name" else "", set()).add(word)
+        if any(len(values) > 1 for values in own.values()) and key != "model.name":
+            found[key] = None
+    return list(found)
 
 
 def _word(value: Any) -> str:
@@ -150,7 +167,7 @@ def _family(records: list[Record], measure: str, seed: int) -> Family:
     _draw(groups, measure, resample)
     rows, notes = [], []
     for group in groups:
-        low, high = _interval(np.mean(list(group.scores.values()), axis=0)) if group.scores else (np.nan, np.nan)
+        low, high = _interval(group.drawn) if group.scores else (np.nan, np.nan)
         row: dict[str, Any] = {
             "model": group.first["model"],
             "features": group.first["features"],
@@ -162,6 +179,8 @@ def _family(records: list[Record], measure: str, seed: int) -> Family:
             "low": low,
             "high": high,
         }
+        if group.copies:
+            notes.append(f"{group.title}: {group.copies} more of the same seeds, counted once")
         if group is groups[0]:
             low, high, word = np.nan, np.nan, "best"
         else:
@@ -191,6 +210,7 @@ def _draw(groups: Sequence[Group], measure: str, resample: Callable[[np.ndarray]
             if record.answers is not None:
                 by_part.setdefault(record.answers.part, []).append(next(scores))
         group.scores = {part: np.mean(own, axis=0) for part, own in by_part.items()}
+        group.runs_of = {part: len(own) for part, own in by_part.items()}
 
 
 def _difference(
@@ -202,7 +222,7 @@ def _difference(
             return np.nan, np.nan, words
     if common := [part for part in best.scores if part in other.scores]:
         low, high = _interval(sign * np.mean([best.scores[p] - other.scores[p] for p in common], axis=0))
-        return low, high, "no" if low <= 0 <= high else "yes"
+        return low, high, _apart(low, high)
     # Other test parts: what neither was fitted on is what both tested.
     answers = [[r.answers for r in group.records if r.answers is not None] for group in (best, other)]
     shared = set.intersection(*(set(a.networks) for own in answers for a in own))
@@ -212,7 +232,14 @@ def _difference(
     drawn = resample(both)
     one, two = (drawn.scores([a.of(both) for a in own], measure).mean(0) for own in answers)
     low, high = _interval(sign * (one - two))
-    return low, high, f"{'no' if low <= 0 <= high else 'yes'}, on the {len(both)} networks that both tested"
+    return low, high, f"{_apart(low, high)}, on the {len(both)} networks that both tested"
+
+
+def _apart(low: float, high: float) -> str:
+    """What an interval of the best minus another says."""
+    if not np.isfinite([low, high]).all():
+        return "no score in the resamples"
+    return "yes" if low > 0 else "no" if high >= 0 else "no: this one is ahead on the networks of both"
 
 
 def _interval(values: np.ndarray) -> tuple[float, float]:
@@ -300,7 +327,7 @@ def sentence(family: Family) -> str:
     unsure = [
         group.title
         for group, word in zip(family.groups[1:], others["told_apart"], strict=True)
-        if word.startswith("no,") or word == "no"
+        if word.startswith("no") and not word.startswith("no ")
     ]
     words = [f"told apart from {apart.sum()} of {len(others)}"]
     if unsure:

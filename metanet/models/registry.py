@@ -78,4 +78,10 @@ def load_model(folder: str | Path, threads: int = 1) -> MetaModel:
         name = json.loads(path.read_text())["model"]
     except (OSError, ValueError, KeyError) as error:
         raise MetanetError(f"'{folder}' holds no meta-model ({error}); give the model folder of a run") from None
-    return model_class(name).load(folder, threads)
+    try:
+        return model_class(name).load(folder, threads)
+    except (KeyError, TypeError, RuntimeError) as error:  # other settings or tensors than this version has
+        raise MetanetError(
+            f"'{folder}' cannot be read: it was fitted by another version of metanet, or is damaged "
+            f"({str(error).splitlines()[0]}); fit it again, for example with metanet train from=RUN"
+        ) from error

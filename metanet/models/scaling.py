@@ -24,7 +24,7 @@ class Scaler:
     def fit(self, x: np.ndarray) -> Scaler:
         """Read sizes, means and spreads off the training part (N, F); columns without any spread are left as wide as they are."""
         if self.squash:
-            size = np.nanmedian(np.abs(x), axis=0)
+            size = np.nanmedian(np.abs(x), axis=0).astype(np.float64)
             self.size = np.where(size > 0, size, 1.0)
         squashed = self._squashed(x)
         self.center = np.asarray(np.nanmean(squashed, axis=0, dtype=np.float64))

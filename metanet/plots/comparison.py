@@ -31,11 +31,12 @@ def scores(table: pd.DataFrame, measure: str, ax: Axes) -> Axes:
     """
     shown = table.iloc[:30][::-1].reset_index(drop=True)
     for place, row in shown.iterrows():
-        alike = row["told_apart"] in ("best", "no") or str(row["told_apart"]).startswith("no,")
-        ax.plot([row["low"], row["high"]], [place, place], color="C0", alpha=1 if alike else 0.35, linewidth=2)
-        ax.plot(row[measure], place, "o", color="C0", alpha=1 if alike else 0.35, markersize=5)
+        apart = str(row["told_apart"]).split(",")[0].split(":")[0]
+        colour, alpha = ("C0", 0.35) if apart == "yes" else ("C0", 1.0) if apart in ("best", "no") else ("0.6", 1.0)
+        ax.plot([row["low"], row["high"]], [place, place], color=colour, alpha=alpha, linewidth=2)
+        ax.plot(row[measure], place, "o", color=colour, alpha=alpha, markersize=5)
     ax.set_yticks(range(len(shown)), [_short(t) for t in shown["title"]], fontsize=7)
-    ax.set(xlabel=f"{measure} with its 95 % interval", title="full colour: not told apart from the best")
+    ax.set(xlabel=f"{measure} with its 95 % interval", title="full colour: not told apart from the best; grey: not comparable")
     return ax
 
 
@@ -80,11 +81,11 @@ def errors_by(answers: dict[str, Answers], values: pd.Series, ax: Axes) -> Axes:
 
 
 def by_training_networks(table: pd.DataFrame, measure: str, ax: Axes) -> Axes:
-    """The score by the number of training snapshots, a line a model and features that have several."""
+    """The score by the number of training snapshots, a colour a model and features that have several; a point a row."""
     for (model, features), rows in table.groupby(["model", "features"], sort=False):
         rows = rows.sort_values("n_train")
         if rows["n_train"].nunique() > 1:
-            ax.plot(rows["n_train"], rows[measure], "o-", markersize=3, label=_short(f"{model} on {features}"))
+            ax.plot(rows["n_train"], rows[measure], "o", markersize=4, label=_short(f"{model} on {features}"))
     ax.set(xlabel="training snapshots", ylabel=measure, xscale="log", title="learning curves")
     ax.legend(frameon=False, fontsize=6)
     return ax
@@ -172,8 +173,8 @@ def comparison_page(families: Sequence[Family], notes: Sequence[str], path: Path
         lead = f"<section><h2>Published on {html.escape(images)}</h2><p>Other networks: no difference is computed.</p>"
         parts += [lead, html_table(table), "</section>"]
     parts.append(
-        "<section><h2>How to read it</h2><p>Runs that differ in seeds alone are one row; <b>sd</b> is over them. <b>low</b> and "
-        "<b>high</b> are a 95 % bootstrap interval over test networks, <b>difference</b> is the best row minus this one on the "
+        "<section><h2>How to read it</h2><p>Runs that differ in seeds alone are one row; <b>sd</b> is over them. <b>95 %</b> "
+        "is a bootstrap interval over test networks, <b>best - this</b> that of the best row minus this one on the "
         "same resampled networks. A row is <b>told apart</b> where that interval does not hold 0; nothing is corrected for "
         "having looked at several rows. Access says what a row reads: W weights, H hyperparameters, F forward passes, A "
         "activations, D data. Pictures of predictions are of a row's first run.</p>"

@@ -37,10 +37,11 @@ document.addEventListener('click', event => {
   if (!head) return;
   const body = head.closest('table').tBodies[0], column = head.cellIndex;
   const rows = [...body.rows], text = row => row.cells[column].textContent.trim();
-  const numeric = rows.every(row => text(row) === '-' || !isNaN(parseFloat(text(row))));
+  const none = row => ['-', 'not measured', ''].includes(text(row));
+  const numeric = rows.every(row => none(row) || !isNaN(parseFloat(text(row))));
   const first = numeric ? 'descending' : 'ascending';
   const order = head.getAttribute('aria-sort') === first ? (numeric ? 'ascending' : 'descending') : first;
-  const value = row => numeric ? (text(row) === '-' ? -Infinity : parseFloat(text(row))) : text(row);
+  const value = row => numeric ? (none(row) ? -Infinity : parseFloat(text(row))) : text(row);
   rows.sort((a, b) => numeric ? value(a) - value(b) : value(a).localeCompare(value(b)));
   if (order === 'descending') rows.reverse();
   head.parentNode.querySelectorAll('th').forEach(other => other.removeAttribute('aria-sort'));

@@ -58,7 +58,7 @@ def fit_losses(curve: pd.DataFrame, ax: Axes) -> Axes:
     """Training and validation loss by epoch or tree; a dot where the validation part found it best."""
     for name in curve:
         ax.plot(curve.index, curve[name], label=str(name).replace("_", " "))
-    if "validation_loss" in curve:
+    if "validation_loss" in curve and curve["validation_loss"].notna().any():
         best = curve["validation_loss"].idxmin()
         ax.plot(best, curve["validation_loss"][best], "o", color="black", markersize=4)
     ax.set(xlabel=str(curve.index.name), ylabel="loss")

@@ -31,7 +31,7 @@ from metanet.models.registry import titled
 from metanet.plots.curves import curves
 from metanet.plots.encoders import cost_points, generalisation_bars
 from metanet.plots.style import new_axes
-from metanet.reproduce.study import Exhibit, Fit, NotFittedError, Study, interval
+from metanet.reproduce.study import Exhibit, Fit, NotFittedError, Study, interval, readable
 from metanet.zoo.split import Split, split_networks
 from metanet.zoo.store import zoo_from_arrays
 from metanet.zoo.view import View
@@ -64,7 +64,13 @@ class Contender:
         return self.parsed[0]
 
     def fit(self, study: Study, zoo: str, split: int, seed: int) -> Fit:
-        """A run of it with its defaults."""
+        """A run of it with its defaults.
+
+        Raises:
+            NotFittedError: it is not there and ``fit=false``; the floor of a zoo in which no hyperparameter varies.
+        """
+        if self.title == FLOOR and not readable(study.zoo(zoo).view(), "hyper"):
+            raise NotFittedError(f"no hyperparameter of {zoo} varies, so there is nothing to read")
         snapshots = study.config["encoders"]["snapshots"]
         overrides = {
             "split.seed": str(study.config["split"]["seed"] + split),

@@ -175,7 +175,7 @@ class Study:
 
     def fit(self, zoo: str, estimator: str, features: str) -> Fit | None:
         """A searched fit; None where the budget does not hold it, the zoo has not what it reads, or ``fit=false``."""
-        if features not in self.inputs(estimator) or not _readable(self.zoo(zoo).view(), features):
+        if features not in self.inputs(estimator) or not readable(self.zoo(zoo).view(), features):
             return None
         try:
             return self.searched(zoo, estimator, features)
@@ -260,7 +260,7 @@ def kind_of(zoo: Zoo) -> str:
     return "other"
 
 
-def _readable(view: View, features: str) -> bool:
+def readable(view: View, features: str) -> bool:
     """Whether a zoo has the hyperparameters that some features read, and they vary."""
     frame = view.frame
     varying = {c.removeprefix("hp.") for c in frame if c.startswith("hp.") and frame[c].nunique() > 1}

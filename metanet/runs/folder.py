@@ -11,6 +11,7 @@ import os
 import re
 import subprocess
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -62,16 +63,35 @@ class Run:
 
 
 def choose_folder(out: str | None, verb: str, name: str) -> Path:
-    """``out`` where it is given, else a name ``runs/<verb>/<time>-<name>`` that is free; nothing is made yet."""
+    """``out`` where it is given, else a folder ``runs/<verb>/<time>-<name>`` that is made, see :func:`release_folders`."""
     if out:
         return Path(out).expanduser()
     slug = re.sub(r"[^A-Za-z0-9_.+-]+", "-", name).strip("-")
     base = Path("runs", verb, f"{time.strftime('%Y%m%d-%H%M%S')}-{slug}")
     folder, count = base, 1
-    while folder.exists():
-        count += 1
-        folder = base.with_name(f"{base.name}-{count}")
-    return folder
+    while True:  # made at once, so that no other command takes the name
+        try:
+            folder.mkdir(parents=True)
+        except FileExistsError:
+            count += 1
+            folder = base.with_name(f"{base.name}-{count}")
+        except OSError as error:
+            raise MetanetError(f"run folder '{folder}' cannot be made: {error.strerror}; give out=") from None
+        else:
+            _reserved.append(folder)
+            return folder
+
+
+_reserved: list[Path] = []
+
+
+def release_folders() -> None:
+    """Take away what :func:`choose_folder` made and nothing was written to."""
+    while _reserved:
+        folder = _reserved.pop()
+        with suppress(OSError):
+            for path in (folder, folder.parent, folder.parent.parent):  # runs/<verb>/<name>
+                path.rmdir()
 
 
 def read_config(folder: str | Path) -> dict[str, Any]:
@@ -96,7 +116,7 @@ def read_versions(folder: str | Path) -> dict[str, str]:
         values = json.loads((Path(folder).expanduser() / "versions.json").read_text())
     except (OSError, ValueError):
         return {}
-    return {str(k): str(v) for k, v in values.items()}
+    return {str(k): str(v) for k, v in values.items()} if isinstance(values, dict) else {}
 
 
 def read_metrics(folder: str | Path) -> dict[str, Any]:

@@ -35,7 +35,8 @@ class Answers:
     @cached_property
     def part(self) -> int:
         """Equal for runs with the same test rows."""
-        return hash((tuple(self.networks), tuple(self.true)))
+        true = self.true.tobytes() if self.true.dtype != object else tuple(map(str, self.true))
+        return hash((tuple(self.networks), true))
 
     def of(self, networks: np.ndarray) -> Answers:
         """The rows of some networks."""
@@ -66,11 +67,11 @@ class Record:
         try:
             columns = ["network_id", "part", "true", "predicted"]
             table = ParquetFile(self.folder / "predictions.parquet").read(columns=columns, use_threads=False)
-        except (OSError, pa.ArrowException):
+            test = table.filter(pc.equal(table["part"], "test"))
+        except (OSError, KeyError, pa.ArrowException):
             return None
-        if not set(columns) <= set(table.column_names):
+        if len(test) == 0 or not set(columns) <= set(test.column_names):
             return None
-        test = table.filter(pc.equal(table["part"], "test"))
         return Answers(*(test[name].to_numpy() for name in ("network_id", "true", "predicted")))
 
     @property
@@ -127,9 +128,11 @@ def find_runs(folders: Iterable[str | Path]) -> Found:
     for given in folders:
         folder = Path(given).expanduser()
         alone = (folder / "metrics.json").exists()
-        configs = [] if alone else sorted(p.parent for p in folder.glob("**/config.yaml"))
+        configs = [] if alone else sorted(p.parent for p in folder.glob("**/config.yaml") if "wandb" not in p.parts)
         paths = [folder] if alone else sorted({p.parent for p in folder.glob("**/metrics.json")})
-        unfinished += [c for c in configs if c not in set(paths) and not _holds(c, paths)]
+        for config in sorted(set(configs) - set(paths)):
+            if "model.name" in (begun := _flat_config(config)) and "target" in begun and not _holds(config, paths):
+                unfinished.append(config)
         if not paths:
             read_metrics(folder)  # says what is missing
         for path in paths:
@@ -143,7 +146,7 @@ def find_runs(folders: Iterable[str | Path]) -> Found:
                     raise
                 damaged.append(path)
                 continue
-            if not {"model", "target"} <= set(metrics):
+            if not isinstance(metrics, dict) or not {"model", "features", "target"} <= set(metrics):
                 others.append(path)
                 continue
             found.records.append(Record(path, metrics, _flat_config(path)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import secrets
 import sys
 from pathlib import Path
@@ -23,6 +24,10 @@ SMALLEST = ("mse", "mad", "training_loss", "validation_loss", "mse_validation")
 TAGS = ("zoo", "features", "model", "target", "recipe", "data")  # keys of a config whose values tag a run
 MOST_ROWS = 20_000  # of a table; W&B shows no more than some ten thousands
 LONGEST_TAG = 64
+IDENTITY = "wandb-run.json"  # of a run's id in W&B, in its folder
+INIT_SECONDS, FINISH_SECONDS = 30, 60  # that an unreachable server may hold a run up, before and after it is sent
+
+_unreachable = False  # in this process
 
 Artifacts = dict[str, tuple[str, list[Path]]]
 
@@ -56,14 +61,21 @@ def track(
         return
     if name != "wandb":
         raise MetanetError(f"no tracking '{name}'{did_you_mean(name, ('none', 'wandb'))}")
-    modes = [tracking.get("mode")] if tracking.get("mode") else ["online", "offline"] if _logged_in() else ["offline"]
+    global _unreachable
+    asked = tracking.get("mode") or os.environ.get("WANDB_MODE")
+    modes = [asked] if asked else ["online", "offline"] if not _unreachable and _logged_in() else ["offline"]
     for mode in modes:
         try:
             _to_wandb(tracking | {"mode": mode}, run, config, metrics, job_type, curves, tables or {}, artifacts or {})
             return
         except Exception as error:  # an outage of the tracker must not cost the run
-            then = "written offline instead" if mode != modes[-1] else f"the run is whole in {run.folder}"
-            print(f"tracking: W&B failed ({type(error).__name__}: {error}); {then}", file=sys.stderr)
+            again = mode != modes[-1]
+            then = "from now on runs are written offline" if again else f"the run is whole in {run.folder}"
+            words = str(error).splitlines()[0] if str(error) else ""
+            print(f"tracking: W&B failed ({type(error).__name__}: {words}); {then}", file=sys.stderr)
+            if again:
+                _unreachable = True
+                _forget(run)
 
 
 def card_of(zoo: Zoo) -> Artifacts:
@@ -87,7 +99,13 @@ def _to_wandb(
 
     swept = "WANDB_SWEEP_ID" in os.environ
     settings = wandb.Settings(
-        silent=True, init_timeout=30, console="off", disable_git=True, x_disable_stats=True, x_disable_machine_info=True
+        silent=True,
+        init_timeout=INIT_SECONDS,
+        finish_timeout=FINISH_SECONDS,
+        console="off",
+        disable_git=True,
+        x_disable_stats=True,
+        x_disable_machine_info=True,
     )
     with wandb.init(
         project=tracking.get("project", "metanet"),
@@ -103,28 +121,36 @@ def _to_wandb(
         settings=settings,
         reinit="finish_previous",
     ) as logged:
-        for names, end in ((LARGEST, "max"), (SMALLEST, "min")):
-            for metric in names:
-                if metric in metrics or (curves is not None and metric in curves):
-                    logged.define_metric(metric, summary=end)
+        logged.summary.update({k: v for k, v in metrics.items() if isinstance(v, int | float | str)})
+        by_curve = {} if curves is None else {str(name): str(curves.index.name) for name in curves}
+        for metric in dict.fromkeys(metrics) | by_curve:
+            end = "max" if metric in LARGEST else "min" if metric in SMALLEST else None
+            if end or by_curve.get(metric):
+                logged.define_metric(metric, summary=end, step_metric=by_curve.get(metric))
         if curves is not None:
-            logged.define_metric("*", step_metric=str(curves.index.name))
             for x, row in curves.iterrows():
                 logged.log({str(curves.index.name): x} | row.dropna().to_dict())
         shown: dict[str, Any] = {}
         for picture in sorted(Path(run.folder, "figures").glob("*.png")):
             shown[f"figures/{picture.stem}"] = wandb.Image(str(picture))
         for name, table in tables.items():
-            shown[f"tables/{name}"] = wandb.Table(dataframe=table.head(MOST_ROWS))
+            shown[f"tables/{name}"] = wandb.Table(dataframe=_plain(table))
         if shown:
             logged.log(shown)
         for name, (kind, files) in artifacts.items():
-            artifact = wandb.Artifact(name, kind)
+            artifact = wandb.Artifact(re.sub(r"[^A-Za-z0-9_.-]+", "-", name), kind)
             for file in files:
                 if file.exists():
                     artifact.add_file(str(file))
             logged.log_artifact(artifact)
-        logged.summary.update({k: v for k, v in metrics.items() if isinstance(v, int | float | str)})
+
+
+def _forget(run: Run) -> None:
+    """End W&B's own process, which still holds the run that failed, and its id with it."""
+    import wandb
+
+    wandb.teardown()
+    (run.folder / IDENTITY).unlink(missing_ok=True)
 
 
 def _logged_in() -> bool:
@@ -137,9 +163,17 @@ def _logged_in() -> bool:
         return False
 
 
+def _plain(table: pd.DataFrame) -> pd.DataFrame:
+    """At most :data:`MOST_ROWS` rows, those of the test part first; a column of several types as text."""
+    if "part" in table:
+        table = table.sort_values("part", key=lambda part: part != "test", kind="stable")
+    table = table.head(MOST_ROWS)
+    return table.astype({c: str for c in table if table[c].dtype == object})
+
+
 def _identity(run: Run) -> str:
     """The run's id in W&B, kept in its folder."""
-    path = run.folder / "wandb-run.json"
+    path = run.folder / IDENTITY
     if path.exists():
         return str(json.loads(path.read_text())["id"])
     identity = secrets.token_hex(4)
@@ -154,6 +188,5 @@ def _tags(config: dict[str, Any]) -> list[str]:
         value = config.get(key)
         value = value.get("name") if isinstance(value, dict) else value
         for word in value if isinstance(value, list) else [value]:
-            if word:
-                tags.append(str(Path(str(word)).name if key in ("zoo", "model", "features") else word)[:LONGEST_TAG])
-    return list(dict.fromkeys(tags))
+            tags.append(str(Path(str(word)).resolve().name if key == "zoo" else word)[-LONGEST_TAG:] if word else "")
+    return [tag for tag in dict.fromkeys(tags) if tag]

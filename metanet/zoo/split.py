@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -57,7 +58,7 @@ class Split:
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / f"{self.hash}.json"
         if not path.exists():
-            temporary = path.with_suffix(".tmp")
+            temporary = path.with_suffix(f".{os.getpid()}.tmp")  # other runs may store it too
             temporary.write_text(json.dumps(self.to_json()))
             temporary.replace(path)
         return path

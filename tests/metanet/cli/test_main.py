@@ -215,13 +215,19 @@ def test_a_grid_in_processes_finds_what_one_process_does(launcher: str, grown_fo
 
 def test_a_run_is_made_again_from_its_folder(trained_run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("train", f"from={trained_run}", "out=again") == 0
-    assert "again: all metrics agree" in capsys.readouterr().out
+    assert re.search(r"again: all \d+ metrics agree", capsys.readouterr().out)
+    assert run("train", f"from={trained_run}", "out=again") == 0
+    assert "was there already and is kept" in capsys.readouterr().out
+    assert run("train", f"from={trained_run}", "model=constant", "out=constant") == 0  # a group on the command line counts
+    assert json.loads(Path("constant/metrics.json").read_text())["model"] == "constant"
+    assert "model.name=constant" in capsys.readouterr().out
     before, now = (json.loads((Path(p) / "metrics.json").read_text()) for p in (trained_run, "again"))
     assert {k: v for k, v in before.items() if k != "seconds"} == {k: v for k, v in now.items() if k != "seconds"}
     assert run("train", f"from={trained_run}", "seed=7", "split.seed=3", "out=other") == 0
     said = capsys.readouterr().out
     assert "other settings than" in said
     assert "seed=7, split.seed=3" in said
+    assert "another split than" in said
     assert "metrics differ from those of" in said
     config = Path("again/config.yaml")
     config.write_text(config.read_text() + "\nnews: 3\n")

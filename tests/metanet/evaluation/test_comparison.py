@@ -145,6 +145,38 @@ def test_only_what_can_be_compared_is(tmp_path: Path) -> None:
     assert len(family.notes) == 3
 
 
+def test_what_is_not_known_is_not_told_apart(tmp_path: Path) -> None:
+    write(tmp_path / "a", 0.02)
+    broken = write(tmp_path / "b", 0.2, model__num_leaves=31)
+    frame = pd.read_parquet(broken / "predictions.parquet").assign(predicted=np.nan)
+    frame.to_parquet(broken / "predictions.parquet")
+    (family,) = compare(find_runs([tmp_path]).records)
+    assert family.table["told_apart"].tolist() == ["best", "no score in the resamples"]
+
+
+def test_a_best_that_is_behind_on_common_networks_is_not_told_apart(tmp_path: Path) -> None:
+    write(tmp_path / "easy-a", 0.03)
+    write(tmp_path / "easy-b", 0.01, model__num_leaves=31)
+    write(tmp_path / "hard-b", 0.5, networks=np.arange(100, 200), seed=1, model__num_leaves=31)
+    (family,) = compare(find_runs([tmp_path]).records)
+    assert family.table["settings"].tolist() == ["num_leaves=15", "num_leaves=31"]
+    assert family.table["told_apart"][1] == "no: this one is ahead on the networks of both"
+    low, high = family.table.loc[1, ["low", "high"]]
+    assert low < family.table.loc[1, "r2"] < high
+
+
+def test_copies_are_counted_once_and_heads_are_rows_of_their_own(tmp_path: Path) -> None:
+    write(tmp_path / "a", 0.02)
+    shutil.copytree(tmp_path / "a", tmp_path / "again")
+    head = write(tmp_path / "head", 0.1)
+    metrics = json.loads((head / "metrics.json").read_text())
+    (head / "metrics.json").write_text(json.dumps(metrics | {"heads": 2}))
+    (family,) = compare(find_runs([tmp_path]).records)
+    assert family.table["runs"].tolist() == [1, 1]
+    assert family.table["settings"].tolist() == ["", "one of 2 heads"]
+    assert "1 more of the same seeds, counted once" in family.notes[0]
+
+
 def test_a_measure_decides_the_order(tmp_path: Path) -> None:
     write(tmp_path / "a", 0.02)
     write(tmp_path / "b", 0.2, model__num_leaves=31)

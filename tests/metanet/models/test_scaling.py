@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 from sklearn.preprocessing import StandardScaler
@@ -26,9 +28,11 @@ def test_columns_are_those_of_another_scaler(columns: np.ndarray, squash: bool) 
     np.testing.assert_allclose(found, np.where(np.isnan(expected), 0, expected), rtol=1e-5, atol=1e-6)
 
 
-def test_they_are_cut_and_read_back(columns: np.ndarray) -> None:
-    fitted = Scaler(clip=0.5).fit(columns)
-    again = Scaler.from_json(fitted.to_json(), clip=0.5)
+@pytest.mark.parametrize("squash", [False, True])
+def test_they_are_cut_and_read_back(columns: np.ndarray, squash: bool) -> None:
+    columns = columns.astype(np.float32)
+    fitted = Scaler(squash, clip=0.5).fit(columns)
+    again = Scaler.from_json(json.loads(json.dumps(fitted.to_json())), squash, clip=0.5)
     np.testing.assert_array_equal(again.transform(columns), fitted.transform(columns))
-    free = Scaler().fit(columns).transform(columns)
+    free = Scaler(squash).fit(columns).transform(columns)
     np.testing.assert_array_equal(fitted.transform(columns), np.clip(free, -0.5, 0.5))

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from metanet.errors import MetanetError
-from metanet.runs.folder import Run, choose_folder, read_metrics
+from metanet.runs.folder import Run, choose_folder, read_metrics, release_folders
 from metanet.runs.leaderboard import leaderboard
 from metanet.runs.records import find_runs
 
@@ -37,7 +37,7 @@ def test_runs_are_found_below_a_folder(tmp_path: Path) -> None:
 
 def test_what_is_left_out_is_said(tmp_path: Path) -> None:
     Run(tmp_path / "whole").write_metrics(row("x", 0.2))
-    Run(tmp_path / "half").write_config({"model": {"name": "gbm"}})
+    Run(tmp_path / "half").write_config({"model": {"name": "gbm"}, "target": "test_accuracy"})
     Run(tmp_path / "grown").write_metrics({"networks": 5})
     Run(tmp_path / "broken")
     (tmp_path / "broken" / "metrics.json").write_text("{")
@@ -77,9 +77,11 @@ def test_metrics_are_valid_json_with_null_for_nan(tmp_path: Path) -> None:
 
 def test_folders_are_new_and_safe_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    first = Run(choose_folder(None, "train", "./a b/c.py:X")).folder
-    second = choose_folder(None, "train", "./a b/c.py:X")
+    first, second = (choose_folder(None, "train", "./a b/c.py:X") for _ in range(2))
     assert first.parent == Path("runs/train")
     assert first != second
+    Run(first).write_metrics({})
+    release_folders()
+    assert first.exists()
     assert not second.exists()
     assert choose_folder("~/x", "train", "n") == Path.home() / "x"

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -201,17 +204,20 @@ def test_an_outage_does_not_cost_the_run(
     assert summary(records(tmp_path / "next")[0])["r2"] == 0.5
 
 
-def test_with_a_login_and_no_network_it_is_written_offline(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    import wandb
-
-    monkeypatch.setattr(wandb, "login", lambda **_: True)
-    begin = wandb.init
-    monkeypatch.setattr(wandb, "init", lambda **given: begin(**given) if given["mode"] == "offline" else 1 / 0)
-    track({"name": "wandb", "mode": None}, Run(tmp_path / "run"), {}, METRICS, "train")
-    assert "written offline instead" in capsys.readouterr().err
-    assert summary(records(tmp_path / "run")[0])["r2"] == 0.5
+def test_with_a_login_and_no_network_it_is_written_offline(tmp_path: Path) -> None:
+    """With the real client, and a server that nobody is."""
+    code = (
+        "import sys; from pathlib import Path; from metanet.runs import tracking; from metanet.runs.folder import Run\n"
+        "tracking.INIT_SECONDS = 6\n"
+        "for name in 'ab': tracking.track({'name': 'wandb'}, Run(Path(sys.argv[1]) / name), {}, {'r2': 0.5}, 'train')"
+    )
+    given = {"WANDB_API_KEY": "a" * 40, "WANDB_BASE_URL": "http://127.0.0.1:9", "HOME": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], env=os.environ | given, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "the run is whole" not in done.stderr
+    assert done.stderr.count("from now on runs are written offline") == 1  # the second is not even tried
+    for name in "ab":
+        assert summary(records(tmp_path / name)[-1])["r2"] == 0.5
 
 
 def test_none_does_nothing_and_an_unknown_tracker_is_named(tmp_path: Path) -> None:
