@@ -35,6 +35,8 @@ def run(config: dict[str, Any]) -> None:
     if len(versions := sorted({r.version or "an unknown version" for r in records})) > 1:
         notes.append(f"these runs were made by metanet {', '.join(versions)}: settings that one did not know count as different")
     others = beside_published(families) if config["published"] else {}
+    if config["published"] and not others:
+        notes.append("nothing is published for these image sets")
     if silent := unanswered(records):
         notes.append(
             f"{len(silent)} runs without predictions stand in the table, but no difference to them is known: {silent[0]}"

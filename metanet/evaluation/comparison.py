@@ -59,7 +59,8 @@ class Group:
 
     def values(self, measure: str) -> np.ndarray:
         """Of each run; nan where one has none."""
-        return np.array([np.nan if (v := r.metrics.get(measure)) is None else v for r in self.records], float)
+        found = (r.metrics.get(measure) for r in self.records)
+        return np.array([v if isinstance(v, int | float) else np.nan for v in found], float)
 
     @property
     def title(self) -> str:
@@ -135,6 +136,7 @@ def grouped(records: Sequence[Record]) -> list[Group]:
     for key, group in groups.items():
         config = configs[key]
         words = [f"{k.removeprefix('model.')}={_word(config[k])}" for k in varying if k in config]
+        words += [] if group.records[0].config else ["settings not known"]
         words += [f"one of {heads} heads"] if (heads := group.first.get("heads", 1)) > 1 else []
         if (origin := group.first.get("trained_on")) is not None:
             words.append(f"trained on {origin}")
@@ -145,6 +147,7 @@ def grouped(records: Sequence[Record]) -> list[Group]:
 def _varying(configs: list[tuple[str, dict[str, Any]]]) -> list[str]:
     """Keys whose values differ: settings of a model among the groups of that model, all others among all groups."""
     found: dict[str, None] = {}
+    configs = [(model, config) for model, config in configs if config]  # of the others nothing is known
     for key in dict.fromkeys(key for _, config in configs for key in config):
         own: dict[str, set[str]] = {}
         for model, config in configs:  # a config without the key differs from one that has it
@@ -222,7 +225,9 @@ def _difference(
             return np.nan, np.nan, words
     if common := [part for part in best.scores if part in other.scores]:
         low, high = _interval(sign * np.mean([best.scores[p] - other.scores[p] for p in common], axis=0))
-        return low, high, _apart(low, high)
+        parts = len(set(best.scores) | set(other.scores))
+        only = "" if len(common) == parts else f", on the {len(common)} of {parts} test parts that both have"
+        return low, high, _apart(low, high) + only
     # Other test parts: what neither was fitted on is what both tested.
     answers = [[r.answers for r in group.records if r.answers is not None] for group in (best, other)]
     shared = set.intersection(*(set(a.networks) for own in answers for a in own))
@@ -319,7 +324,9 @@ def sentence(family: Family) -> str:
     """Which group is best, and from which it is told apart, in words."""
     others = family.table.iloc[1:]
     best = family.groups[0]
-    lead = f"{family.target} on {family.zoo}: {best.title} is best ({family.measure} {best.mean(family.measure):.3f}"
+    alone = others["told_apart"].str.startswith("yes").all()
+    place = "best" if alone else "ahead"
+    lead = f"{family.target} on {family.zoo}: {best.title} is {place} ({family.measure} {best.mean(family.measure):.3f}"
     lead += f", mean of {len(best.records)} runs)" if len(best.records) > 1 else ")"
     if others.empty:
         return lead + "; there is nothing to compare it with."

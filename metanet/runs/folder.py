@@ -102,8 +102,8 @@ def read_config(folder: str | Path) -> dict[str, Any]:
     path = Path(folder).expanduser() / "config.yaml"
     try:
         config = OmegaConf.to_container(OmegaConf.load(path))
-    except FileNotFoundError:
-        raise MetanetError(f"'{path.parent}' is no run: it has no config.yaml") from None
+    except (FileNotFoundError, NotADirectoryError):
+        raise MetanetError(f"'{path.parent}' is no run: it has no config.yaml; give the folder of one") from None
     except YAMLError as error:
         raise MetanetError(f"'{path}' is damaged ({error}); run the command again") from None
     assert isinstance(config, dict)

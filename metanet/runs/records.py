@@ -150,6 +150,14 @@ def find_runs(folders: Iterable[str | Path]) -> Found:
                 others.append(path)
                 continue
             found.records.append(Record(path, metrics, _flat_config(path)))
+    unknown = [r.folder for r in found.records if not r.config]
+    lost = [r.folder for r in found.records if not r._split and r.config]
+    for paths, words in (
+        (unknown, "no config.yaml that can be read, so settings are not known"),
+        (lost, "no split.json that can be read, so the zoo goes by its path"),
+    ):
+        if paths:
+            found.notes.append(f"{len(paths)} of the runs {'has' if len(paths) == 1 else 'have'} {words}: {paths[0]}")
     for paths, words in (
         (unfinished, "(not finished: no metrics.json; the command that made it goes on when given again)"),
         (damaged, "(damaged metrics.json)"),

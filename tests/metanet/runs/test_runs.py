@@ -32,7 +32,8 @@ def test_runs_are_found_below_a_folder(tmp_path: Path) -> None:
     again = find_runs([tmp_path / "x", tmp_path / "deep", tmp_path])  # each once
     assert {r.folder for r in again.records} == {r.folder for r in found.records}
     assert len(again.records) == 2
-    assert not found.notes
+    (note,) = found.notes  # these have nothing but metrics
+    assert note.startswith("2 of the runs have no config.yaml")
 
 
 def test_what_is_left_out_is_said(tmp_path: Path) -> None:
@@ -43,7 +44,10 @@ def test_what_is_left_out_is_said(tmp_path: Path) -> None:
     (tmp_path / "broken" / "metrics.json").write_text("{")
     found = find_runs([tmp_path])
     assert [r.folder.name for r in found.records] == ["whole"]
-    for note, name, why in zip(found.notes, ("half", "broken", "grown"), ("not finished", "damaged", "no fitted"), strict=True):
+    assert "settings are not known" in found.notes[0]
+    for note, name, why in zip(
+        found.notes[1:], ("half", "broken", "grown"), ("not finished", "damaged", "no fitted"), strict=True
+    ):
         assert name in note
         assert why in note
 

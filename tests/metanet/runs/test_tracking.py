@@ -181,7 +181,7 @@ def test_a_comparison_is_one_run(grown_folder: Path, tmp_path: Path) -> None:
     (written,) = records(tmp_path / "compared")
     assert of_kind(written, "run")[0].job_type == "compare"
     (said,) = [v for k, v in summary(written).items() if k.startswith("test_accuracy on")]
-    assert "is best" in said
+    assert "(r2 " in said
     assert len(list((tmp_path / "compared" / "figures").glob("*.png"))) >= 3
 
 
