@@ -29,6 +29,7 @@ def run(config: dict[str, Any]) -> None:
     records = chosen(found.records, config["where"])
     families = compare(records, config["measure"])
     record = Run(choose_folder(config["out"], "compare", "comparison"))
+    record.write_config(config)
     leaderboard([r.metrics | {"run": str(r.folder)} for r in records]).to_csv(record.folder / "leaderboard.csv", index=False)
     write_comparison(families, record.folder)
     notes = list(found.notes)

@@ -32,6 +32,9 @@ def run(configs: list[dict[str, Any]], varied: list[str]) -> None:
     for config in configs:
         required(config, "zoo", "zoo=zoos/digits")
         required(config, "features", "features=stats")
+    for config in configs:
+        if config["from"]:  # what the new run is compared with must be there before it is fitted
+            split_facts(Path(config["from"]).expanduser() / "split.json")
     name = "grid-" + "-".join(varied) if varied else run_name(configs[0], [])
     root = choose_folder(configs[0]["out"], "train", name)
     rows: list[dict[str, Any]] = []

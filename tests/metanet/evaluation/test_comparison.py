@@ -212,6 +212,7 @@ def test_files_and_filters_of_the_command(compared: Path, capsys: pytest.Capture
     table = pd.read_csv(compared / "out" / "comparison.csv")
     assert table["model"].tolist() == ["gbm", "dnn"]
     assert len(pd.read_csv(compared / "out" / "leaderboard.csv")) == 4
+    assert "where: features ==" in (compared / "out" / "config.yaml").read_text()
     text = (compared / "out" / "comparison.md").read_text()
     assert "| gbm" in text
     assert "told apart from 1 of 1" in text
