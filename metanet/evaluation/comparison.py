@@ -7,6 +7,7 @@ networks, so that a difference of two is paired; it is told apart where its 95 %
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -152,8 +153,8 @@ def _varying(configs: list[tuple[str, dict[str, Any]]]) -> list[str]:
         own: dict[str, set[str]] = {}
         for model, config in configs:  # a config without the key differs from one that has it
             word = json.dumps(config[key], default=str) if key in config else ""
-            own.setdefault(model if key.startswith("model.") and key != "model.name" else "", set()).add(word)
-        if any(len(values) > 1 for values in own.values()) and key != "model.name":
+            own.setdefault(model if key.startswith("model.") else "", set()).add(word)
+        if any(len(values) > 1 for values in own.values()):
             found[key] = None
     return list(found)
 
@@ -247,6 +248,12 @@ def _apart(low: float, high: float) -> str:
     return "yes" if low > 0 else "no" if high >= 0 else "no: this one is ahead on the networks of both"
 
 
+def verdict(told_apart: str) -> str:
+    """``best``, ``yes``, ``no`` or ``unknown`` of a value of the column told_apart, without its why."""
+    word = re.split("[,:]", told_apart)[0]
+    return word if word in ("best", "yes", "no") else "unknown"
+
+
 def _interval(values: np.ndarray) -> tuple[float, float]:
     finite = values[np.isfinite(values)]
     low, high = np.percentile(finite, [2.5, 97.5]) if len(finite) else (np.nan, np.nan)
@@ -324,22 +331,17 @@ def sentence(family: Family) -> str:
     """Which group is best, and from which it is told apart, in words."""
     others = family.table.iloc[1:]
     best = family.groups[0]
-    alone = others["told_apart"].str.startswith("yes").all()
-    place = "best" if alone else "ahead"
+    verdicts = [verdict(word) for word in others["told_apart"]]
+    place = "best" if set(verdicts) <= {"yes"} else "ahead"
     lead = f"{family.target} on {family.zoo}: {best.title} is {place} ({family.measure} {best.mean(family.measure):.3f}"
     lead += f", mean of {len(best.records)} runs)" if len(best.records) > 1 else ")"
     if others.empty:
         return lead + "; there is nothing to compare it with."
-    apart = others["told_apart"].str.startswith("yes")
-    unsure = [
-        group.title
-        for group, word in zip(family.groups[1:], others["told_apart"], strict=True)
-        if word.startswith("no") and not word.startswith("no ")
-    ]
-    words = [f"told apart from {apart.sum()} of {len(others)}"]
+    unsure = [group.title for group, word in zip(family.groups[1:], verdicts, strict=True) if word == "no"]
+    words = [f"told apart from {verdicts.count('yes')} of {len(others)}"]
     if unsure:
         words.append("not from " + "; ".join(unsure[:5]) + (" ..." if len(unsure) > 5 else ""))
-    if unknown := len(others) - int(apart.sum()) - len(unsure):
+    if unknown := verdicts.count("unknown"):
         words.append(f"{unknown} cannot be compared")
     return f"{lead}; {', '.join(words)}."
 

@@ -16,7 +16,7 @@ from torch.nn import functional
 from data_modules.networks import NetworkPart
 from metanet.errors import MetanetError, check_whole
 from metanet.models.encoder import Encoder, EncoderNetwork
-from metanet.models.weight_space import NodeInput, Readout, SlotLinear, TapLinear, over_readers, over_sources, reading, source
+from metanet.models.weight_space import NodeInput, Readout, SlotLinear, TapLinear, WeightUpdate, over_readers, over_sources
 from metanet.representations.slots import Architecture, Slots
 
 
@@ -116,23 +116,6 @@ class Block(nn.Module):
         if self.update is not None:
             weights = [w + own for w, own in zip(weights, self.update(architecture, normed, kernels), strict=True)]
         return neurons, weights
-
-
-class WeightUpdate(nn.Module):
-    """What weights (B, out, in, C) learn of the neurons (B, n, 2 C) at their ends, and of themselves."""
-
-    def __init__(self, slots: Slots, channels: int) -> None:
-        super().__init__()
-        self.own = SlotLinear(slots.count, channels, channels)
-        self.of_reader = SlotLinear(slots.count, 2 * channels, channels, bias=False)
-        self.of_source = SlotLinear(slots.count, 2 * channels, channels, bias=False)
-
-    def forward(self, architecture: Architecture, neurons: list[Tensor], weights: list[Tensor]) -> list[Tensor]:
-        learned = []
-        for own, edge, slot in zip(weights, architecture.edges, architecture.slots, strict=True):
-            ends = reading(self.of_reader(neurons[edge.writes], slot)) + source(self.of_source(neurons[edge.reads], slot), edge)
-            learned.append(functional.relu(self.own(own, slot) + ends))
-        return learned
 
 
 class TransformerNetwork(EncoderNetwork):

@@ -22,11 +22,10 @@ from metanet.models.weight_space import (
     Readout,
     SlotLinear,
     TapLinear,
+    WeightUpdate,
     over_neurons,
     over_readers,
     over_sources,
-    reading,
-    source,
 )
 from metanet.representations.slots import Architecture, Slots
 
@@ -57,9 +56,7 @@ class EquivariantLayer(nn.Module):
 
     def __init__(self, slots: Slots, channels: int) -> None:
         super().__init__()
-        self.weight = SlotLinear(slots.count, channels, channels)
-        self.of_reader = SlotLinear(slots.count, 2 * channels, channels, bias=False)
-        self.of_source = SlotLinear(slots.count, 2 * channels, channels, bias=False)
+        self.update = WeightUpdate(slots, channels)
         self.row = SlotLinear(slots.count, 2 * channels, 2 * channels, bias=False)
         self.column = SlotLinear(slots.count, 2 * channels, 2 * channels, bias=False)
         self.neuron = SlotLinear(slots.groups, 2 * channels, 2 * channels)
@@ -74,17 +71,13 @@ class EquivariantLayer(nn.Module):
             self.neuron(n, g) + self.stage(over_neurons(n), g).unsqueeze(1)
             for n, g in zip(normed, architecture.groups, strict=True)
         ]
-        after = []
-        for values, edge, slot in zip(weights, architecture.edges, architecture.slots, strict=True):
-            own = self.norm_weights(values)
-            broadcast = reading(self.of_reader(normed[edge.writes], slot)) + source(
-                self.of_source(normed[edge.reads], slot), edge
-            )
+        kernels = [self.norm_weights(values) for values in weights]
+        for own, edge, slot in zip(kernels, architecture.edges, architecture.slots, strict=True):
             sums[edge.writes] = sums[edge.writes] + self.row(over_sources(own), slot)
             sums[edge.reads] = sums[edge.reads] + self.column(over_readers(own, edge), slot)
-            after.append(values + functional.relu(self.weight(own, slot) + broadcast))
         for a, b in architecture.added:
             sums[a], sums[b] = sums[a] + sums[b], sums[b] + sums[a]
+        after = [values + learned for values, learned in zip(weights, self.update(architecture, normed, kernels), strict=True)]
         return after, [n + functional.relu(s) for n, s in zip(neurons, sums, strict=True)]
 
 

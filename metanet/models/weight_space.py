@@ -106,6 +106,23 @@ def over_neurons(state: Tensor) -> Tensor:
     return torch.cat([mean, state.amax(1), spread], -1)
 
 
+class WeightUpdate(nn.Module):
+    """What weights (B, out, in, C) learn of the neurons (B, n, 2 C) at their ends, and of themselves."""
+
+    def __init__(self, slots: Slots, channels: int) -> None:
+        super().__init__()
+        self.own = SlotLinear(slots.count, channels, channels)
+        self.of_reader = SlotLinear(slots.count, 2 * channels, channels, bias=False)
+        self.of_source = SlotLinear(slots.count, 2 * channels, channels, bias=False)
+
+    def forward(self, architecture: Architecture, neurons: list[Tensor], weights: list[Tensor]) -> list[Tensor]:
+        learned = []
+        for own, edge, slot in zip(weights, architecture.edges, architecture.slots, strict=True):
+            ends = reading(self.of_reader(neurons[edge.writes], slot)) + source(self.of_source(neurons[edge.reads], slot), edge)
+            learned.append(functional.relu(self.own(own, slot) + ends))
+        return learned
+
+
 class Readout(nn.Module):
     """Stages side by side, by group; a group of several stages is their mean, one without any is zero.
 

@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from metanet.errors import MetanetError
-from metanet.evaluation.comparison import Family, Group, readable, sentence
+from metanet.evaluation.comparison import Family, Group, readable, sentence, verdict
 from metanet.plots.page import html_picture, html_table, write_page
 from metanet.plots.predictions import confusion, predicted_against_true
 from metanet.plots.style import new_axes
@@ -31,8 +31,8 @@ def scores(table: pd.DataFrame, measure: str, ax: Axes) -> Axes:
     """
     shown = table.iloc[:30][::-1].reset_index(drop=True)
     for place, row in shown.iterrows():
-        apart = str(row["told_apart"]).split(",")[0].split(":")[0]
-        colour, alpha = ("C0", 0.35) if apart == "yes" else ("C0", 1.0) if apart in ("best", "no") else ("0.6", 1.0)
+        apart = verdict(str(row["told_apart"]))
+        colour, alpha = "0.6" if apart == "unknown" else "C0", 0.35 if apart == "yes" else 1.0
         ax.plot([row["low"], row["high"]], [place, place], color=colour, alpha=alpha, linewidth=2)
         ax.plot(row[measure], place, "o", color=colour, alpha=alpha, markersize=5)
     ax.set_yticks(range(len(shown)), [_short(t) for t in shown["title"]], fontsize=7)
