@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import sysconfig
 
@@ -30,4 +31,7 @@ def extension(variant: str, flags: list[str]) -> Pybind11Extension:
     return module
 
 
-setup(ext_modules=[extension(variant, flags) for variant, flags in VARIANTS.items()])
+setup(
+    ext_modules=[extension(variant, flags) for variant, flags in VARIANTS.items()],
+    options={"build_ext": {"parallel": os.cpu_count()}},
+)

@@ -1,4 +1,4 @@
-"""Where the YAML files lie, and what is there; standard library only."""
+"""Where the YAML files lie, and what is there; few imports."""
 
 from __future__ import annotations
 
@@ -10,6 +10,14 @@ def config_root() -> Path:
     package = Path(__file__).resolve().parent
     installed = package / "configs"
     return installed if installed.is_dir() else package.parent / "configs"
+
+
+def verb_keys(verb: str) -> set[str]:
+    """Keys of the config of a verb, groups included."""
+    import yaml
+
+    base = yaml.safe_load((config_root() / f"{verb}.yaml").read_text())
+    return base.keys() - {"defaults"} | base.get("defaults", {}).keys()
 
 
 def options(group: str) -> list[str]:

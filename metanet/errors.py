@@ -5,6 +5,8 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+MOST_NAMED = 40  # of the names that one message lists
+
 
 class MetanetError(Exception):
     """A mistake that the person at the keyboard can mend.
@@ -24,7 +26,8 @@ def did_you_mean(given: str, options: Iterable[str]) -> str:
     near = difflib.get_close_matches(str(given), names, n=1, cutoff=0.5)
     if near:
         return f"; did you mean '{near[0]}'?"
-    return f"; choose from: {', '.join(names)}" if names else ""
+    more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED + 1 else ""
+    return f"; choose from: {', '.join(names[:MOST_NAMED] if more else names)}{more}" if names else ""
 
 
 def check_seed(name: str, value: object) -> None:

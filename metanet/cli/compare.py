@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from typing import Any
 
 import pandas as pd
@@ -10,8 +11,9 @@ import pandas as pd
 from metanet.cli.compose import required
 from metanet.cli.terminal import print_run, print_table
 from metanet.errors import MetanetError
-from metanet.evaluation.comparison import Family, compare, readable, sentence, unanswered, write_comparison
-from metanet.reproduce.published import published_of
+from metanet.evaluation.comparison import Family, compare, readable, sentence, tested, unanswered, write_comparison
+from metanet.machine import versions
+from metanet.reproduce.published import published_of, published_sets
 from metanet.runs.folder import Run, choose_folder
 from metanet.runs.leaderboard import leaderboard
 from metanet.runs.records import Record, find_runs
@@ -33,17 +35,22 @@ def run(config: dict[str, Any]) -> None:
     leaderboard([r.metrics | {"run": str(r.folder)} for r in records]).to_csv(record.folder / "leaderboard.csv", index=False)
     write_comparison(families, record.folder)
     notes = list(found.notes)
-    if len(versions := sorted({r.version or "an unknown version" for r in records})) > 1:
-        notes.append(f"these runs were made by metanet {', '.join(versions)}: settings that one did not know count as different")
+    if len(makers := sorted({r.version or "an unknown version" for r in records})) > 1:
+        notes.append(f"these runs were made by metanet {', '.join(makers)}: settings that one did not know count as different")
     others = beside_published(families) if config["published"] else {}
     if config["published"] and not others:
-        notes.append("nothing is published for these image sets")
+        notes.append(
+            f"no published figures stand beside: there are some of networks of {', '.join(published_sets())}, "
+            f"not of {', '.join(sorted({r.images or 'images that are not known' for r in records}))}"
+        )
     if silent := unanswered(records):
         notes.append(
-            f"{len(silent)} runs without predictions stand in the table, but no difference to them is known: {silent[0]}"
+            f"{len(silent)} runs stand in the table without predictions of their test part, so no difference to them is known: "
+            + ", ".join(silent[:3])
+            + (" ..." if len(silent) > 3 else "")
         )
     for family in families:
-        print_table(readable(family).head(PRINTED), f"target: {family.target}, zoo: {family.zoo}")
+        print_table(readable(family).head(PRINTED), f"target: {family.target}, zoo: {family.zoo}, {tested(family)}")
         if len(family.table) > PRINTED:
             print(f"... and {len(family.table) - PRINTED} more in comparison.csv")
         print(sentence(family))
@@ -54,23 +61,33 @@ def run(config: dict[str, Any]) -> None:
     for note in notes:
         print(note)
     texts = [
-        f"## {f.target} on {f.zoo}\n\n{sentence(f)}\n\n{readable(f).to_markdown(index=False, floatfmt='.3f')}\n" for f in families
+        f"## {f.target} on {f.zoo}, {tested(f)}\n\n{sentence(f)}\n\n{readable(f).to_markdown(index=False, floatfmt='.3f')}\n"
+        for f in families
     ]
     texts += [f"## published on {i}\n\n{NOT_PAIRED}\n\n{t.to_markdown(index=False, floatfmt='.3f')}\n" for i, t in others.items()]
     (record.folder / "comparison.md").write_text("\n".join(texts))
     if config["latex"]:
-        latex = [
-            readable(f).to_latex(index=False, float_format="%.3f", escape=True, caption=_escaped(sentence(f))) for f in families
-        ]
-        latex += [
-            t.to_latex(index=False, float_format="%.3f", escape=True, caption=f"Published on {i}: {NOT_PAIRED}.")
-            for i, t in others.items()
-        ]
+        latex = ["% \\usepackage{booktabs} is needed"]
+        for number, family in enumerate(families):
+            caption = _escaped(f"{sentence(family)} On {tested(family)}.")
+            latex.append(_latex(readable(family), caption, f"tab:comparison-{number + 1}"))
+        for images, table in others.items():
+            latex.append(
+                _latex(table, _escaped(f"Published on {images}: {NOT_PAIRED}."), f"tab:published-{images.replace('_', '-')}")
+            )
         (record.folder / "comparison.tex").write_text("\n".join(latex))
     if config["html"]:
         from metanet.plots.comparison import comparison_page
 
-        print(f"page: {comparison_page(families, notes, record.folder / 'comparison.html', others)}")
+        made = {
+            "runs": ", ".join(map(str, folders)) if isinstance(folders, list) else str(folders),
+            **{key: str(config[key]) for key in ("where", "measure") if config[key] is not None},
+            "on": time.strftime("%Y-%m-%d %H:%M"),
+            "by": ", ".join(
+                f"{name} {version}" for name, version in versions().items() if name in ("metanet", "python", "numpy")
+            ),
+        }
+        print(f"page: {comparison_page(families, notes, record.folder / 'comparison.html', others, made)}")
     if config["tracking"]["name"] != "none":
         _track(families, record, config)
     print_run(record.folder)
@@ -80,6 +97,10 @@ def beside_published(families: list[Family]) -> dict[str, pd.DataFrame]:
     """Published figures of the image sets of these families, for those that predict the test accuracy."""
     sets = {f.groups[0].records[0].images for f in families if f.groups[0].first["target"] == "test_accuracy"}
     return {images: table for images in sorted(sets) if len(table := published_of(images))}
+
+
+def _latex(table: pd.DataFrame, caption: str, label: str) -> str:
+    return str(table.to_latex(index=False, float_format="%.3f", escape=True, caption=caption, label=label))
 
 
 def _escaped(text: str) -> str:

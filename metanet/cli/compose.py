@@ -132,14 +132,16 @@ def _take_run(config: Config, source: str, verb: str) -> None:
     """Put the config of a finished run in the place of the defaults; where it runs and lies, and tracking, stay as they are."""
     from metanet.runs.folder import read_config, read_metrics
 
+    if not source:
+        raise MetanetError("from= is empty; give the folder of a run, or leave it out")
     stored = read_config(source)
-    if (heads := read_metrics(source).get("heads", 1)) > 1:
-        raise MetanetError(
-            f"from={source}: one of {heads} heads of one fit cannot be made alone; give target=[a,b] and its settings"
-        )
     if unknown := [key for key in stored if key not in config]:
         raise MetanetError(
             f"from={source}: its config has a key '{unknown[0]}' that {verb} has not; it was made by another verb or version"
+        )
+    if (heads := read_metrics(source).get("heads", 1)) > 1:
+        raise MetanetError(
+            f"from={source}: one of {heads} heads of one fit cannot be made alone; give target=[a,b] and its settings"
         )
     config |= {key: value for key, value in stored.items() if key not in ("out", "tracking", "launcher")} | {"from": source}
 
@@ -263,5 +265,6 @@ def _fit_type(key: str, old: Any, new: Any) -> Any:
     else:
         fits = isinstance(new, type(old)) or (key in WORD_OR_NUMBER_KEYS and isinstance(new, str))
     if not fits or isinstance(new, bool) != isinstance(old, bool):
-        raise MetanetError(f"{key}={'null' if new is None else new} is not {words[type(old)]}; the default is {old}")
+        default = str(old).lower() if isinstance(old, bool) else old
+        raise MetanetError(f"{key}={'null' if new is None else new} is not {words[type(old)]}; the default is {default}")
     return new

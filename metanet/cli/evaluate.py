@@ -11,7 +11,7 @@ import pandas as pd
 from metanet.cli.compose import required
 from metanet.cli.terminal import print_leaderboard, print_run, print_table
 from metanet.errors import MetanetError
-from metanet.evaluation.fitting import origin, unseen, view_of
+from metanet.evaluation.fitting import is_converged_view, origin, unseen, view_of
 from metanet.evaluation.protocol import evaluate_on
 from metanet.models import load_model
 from metanet.plots.predictions import draw_result
@@ -50,7 +50,8 @@ def run(config: dict[str, Any]) -> None:
             part = Run(folder / zoo.name.strip("/").replace("/", "_"))
             draw_result(result, part)
             part.write_predictions(result.predictions)
-            shared = {key: config[key] for key in ("view", "where", "part")} | {"trained_on": str(source.resolve())}
+            seen = config["view"] | {"converged": is_converged_view(zoo, config)}
+            shared = {"view": seen, "where": config["where"], "part": config["part"], "trained_on": str(source.resolve())}
             part.write_config(read_config(source) | shared)
             facts = {"plan_hash": zoo.header.get("plan_hash"), "origin": origin(zoo)}
             (part.folder / "split.json").write_text(json.dumps(facts, indent=1))

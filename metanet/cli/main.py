@@ -98,7 +98,9 @@ def _dispatch(words: list[str]) -> int:
             raise MetanetError(f"'{loose[0]}' is not understood; give key=value, and {name} --help shows the keys")
         if len(loose) > 1 and verb.positional != "runs":
             raise MetanetError(f"{name} takes one {verb.positional}, not {len(loose)}: {' '.join(loose)}")
-        overrides[verb.positional] = ["[" + ",".join(f"'{w}'" for w in loose) + "]" if verb.positional == "runs" else loose[0]]
+        several = [f"'{word}'" for word in loose if not word.startswith("[")]
+        lists = [word.strip("[]") for word in loose if word.startswith("[")]
+        overrides[verb.positional] = [f"[{','.join(several + lists)}]" if verb.positional == "runs" else loose[0]]
     combinations = grid(overrides)
     if len(combinations) > 1 and not verb.grid:
         key = next(k for k, v in overrides.items() if len(v) > 1)

@@ -142,7 +142,7 @@ def print_leaderboard(table: pd.DataFrame) -> None:
 
 def _leaderboard_columns(table: pd.DataFrame) -> pd.DataFrame:
     shown = table[["model", "features", "access"]].copy()
-    for column in ("seed", "zoo"):
+    for column in ("seed", "split.seed", "zoo"):
         if column in table and table[column].nunique() > 1:
             shown[column] = table[column]
     measure = "r2" if "r2" in table else "accuracy"

@@ -35,12 +35,18 @@ def run(configs: list[dict[str, Any]], varied: list[str]) -> None:
     for config in configs:
         if config["from"]:  # what the new run is compared with must be there before it is fitted
             split_facts(Path(config["from"]).expanduser() / "split.json")
+            if not Path(config["zoo"]).expanduser().exists():
+                raise MetanetError(
+                    f"from={config['from']}: its zoo '{config['zoo']}' is not here; give zoo=, or go where the run was made"
+                )
     name = "grid-" + "-".join(varied) if varied else run_name(configs[0], [])
     root = choose_folder(configs[0]["out"], "train", name)
     rows: list[dict[str, Any]] = []
     with fit_bars(len(configs)) as (begin, on_trial):
         fitter = Fitter(draw_result, on_trial)
         settled = [fitter.settled(config) for config in configs]
+        for config in settled:
+            fitter.check(config)
         names = [run_name(config, varied) for config in settled]
         folders = [root / name if len(configs) > 1 else root for name in names]
         if _side_by_side(configs):
@@ -55,7 +61,8 @@ def run(configs: list[dict[str, Any]], varied: list[str]) -> None:
             for config, name, folder in zip(settled, names, folders, strict=True):
                 begin(name)
                 rows += _fit(fitter, config, folder, root)
-    table = leaderboard([{k: v for k, v in row.items() if k != "config"} for row in rows])
+    drawn = [{"split.seed": row["config"]["split"]["seed"]} for row in rows]
+    table = leaderboard([{k: v for k, v in (row | seed).items() if k != "config"} for row, seed in zip(rows, drawn, strict=True)])
     table.to_csv(root / "leaderboard.csv", index=False)
     print_leaderboard(table)
     if set(SEEDS) & set(varied):
@@ -138,7 +145,8 @@ def print_floors(rows: list[dict[str, Any]]) -> None:
         measure = "accuracy" if "accuracy" in row else "r2"
         constant, hyper = row.get(f"{measure}_constant"), row.get(f"{measure}_hyper")
         words = [f"floors of {row['target']} ({row['n_test']} test networks): best constant {measure} {constant:.3f}"]
-        words.append("no hyperparameter varies" if hyper is None else f"all hyperparameters (GBM) {measure} {hyper:.3f}")
+        known = "all else that is known but the weights" if row["target"].startswith("hp.") else "all hyperparameters"
+        words.append("nothing else varies" if hyper is None else f"{known} (GBM) {measure} {hyper:.3f}")
         if row.get("tau_ceiling") is not None:
             words.append(f"ceiling of tau {row['tau_ceiling']:.3f} (ties alone {row['tau_ties']:.3f})")
         print("; ".join(words))

@@ -1,14 +1,15 @@
 """Which meta-model is best on a zoo, and which differences are real: runs grouped and paired over test networks.
 
 Runs whose configs differ in seeds alone are one group. All groups of one target on one zoo are scored on the same resampled
-networks, so that a difference of two is paired; it is told apart where its 95 % interval does not hold 0.
+networks, so that a difference of two is paired; it is told apart where its 95 % interval does not hold 0. Where groups have
+not the same test parts, they are ordered by means adjusted for how hard each part is.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -16,6 +17,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 from metanet.errors import MetanetError, did_you_mean
 from metanet.evaluation.metrics import BOOTSTRAP_ROUNDS, BOOTSTRAP_TAU_ROUNDS, tau
@@ -26,6 +29,29 @@ MEASURES = {"regression": ("r2", "tau", "mse", "mad"), "classification": ("accur
 SMALLER_IS_BETTER = ("mse", "mad")
 LEAST_NETWORKS = 20  # to compare runs of different test parts on those that both tested
 BESIDE = ("r2_trained", "r2_beyond_hyper", "r2_hyper", "accuracy_hyper", "tau_ceiling", "chance", "n_train", "seconds")
+
+# Of the columns of :func:`readable`.
+MEANINGS = {
+    "settings": "in which its config differs from those of other rows",
+    "access": "what it reads: W weights, H hyperparameters, F forward passes, A activations, D data",
+    "r2": "share of the variance over networks that is explained; 1 is perfect, 0 as good as a constant",
+    "tau": "Kendall's rank correlation of predicted and true; 1 is the perfect order",
+    "mse": "mean squared error",
+    "mad": "mean absolute error",
+    "accuracy": "share of the networks whose class is right",
+    "balanced_accuracy": "mean over the classes of the share that is right",
+    "95 %": "bootstrap interval of the score over test networks; what another seed or split would give is in sd",
+    "adjusted": "what the score would be, had all rows the same test parts: least squares of row and part; the order is by it",
+    "told apart": "whether the 95 % interval of best - this is above 0; or why it cannot be said",
+    "best - this": "95 % interval of the best row's score minus this one's, positive where the best is better",
+    "runs": "number of runs, which differ in seeds alone",
+    "sd": "standard deviation of the score over these runs",
+    "r2_trained": "R2 among the networks that learned something: whose accuracy is above chance by more than its error",
+    "r2_hyper": "floor: R2 of a GBM on all hyperparameters, without the weights",
+    "accuracy_hyper": "floor: accuracy of a GBM on all known but the weights: other hyperparameters, test accuracy",
+    "chance": "share of the commonest class among the test networks",
+    "seconds": "of one fit",
+}
 
 
 @dataclass
@@ -77,6 +103,7 @@ class Family:
         groups: the best first.
         measure: that they are ordered by.
         table: a row a group, see :func:`compare`.
+        networks: that any of them tested.
         notes: what could not be compared, and why.
     """
 
@@ -85,6 +112,7 @@ class Family:
     measure: str
     groups: list[Group]
     table: pd.DataFrame
+    networks: int
     notes: list[str]
 
 
@@ -92,8 +120,9 @@ def compare(records: Sequence[Record], measure: str | None = None, seed: int = 0
     """The families of some runs; of each a table, the best group first.
 
     Its columns: model, features, settings, access, runs; the measure, ``sd`` over the runs, ``low`` and ``high`` of its 95 %
-    interval over networks; ``difference_low`` and ``difference_high`` of the best group minus this one, paired; ``told_apart``
-    yes, no, or why it cannot be said; further measures.
+    interval over networks; ``adjusted``, see :func:`adjusted_means`, where the groups have not the same test parts;
+    ``difference_low`` and ``difference_high`` of the best group minus this one, paired; ``told_apart`` yes, no, or why it cannot
+    be said; further measures.
 
     Args:
         measure: of :data:`MEASURES`; default r2 and accuracy.
@@ -111,7 +140,10 @@ def compare(records: Sequence[Record], measure: str | None = None, seed: int = 0
     for own in families.values():
         task = "classification" if "accuracy" in own[0].metrics else "regression"
         chosen = measure if measure in MEASURES[task] else MEASURES[task][0]
-        made.append(_family(own, chosen, seed))
+        family = _family(own, chosen, seed)
+        if measure not in (None, chosen):
+            family.notes.insert(0, f"measure={measure} is none of a {task}; {chosen} decides")
+        made.append(family)
     if measure is not None and all(family.measure != measure for family in made):
         raise MetanetError(f"measure={measure}: none of these runs has it; leave it out")
     return made
@@ -133,10 +165,10 @@ def grouped(records: Sequence[Record]) -> list[Group]:
             group.copies += 1  # the same fit again
         else:
             group.records.append(record)
-    varying = _varying([(str(g.first["model"]), configs[k]) for k, g in groups.items()])
+    varying = _varying([configs[k] for k in groups])
     for key, group in groups.items():
         config = configs[key]
-        words = [f"{k.removeprefix('model.')}={_word(config[k])}" for k in varying if k in config]
+        words = [f"{k.removeprefix('model.').removesuffix('.name')}={_word(config[k])}" for k in varying if k in config]
         words += [] if group.records[0].config else ["settings not known"]
         words += [f"one of {heads} heads"] if (heads := group.first.get("heads", 1)) > 1 else []
         if (origin := group.first.get("trained_on")) is not None:
@@ -145,32 +177,74 @@ def grouped(records: Sequence[Record]) -> list[Group]:
     return list(groups.values())
 
 
-def _varying(configs: list[tuple[str, dict[str, Any]]]) -> list[str]:
-    """Keys whose values differ: settings of a model among the groups of that model, all others among all groups."""
+def _varying(configs: list[dict[str, Any]]) -> list[str]:
+    """Keys whose values differ; settings of a model or a search among the groups that have the same one."""
     found: dict[str, None] = {}
-    configs = [(model, config) for model, config in configs if config]  # of the others nothing is known
-    for key in dict.fromkeys(key for _, config in configs for key in config):
-        own: dict[str, set[str]] = {}
-        for model, config in configs:  # a config without the key differs from one that has it
+    configs = [config for config in configs if config]  # of the others nothing is known
+    for key in dict.fromkeys(key for config in configs for key in config):
+        own: dict[Any, set[str]] = {}
+        name = f"{key.partition('.')[0]}.name"
+        for config in configs:  # a config without the key differs from one that has it
             word = json.dumps(config[key], default=str) if key in config else ""
-            own.setdefault(model if key.startswith("model.") else "", set()).add(word)
+            own.setdefault(None if key == name else config.get(name), set()).add(word)
         if any(len(values) > 1 for values in own.values()):
             found[key] = None
-    return list(found)
+    return [key for key in found if key != "model.name"]  # has a column
 
 
 def _word(value: Any) -> str:
     return "null" if value is None else f"[{','.join(map(str, value))}]" if isinstance(value, list) else str(value)
 
 
+def adjusted_means(groups: Sequence[Group], measure: str) -> np.ndarray:
+    """What each group's mean score would be, had all the same test parts, (groups,); nan where a run has no score.
+
+    Least squares of a sum of a group's and a test part's effect (incomplete blocks; Yates 1936), at the mean over the parts of
+    all runs that common parts connect. Where all groups have the same parts as often, it is the plain mean.
+    """
+    means = np.array([g.mean(measure) for g in groups])
+    whole = [g for g, mean in zip(groups, means, strict=True) if np.isfinite(mean)]
+    if not whole:
+        return means
+    which = np.repeat(np.arange(len(whole)), [len(g.records) for g in whole])
+    places: dict[Hashable, int] = {}
+    part = np.array([places.setdefault(r.part, len(places)) for g in whole for r in g.records]) + len(whole)
+    count = len(whole) + len(places)
+    design = np.zeros((len(which), count))
+    design[np.arange(len(which)), which] = design[np.arange(len(which)), part] = 1
+    effects = np.linalg.lstsq(design, np.concatenate([g.values(measure) for g in whole]), rcond=None)[0]
+    _, component = connected_components(coo_array((np.ones(len(which)), (which, part)), shape=(count, count)), directed=False)
+    level = [effects[part[component[part] == own]].mean() for own in component[: len(whole)]]
+    means[np.isfinite(means)] = effects[: len(whole)] + level
+    return means
+
+
+def _evaluated_again(records: Sequence[Record]) -> list[Record]:
+    """Evaluations of runs that are here too, on the very networks that these were tested on."""
+    if not any("trained_on" in r.config for r in records):
+        return []
+    fits = {str(r.folder.resolve()): r for r in records}
+    found = ((r, fits.get(str(r.config.get("trained_on")))) for r in records)
+    return [r for r, fit in found if fit is not None and fit.part == r.part]
+
+
 def _family(records: list[Record], measure: str, seed: int) -> Family:
-    groups = grouped(records)
+    twice = _evaluated_again(records)
+    notes = [f"{r.folder}: an evaluation on the networks that its run, which is here too, was tested on; left out" for r in twice]
+    groups = grouped([r for r in records if not any(r is other for other in twice)])
     sign = -1 if measure in SMALLER_IS_BETTER else 1
-    groups.sort(key=lambda g: np.nan_to_num(sign * g.mean(measure), nan=-np.inf), reverse=True)
+    adjusted = adjusted_means(groups, measure)
+    order = np.argsort(-np.nan_to_num(sign * adjusted, nan=-np.inf), kind="stable")
+    groups, adjusted = [groups[i] for i in order], adjusted[order]
+    unequal = not np.allclose(adjusted, [g.mean(measure) for g in groups], rtol=0, atol=1e-9, equal_nan=True)
+    if unequal:
+        notes.append("rows have not the same test parts, so their order is by means adjusted for how hard each part is")
     resample = partial(Resamples, rounds=BOOTSTRAP_TAU_ROUNDS if measure == "tau" else BOOTSTRAP_ROUNDS, seed=seed)
-    _draw(groups, measure, resample)
-    rows, notes = [], []
-    for group in groups:
+    networks = _draw(groups, measure, resample)
+    rows = []
+    for group, level in zip(groups, adjusted, strict=True):
+        if bad := [r.folder for r, value in zip(group.records, group.values(measure), strict=True) if not np.isfinite(value)]:
+            notes.append(f"{group.title}: {len(bad)} of {len(group.records)} runs have no {measure}, such as {bad[0]}")
         low, high = _interval(group.drawn) if group.scores else (np.nan, np.nan)
         row: dict[str, Any] = {
             "model": group.first["model"],
@@ -182,6 +256,7 @@ def _family(records: list[Record], measure: str, seed: int) -> Family:
             "sd": group.values(measure).std(ddof=1) if len(group.records) > 1 else np.nan,
             "low": low,
             "high": high,
+            **({"adjusted": level} if unequal else {}),
         }
         if group.copies:
             notes.append(f"{group.title}: {group.copies} more of the same seeds, counted once")
@@ -198,14 +273,14 @@ def _family(records: list[Record], measure: str, seed: int) -> Family:
     if not table["settings"].any():
         table = table.drop(columns="settings")
     words = target if epoch == "last" else f"{target} (epoch {epoch})"
-    return Family(words, Path(str(records[0].metrics.get("zoo", ""))).name, measure, groups, table, notes)
+    return Family(words, Path(str(records[0].metrics.get("zoo", ""))).name, measure, groups, table, networks, notes)
 
 
-def _draw(groups: Sequence[Group], measure: str, resample: Callable[[np.ndarray], Resamples]) -> None:
-    """Score all groups in the same resamples of all networks that any of them tested."""
+def _draw(groups: Sequence[Group], measure: str, resample: Callable[[np.ndarray], Resamples]) -> int:
+    """Score all groups in the same resamples of all networks that any of them tested; returns how many these are."""
     answers = [r.answers for g in groups for r in g.records if r.answers is not None]
     if not answers:
-        return
+        return 0
     universe = {n for networks in {a.part: a.networks for a in answers}.values() for n in networks}
     scores = iter(resample(np.array(sorted(universe), object)).scores(answers, measure))
     for group in groups:
@@ -215,15 +290,16 @@ def _draw(groups: Sequence[Group], measure: str, resample: Callable[[np.ndarray]
                 by_part.setdefault(record.answers.part, []).append(next(scores))
         group.scores = {part: np.mean(own, axis=0) for part, own in by_part.items()}
         group.runs_of = {part: len(own) for part, own in by_part.items()}
+    return len(universe)
 
 
 def _difference(
     best: Group, other: Group, measure: str, resample: Callable[[np.ndarray], Resamples], sign: int
 ) -> tuple[float, float, str]:
     """The interval of best minus other, positive where the best is better, and whether it holds 0; or why there is none."""
-    for group, words in ((best, "no predictions of the best"), (other, "no predictions")):
+    for group, of in ((best, " of the best"), (other, "")):
         if not group.scores:
-            return np.nan, np.nan, words
+            return np.nan, np.nan, group.records[0].flaw + of
     if common := [part for part in best.scores if part in other.scores]:
         low, high = _interval(sign * np.mean([best.scores[p] - other.scores[p] for p in common], axis=0))
         parts = len(set(best.scores) | set(other.scores))
@@ -332,30 +408,43 @@ def sentence(family: Family) -> str:
     others = family.table.iloc[1:]
     best = family.groups[0]
     verdicts = [verdict(word) for word in others["told_apart"]]
-    place = "best" if set(verdicts) <= {"yes"} else "ahead"
-    lead = f"{family.target} on {family.zoo}: {best.title} is {place} ({family.measure} {best.mean(family.measure):.3f}"
-    lead += f", mean of {len(best.records)} runs)" if len(best.records) > 1 else ")"
-    if others.empty:
-        return lead + "; there is nothing to compare it with."
     unsure = [group.title for group, word in zip(family.groups[1:], verdicts, strict=True) if word == "no"]
-    words = [f"told apart from {verdicts.count('yes')} of {len(others)}"]
+    known, unknown = len(verdicts) - verdicts.count("unknown"), verdicts.count("unknown")
+    place = "best" if not unsure and not unknown else "ahead"
+    level = f"{family.measure} {best.mean(family.measure):.3f}"
+    if "adjusted" in family.table:
+        level = f"{family.measure} {family.table['adjusted'].iloc[0]:.3f} adjusted for test parts"
+    runs = f", mean of {len(best.records)} runs" if len(best.records) > 1 else ""
+    lead = f"{family.target} on {family.zoo}: {best.title} is {place} ({level}{runs})"
+    if others.empty:
+        return f"{lead}; there is nothing to compare it with."
+    apart = verdicts.count("yes")
+    words = [f"told apart from {apart} of {known}"] if apart else []
     if unsure:
-        words.append("not from " + "; ".join(unsure[:5]) + (" ..." if len(unsure) > 5 else ""))
-    if unknown := verdicts.count("unknown"):
-        words.append(f"{unknown} cannot be compared")
-    return f"{lead}; {', '.join(words)}."
+        named = "; ".join(unsure[:5]) + (f"; {len(unsure) - 5} more" if len(unsure) > 5 else "")
+        words.insert(0, f"but not told apart from {named}, so any of these {len(unsure) + 1} may be the best")
+    words += [f"{unknown} cannot be compared"] if unknown else []
+    return f"{lead}{', ' if unsure else '; '}{'; '.join(words)}."
+
+
+def tested(family: Family) -> str:
+    """On how many networks."""
+    return f"{family.networks} test networks" if family.networks else "test networks that are not known"
 
 
 def readable(family: Family) -> pd.DataFrame:
     """The columns of a family's table that people read, intervals in one."""
     table = family.table
-    columns = {c: table[c] for c in ("model", "features", "settings", "access", "runs") if c in table}
+    columns = {c: table[c] for c in ("model", "features", "settings", "access") if c in table}
     columns[family.measure] = table[family.measure]
+    columns["95 %"] = _ends(table["low"], table["high"], "{:.3f} to {:.3f}".format)
+    if "adjusted" in table:
+        columns["adjusted"] = table["adjusted"]
+    columns["told apart"] = table["told_apart"]
+    columns["best - this"] = _ends(table["difference_low"], table["difference_high"], "{:+.3f} to {:+.3f}".format)
+    columns["runs"] = table["runs"]
     if table["sd"].notna().any():
         columns["sd"] = table["sd"]
-    columns["95 %"] = _ends(table["low"], table["high"], "{:.3f} to {:.3f}".format)
-    columns["best - this"] = _ends(table["difference_low"], table["difference_high"], "{:+.3f} to {:+.3f}".format)
-    columns["told apart"] = table["told_apart"]
     for name in ("tau", "r2_trained", "balanced_accuracy", "r2_hyper", "accuracy_hyper", "chance", "seconds"):
         if name in table and name != family.measure:
             columns[name] = table[name]
@@ -373,5 +462,5 @@ def write_comparison(families: Sequence[Family], folder: Path) -> None:
 
 
 def unanswered(records: Iterable[Record]) -> list[str]:
-    """Folders of runs without predictions that can be read."""
-    return [str(r.folder) for r in records if r.answers is None]
+    """Of runs without answers, the folder and why."""
+    return [f"{r.folder} ({r.flaw})" for r in records if r.flaw]

@@ -24,7 +24,7 @@ from metanet.evaluation.protocol import (
     fit_floors,
     floor_inputs,
 )
-from metanet.evaluation.search import OnTrial, Rows, Search, search_plan
+from metanet.evaluation.search import OnTrial, Rows, Search, search_plan, search_space
 from metanet.evaluation.tasks import Launcher
 from metanet.models import create_model
 from metanet.models.base import MetaModel, check_settings, constructor_arguments
@@ -109,6 +109,30 @@ class Fitter:
             )
         return config | {"view": config["view"] | {"converged": converged}, "features": cls.own_input or config["features"]}
 
+    def check(self, config: dict[str, Any]) -> None:
+        """Refuse a config whose model or search has a mistake, before anything of a grid is fitted."""
+        model, targets = model_of(config), config["target"]
+        if isinstance(targets, list):
+            if not model.many_targets:
+                raise MetanetError(
+                    f"model {model.name} predicts one target a fit; give target={','.join(targets)} for a run each, or an encoder "
+                    "such as model=deepsets for one with a head a target"
+                )
+            if config["search"]["name"] != "none":
+                raise MetanetError(f"target={targets}: a search looks for the best settings for one target; give search=none")
+            if len(set(targets)) < len(targets):
+                raise MetanetError(f"target={targets}: give each column once")
+        if config["search"]["name"] == "none":
+            return
+        name, base = model_settings(config)
+        cls = model_class(name)
+        if cls.own_input is not None:
+            raise MetanetError(
+                f"search={config['search']['name']} looks for the settings of models on features, and {cls.name} reads "
+                f"{cls.own_input} itself; give a grid such as model.learning_rate=0.003,0.01"
+            )
+        search_space(search_plan(config["search"]), name, base, columns=1)
+
     def view(self, config: dict[str, Any]) -> View:
         """The snapshots that a config selects, selected and counted once."""
         key = json.dumps([str(config["zoo"]), config["view"], config["where"]])
@@ -137,6 +161,7 @@ class Fitter:
             floor_n: configurations of the floor's search, where they are more than the run's own.
         """
         config = self.settled(config)
+        self.check(config)
         path = str(config["zoo"])
         view = self.view(config)
         split = split_of(view, config["split"])
@@ -160,17 +185,9 @@ class Fitter:
     def fit_many(self, config: dict[str, Any], folder: Path) -> list[dict[str, Any]]:
         """Fit one encoder for several targets, and write a run of each head: ``folder/<target>``; returns their metrics."""
         config = self.settled(config)
+        self.check(config)
         targets = config["target"]
         model = model_of(config)
-        if not model.many_targets:
-            raise MetanetError(
-                f"model {model.name} predicts one target a fit; give target={','.join(targets)} for a run each, or an encoder "
-                "such as model=deepsets for one with a head a target"
-            )
-        if config["search"]["name"] != "none":
-            raise MetanetError(f"target={targets}: a search looks for the best settings for one target; give search=none")
-        if len(set(targets)) < len(targets):
-            raise MetanetError(f"target={targets}: give each column once")
         view = self.view(config)
         split = split_of(view, config["split"])
         model.on_round = self.on_trial
@@ -206,12 +223,6 @@ class Fitter:
     ) -> FitResult:
         """The best of a search, beside a floor that was searched at least as widely."""
         plan = search_plan(config["search"])
-        cls = model_class(str(config["model"]["name"]))
-        if cls.own_input is not None:
-            raise MetanetError(
-                f"search={config['search']['name']} looks for the settings of models on features, and {cls.name} reads "
-                f"{cls.own_input} itself; give a grid such as model.learning_rate=0.003,0.01"
-            )
         training, test = view.part(split, "train", "validation"), view.part(split, "test")
         fit_view = more_snapshots(view, config)
         rows = Rows(training if fit_view is None else fit_view.part(split, "train", "validation"), training, test)

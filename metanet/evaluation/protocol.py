@@ -48,7 +48,8 @@ class FitResult:
 
     Attributes:
         metrics: flat name -> number.
-        predictions: network_id, epoch, part (validation or test), true, predicted, and the floors' columns.
+        predictions: network_id, epoch, part (validation or test), true, predicted, of a classification confidence (the
+            probability that it gave its answer), and the floors' columns.
     """
 
     model: MetaModel
@@ -120,15 +121,15 @@ def fit_and_score_heads(
     for head, own in zip(model.by_target, floors, strict=True):
         held_out = None
         if hasattr(head, "validation_output"):
-            held_out = validation, head.target.decode(head.validation_output)
-        results.append(result_of(head, test, head.predict(test), len(train) + len(validation), own, facts, held_out))
+            held_out = validation, head.validation_output
+        results.append(result_of(head, test, head.output(test), len(train) + len(validation), own, facts, held_out))
     return results
 
 
 def result_of(
     model: MetaModel,
     test: View,
-    predicted: np.ndarray,
+    output: np.ndarray,
     n_train: int,
     floors: Floors | None,
     facts: dict[str, Any],
@@ -137,15 +138,16 @@ def result_of(
     """Metrics and predictions of a fitted model.
 
     Args:
-        predicted: on the test part, shape (N,).
+        output: on the test part, see :meth:`metanet.models.base.MetaModel.output`.
         facts: more metrics, such as seconds.
-        held_out: a view of the training part, and predictions for it by models that did not fit it.
+        held_out: a view of the training part, and the output for it by models that did not fit it.
     """
     frames = [] if held_out is None else [_prediction_frame(model, *held_out, "validation")]
-    frames.append(_prediction_frame(model, test, predicted, "test", floors))
+    frames.append(_prediction_frame(model, test, output, "test", floors))
     if held_out is not None:  # what a sweep may choose by
+        predicted = model.target.decode(held_out[1])
         scores = classification_metrics if model.target.task == "classification" else regression_metrics
-        facts = facts | {f"{k}_validation": v for k, v in scores(model.target.true(held_out[0]), held_out[1]).items()}
+        facts = facts | {f"{k}_validation": v for k, v in scores(model.target.true(held_out[0]), predicted).items()}
     metrics = {
         "model": model.name,
         "features": model.features if isinstance(model.features, str) else "+".join(model.features),
@@ -153,7 +155,7 @@ def result_of(
         "target": model.target.name,
         "n_train": n_train,
         "n_test": len(test),
-        **score(model, test, predicted, floors),
+        **score(model, test, model.target.decode(output), floors),
         **facts,
     }
     return FitResult(model, metrics, pd.concat(frames, ignore_index=True))
@@ -204,7 +206,7 @@ def _score_classes(true: np.ndarray, predicted: np.ndarray, networks: np.ndarray
 def evaluate_on(model: MetaModel, view: View) -> FitResult:
     """Apply a fitted meta-model unchanged to another zoo (transfer; Unterthiner et al. 2020, section 5)."""
     began = time.perf_counter()
-    predicted = model.predict(view)
+    output = model.output(view)
     metrics = {
         "model": model.name,
         "features": model.features if isinstance(model.features, str) else "+".join(model.features),
@@ -212,16 +214,17 @@ def evaluate_on(model: MetaModel, view: View) -> FitResult:
         "target": model.target.name,
         "zoo": view.zoo.name,
         "n_test": len(view),
-        **score(model, view, predicted),
+        **score(model, view, model.target.decode(output)),
         "seconds": time.perf_counter() - began,
     }
-    return FitResult(model, metrics, _prediction_frame(model, view, predicted, "test"))
+    return FitResult(model, metrics, _prediction_frame(model, view, output, "test"))
 
 
-def _prediction_frame(
-    model: MetaModel, view: View, predicted: np.ndarray, part: str, floors: Floors | None = None
-) -> pd.DataFrame:
-    frame = view.frame[["network_id", "epoch"]].assign(part=part, true=model.target.true(view), predicted=predicted)
+def _prediction_frame(model: MetaModel, view: View, output: np.ndarray, part: str, floors: Floors | None = None) -> pd.DataFrame:
+    target = model.target
+    frame = view.frame[["network_id", "epoch"]].assign(part=part, true=target.true(view), predicted=target.decode(output))
+    if target.task == "classification":
+        frame["confidence"] = output.max(1)
     if floors is not None:
         frame["constant_floor"] = floors.constant
         if floors.hyper is not None:

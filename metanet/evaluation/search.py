@@ -337,8 +337,7 @@ class Search:
             metrics["r2_cv"] = r2(target.true(validation), target.decode(held_out))
             metrics["r2_fold_sd"] = float(np.std([r2(true, output) for output in on_test], ddof=1))
             metrics["mse_fold_sd"] = float(np.std([np.mean((true - output) ** 2) for output in on_test], ddof=1))
-        predicted = target.decode(final[None].on_test)
-        return result_of(model, rows.test, predicted, len(rows.fit), floors, metrics, (validation, target.decode(held_out)))
+        return result_of(model, rows.test, final[None].on_test, len(rows.fit), floors, metrics, (validation, held_out))
 
     # ------------------------------------------------------------------------------------------ on disk
 

@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from metanet.errors import MetanetError
-from metanet.evaluation.comparison import Family, Group, readable, sentence, verdict
+from metanet.evaluation.comparison import MEANINGS, Family, Group, readable, sentence, tested, verdict
 from metanet.plots.page import html_picture, html_table, write_page
 from metanet.plots.predictions import confusion, predicted_against_true
 from metanet.plots.style import new_axes
@@ -36,26 +36,38 @@ def scores(table: pd.DataFrame, measure: str, ax: Axes) -> Axes:
         ax.plot([row["low"], row["high"]], [place, place], color=colour, alpha=alpha, linewidth=2)
         ax.plot(row[measure], place, "o", color=colour, alpha=alpha, markersize=5)
     ax.set_yticks(range(len(shown)), [_short(t) for t in shown["title"]], fontsize=7)
+    ax.set_ylim(-0.6, len(shown) - 0.4)
     ax.set(xlabel=f"{measure} with its 95 % interval", title="full colour: not told apart from the best; grey: not comparable")
     return ax
 
 
 def calibration(answers: dict[str, Answers], ax: Axes) -> Axes:
-    """Mean true value by tenths of the predicted ones, a line a group; on the dotted line a prediction means what it says."""
+    """By tenths of the predicted values the mean true one, a line a group; of classes the share that is right, by tenths of the
+    confidence. On the dotted line a prediction means what it says.
+    """
     for title, own in answers.items():
-        order = np.array_split(np.argsort(own.predicted), min(10, len(own.true)))
-        ax.plot(
-            [own.predicted[i].mean() for i in order], [own.true[i].mean() for i in order], "o-", markersize=3, label=_short(title)
-        )
+        said, found = own.predicted, own.true
+        if own.true.dtype == object:
+            if own.confidence is None:
+                continue
+            said, found = own.confidence, own.true == own.predicted
+        order = np.array_split(np.argsort(said), min(10, len(said)))
+        ax.plot([said[i].mean() for i in order], [found[i].mean() for i in order], "o-", markersize=3, label=_short(title))
     ends = np.array(ax.get_xlim())
     ax.plot(ends, ends, color="black", linewidth=0.8, linestyle=":")
-    ax.set(xlabel="predicted (mean of a tenth)", ylabel="true (mean)", title="calibration")
+    words = (
+        ("confidence (mean of a tenth)", "share that is right")
+        if own.true.dtype == object
+        else ("predicted (mean of a tenth)", "true (mean)")
+    )
+    ax.set(xlabel=words[0], ylabel=words[1], title="calibration")
     ax.legend(frameon=False, fontsize=6)
     return ax
 
 
 def errors_by(answers: dict[str, Answers], values: pd.Series, ax: Axes) -> Axes:
-    """Mean absolute error, or share wrong, by a hyperparameter, its numbers in bins of as many networks; a line a group.
+    """Mean absolute error, or share wrong, by a hyperparameter, its numbers in bins of as many networks; a line a group, with a
+    95 % interval of each mean (1.96 standard errors).
 
     Args:
         values: by network_id.
@@ -65,14 +77,11 @@ def errors_by(answers: dict[str, Answers], values: pd.Series, ax: Axes) -> Axes:
         given = values.reindex(own.networks).reset_index(drop=True)
         if pd.api.types.is_numeric_dtype(given) and given.nunique() > BINS:
             given = pd.qcut(given, BINS, duplicates="drop").map(lambda interval: interval.mid).astype(float)
-        means = pd.Series(error.astype(float)).groupby(given.to_numpy()).mean().sort_index()
-        ax.plot(
-            means.index if means.index.dtype != object else means.index.astype(str),
-            means,
-            "o-",
-            markersize=3,
-            label=_short(title),
-        )
+        bins = pd.Series(error.astype(float)).groupby(given.to_numpy())
+        means = bins.mean()
+        at = means.index if means.index.dtype != object else means.index.astype(str)
+        form = "o-" if pd.api.types.is_numeric_dtype(values) else "o"
+        ax.errorbar(at, means, 1.96 * bins.sem().fillna(0), fmt=form, markersize=3, elinewidth=0.7, label=_short(title))
     ax.set(xlabel=str(values.name))
     ax.tick_params(axis="x", labelsize=6)
     if not pd.api.types.is_numeric_dtype(values):
@@ -92,7 +101,8 @@ def by_training_networks(table: pd.DataFrame, measure: str, ax: Axes) -> Axes:
 
 
 def _short(title: str) -> str:
-    return title if len(title) < 48 else title[:45] + "..."
+    """Head and end of a long title: settings, in which titles differ, stand at its end."""
+    return title if len(title) < 60 else f"{title[:28]} ... {title[-28:]}"
 
 
 def figures(family: Family) -> dict[str, Figure]:
@@ -113,7 +123,7 @@ def figures(family: Family) -> dict[str, Figure]:
         draw(pd.DataFrame({"true": own.true, "predicted": own.predicted}), ax, _short(title) + (":" if numbers else ""))
         ax.title.set_fontsize(7)
     made["predictions"] = figure
-    if numbers:
+    if numbers or any(a.confidence is not None for a in best.values()):
         figure, (ax,) = new_axes()
         calibration(best, ax)
         made["calibration"] = figure
@@ -154,30 +164,48 @@ def _hyperparameters(zoo: Zoo) -> pd.DataFrame:
     return frame[varying].rename(columns=lambda c: c.removeprefix("hp."))
 
 
-def comparison_page(families: Sequence[Family], notes: Sequence[str], path: Path, published: Mapping[str, pd.DataFrame]) -> Path:
-    """All families on one page: the answer in a sentence, the table, the pictures; published figures by image set."""
+def comparison_page(
+    families: Sequence[Family], notes: Sequence[str], path: Path, published: Mapping[str, pd.DataFrame], made: Mapping[str, str]
+) -> Path:
+    """All families on one page: the answer in a sentence, the table, the pictures; published figures by image set.
+
+    Args:
+        notes: what was left out, and why.
+        made: how and when, by name.
+    """
     parts = ["<h1>Which meta-model is best, and is the difference real?</h1>"]
     parts.append(
         "<nav>"
         + " ".join(f"<a href='#f{i}'>{html.escape(f'{f.target} on {f.zoo}')}</a>" for i, f in enumerate(families))
-        + "</nav>"
+        + " <a href='#read'>how to read it</a></nav>"
     )
+    columns: dict[str, None] = {}
     for i, family in enumerate(families):
+        table = readable(family)
+        columns |= dict.fromkeys(table)
         parts.append(f"<section id='f{i}'><h2>{html.escape(f'{family.target} on {family.zoo}')}</h2>")
         parts.append(f"<p class='lead'>{html.escape(sentence(family))}</p>")
-        parts.append(html_table(readable(family)))
+        parts.append(
+            f"<p>{len(family.groups)} rows of {sum(len(g.records) for g in family.groups)} runs, on {tested(family)}.</p>"
+        )
+        parts.append(html_table(table, meanings=MEANINGS))
         parts += [f"<p>{html.escape(note)}</p>" for note in family.notes]
         parts += [html_picture(figure, name) for name, figure in figures(family).items()]
+        if _zoo(family.groups[0]) is None:
+            words = f"The zoo is not at {family.groups[0].first.get('zoo')}, so no errors by hyperparameter are drawn."
+            parts.append(f"<p class='missing'>{html.escape(words)}</p>")
         parts.append("</section>")
     for images, table in published.items():
         lead = f"<section><h2>Published on {html.escape(images)}</h2><p>Other networks: no difference is computed.</p>"
         parts += [lead, html_table(table), "</section>"]
     parts.append(
-        "<section><h2>How to read it</h2><p>Runs that differ in seeds alone are one row; <b>sd</b> is over them. <b>95 %</b> "
-        "is a bootstrap interval over test networks, <b>best - this</b> that of the best row minus this one on the "
-        "same resampled networks. A row is <b>told apart</b> where that interval does not hold 0; nothing is corrected for "
-        "having looked at several rows. Access says what a row reads: W weights, H hyperparameters, F forward passes, A "
-        "activations, D data. Pictures of predictions are of a row's first run.</p>"
+        "<section id='read'><h2>How to read it</h2><p>Runs that differ in seeds alone are one row. Differences are of the best "
+        "row minus another, both scored on the same resampled test networks; nothing is corrected for having looked at several. "
+        "Pictures of predictions are of a row's first run. A click on a column's head sorts.</p><dl>"
     )
+    parts += [f"<dt>{html.escape(c)}</dt><dd>{html.escape(MEANINGS[c])}</dd>" for c in columns if c in MEANINGS]
+    parts.append("</dl></section><section><h2>How it was made</h2><dl>")
+    parts += [f"<dt>{html.escape(name)}</dt><dd>{html.escape(value)}</dd>" for name, value in made.items()]
+    parts.append("</dl>")
     parts += [f"<p class='missing'>{html.escape(note)}</p>" for note in notes]
     return write_page(path, "metanet: comparison", [*parts, "</section>"])

@@ -32,6 +32,11 @@ def published_of(collection: str) -> pd.DataFrame:
     return own.sort_values(["measure", "value"], ascending=[True, False], ignore_index=True)
 
 
+def published_sets() -> list[str]:
+    """Image sets that there are figures of."""
+    return sorted(published()["collection"].unique())
+
+
 def released_r2(collection: str, estimator: str, features: str) -> float | None:
     """R2 of a released configuration; None where there is none."""
     rows = published()

@@ -17,6 +17,7 @@ from typing import Any
 
 import pandas as pd
 
+from metanet.config_files import verb_keys
 from metanet.errors import MetanetError
 from metanet.machine import versions
 
@@ -63,9 +64,15 @@ class Run:
 
 
 def choose_folder(out: str | None, verb: str, name: str) -> Path:
-    """``out`` where it is given, else a folder ``runs/<verb>/<time>-<name>`` that is made, see :func:`release_folders`."""
+    """``out`` where it is given, else a folder ``runs/<verb>/<time>-<name>`` that is made, see :func:`release_folders`.
+
+    Raises:
+        MetanetError: ``out`` is a file, a zoo, or a run of another verb.
+    """
     if out:
-        return Path(out).expanduser()
+        folder = Path(out).expanduser()
+        _check_free(folder, verb)
+        return folder
     slug = re.sub(r"[^A-Za-z0-9_.+-]+", "-", name).strip("-")
     base = Path("runs", verb, f"{time.strftime('%Y%m%d-%H%M%S')}-{slug}")
     folder, count = base, 1
@@ -80,6 +87,22 @@ def choose_folder(out: str | None, verb: str, name: str) -> Path:
         else:
             _reserved.append(folder)
             return folder
+
+
+def _check_free(folder: Path, verb: str) -> None:
+    """Refuse a folder whose files another verb wrote: they would be lost."""
+    if folder.exists() and not folder.is_dir():
+        raise MetanetError(f"out={folder} is a file; give a folder that is new, or a run of {verb}")
+    if (folder / "zoo.json").exists():
+        raise MetanetError(f"out={folder} is a zoo; give a folder that is new, or a run of {verb}")
+    if (folder / "config.yaml").exists():
+        known = verb_keys(verb)
+        other = [key for key in read_config(folder) if key not in known]
+        if other:
+            raise MetanetError(
+                f"out={folder} holds a run of another verb or version (its config has a key '{other[0]}', which {verb} has not); "
+                f"give a folder that is new, or a run of {verb}"
+            )
 
 
 _reserved: list[Path] = []
@@ -97,16 +120,18 @@ def release_folders() -> None:
 def read_config(folder: str | Path) -> dict[str, Any]:
     """``config.yaml`` of a run folder."""
     from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
     from yaml import YAMLError
 
     path = Path(folder).expanduser() / "config.yaml"
     try:
         config = OmegaConf.to_container(OmegaConf.load(path))
     except (FileNotFoundError, NotADirectoryError):
-        raise MetanetError(f"'{path.parent}' is no run: it has no config.yaml; give the folder of one") from None
-    except YAMLError as error:
-        raise MetanetError(f"'{path}' is damaged ({error}); run the command again") from None
-    assert isinstance(config, dict)
+        raise MetanetError(f"{_what(path.parent)}; give the folder of a run, which has a config.yaml") from None
+    except (OSError, UnicodeDecodeError, YAMLError, OmegaConfBaseException) as error:
+        raise MetanetError(f"'{path}' is damaged ({_first_line(error)}); make the run again into another out=") from None
+    if not isinstance(config, dict) or not config:
+        raise MetanetError(f"'{path}' is damaged (it holds no keys); make the run again into another out=")
     return {str(key): value for key, value in config.items()}
 
 
@@ -122,15 +147,32 @@ def read_versions(folder: str | Path) -> dict[str, str]:
 def read_metrics(folder: str | Path) -> dict[str, Any]:
     """``metrics.json`` of a run folder."""
     path = Path(folder).expanduser() / "metrics.json"
-    if not path.parent.is_dir():
-        raise MetanetError(f"no folder '{path.parent}'; give the folder of a run")
     try:
         values = json.loads(path.read_text())
-    except FileNotFoundError:
-        raise MetanetError(f"'{path.parent}' is no finished run: it has no metrics.json") from None
-    except ValueError as error:
-        raise MetanetError(f"'{path}' is damaged ({error}); run the command again") from None
+    except (FileNotFoundError, NotADirectoryError):
+        raise MetanetError(f"{_what(path.parent)}; give the folder of a finished run, which has a metrics.json") from None
+    except (OSError, ValueError) as error:
+        raise MetanetError(f"'{path}' is damaged ({_first_line(error)}); make the run again into another out=") from None
+    if not isinstance(values, dict):
+        raise MetanetError(f"'{path}' is damaged (it holds no names and numbers); make the run again into another out=")
     return values
+
+
+def _what(folder: Path) -> str:
+    """What lies in the place of a run."""
+    if not folder.exists():
+        return f"no folder '{folder}'"
+    if not folder.is_dir():
+        return f"'{folder}' is a file"
+    if (folder / "zoo.json").exists():
+        return f"'{folder}' is a zoo, no run"
+    if runs := sum(1 for _ in folder.glob("**/metrics.json")):
+        return f"'{folder}' is no run itself; {runs} {'lies' if runs == 1 else 'lie'} below it"
+    return f"'{folder}' is no finished run" if (folder / "config.yaml").exists() else f"'{folder}' is no run"
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).splitlines()[0]
 
 
 def git_commit() -> str | None:

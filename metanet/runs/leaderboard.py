@@ -47,7 +47,7 @@ def leaderboard(rows: Iterable[dict[str, Any]]) -> pd.DataFrame:
     table = pd.DataFrame(list(rows))
     if table.empty:
         raise MetanetError("no run was given, so there is nothing to compare")
-    extra = [c for c in ("zoo", "seed", "run") if c in table]
+    extra = [c for c in ("zoo", "seed", "split.seed", "run") if c in table]
     table = table.reindex(columns=[*COLUMNS, *extra]).dropna(axis=1, how="all")
     measures = [c for c in ("r2", "accuracy") if c in table]
     return table.sort_values(["target", *measures], ascending=[True, *[False] * len(measures)], ignore_index=True)

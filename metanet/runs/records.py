@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -26,11 +26,13 @@ class Answers:
     Attributes:
         networks: of each row, (N,).
         true, predicted: (N,), numbers or categories.
+        confidence: (N,), the probability that a classification gave its answer; None for numbers and runs that did not keep it.
     """
 
     networks: np.ndarray
     true: np.ndarray
     predicted: np.ndarray
+    confidence: np.ndarray | None = None
 
     @cached_property
     def part(self) -> int:
@@ -41,7 +43,8 @@ class Answers:
     def of(self, networks: np.ndarray) -> Answers:
         """The rows of some networks."""
         rows = np.isin(self.networks, networks)
-        return Answers(self.networks[rows], self.true[rows], self.predicted[rows])
+        confidence = None if self.confidence is None else self.confidence[rows]
+        return Answers(self.networks[rows], self.true[rows], self.predicted[rows], confidence)
 
 
 @dataclass(frozen=True)
@@ -57,22 +60,44 @@ class Record:
     metrics: dict[str, Any]
     config: dict[str, Any]
 
-    @cached_property
+    @property
     def answers(self) -> Answers | None:
-        """None where the run has no predictions, or they cannot be read."""
+        """On its test part; None where :attr:`flaw` says why not."""
+        return self._read if isinstance(self._read, Answers) else None
+
+    @property
+    def flaw(self) -> str:
+        """Why it has no answers: no predictions, damaged ones, or not of all its test rows; empty where it has."""
+        return self._read if isinstance(self._read, str) else ""
+
+    @cached_property
+    def _read(self) -> Answers | str:
         import pyarrow as pa
         import pyarrow.compute as pc
         from pyarrow.parquet import ParquetFile
 
+        needed = ["network_id", "true", "predicted"]
         try:
-            columns = ["network_id", "part", "true", "predicted"]
+            columns = [*needed, "part", "confidence"]
             table = ParquetFile(self.folder / "predictions.parquet").read(columns=columns, use_threads=False)
             test = table.filter(pc.equal(table["part"], "test"))
+        except FileNotFoundError:
+            return "no predictions"
         except (OSError, KeyError, pa.ArrowException):
-            return None
-        if len(test) == 0 or not set(columns) <= set(test.column_names):
-            return None
-        return Answers(*(test[name].to_numpy() for name in ("network_id", "true", "predicted")))
+            return "damaged predictions"
+        if len(test) == 0 or not set(needed) <= set(test.column_names):
+            return "no predictions of a test part"
+        if len(test) != (rows := self.metrics.get("n_test", len(test))):
+            return f"predictions of {len(test)} of {rows} test snapshots"
+        networks, true, predicted = (test[name].to_numpy() for name in needed)
+        return Answers(networks, true, predicted, test["confidence"].to_numpy() if "confidence" in test.column_names else None)
+
+    @property
+    def part(self) -> Hashable:
+        """Equal for runs with the same test rows; of runs without predictions, with the same split."""
+        if self.answers is not None:
+            return self.answers.part
+        return self._split.get("hash") or str(self.folder)
 
     @property
     def question(self) -> tuple[str, str, str]:
@@ -146,7 +171,7 @@ def find_runs(folders: Iterable[str | Path]) -> Found:
                     raise
                 damaged.append(path)
                 continue
-            if not isinstance(metrics, dict) or not {"model", "features", "target"} <= set(metrics):
+            if not {"model", "features", "target"} <= set(metrics):
                 others.append(path)
                 continue
             found.records.append(Record(path, metrics, _flat_config(path)))

@@ -160,8 +160,18 @@ def query_mask(frame: pd.DataFrame, query: str) -> np.ndarray:
     try:
         mask = frame.eval(quoted)
     except Exception as error:  # pandas raises many kinds; each is the query's fault
-        raise MetanetError(f"where='{query}' is not a query over the columns {', '.join(frame.columns)}: {error}") from None
+        raise MetanetError(f"where='{query}' is not a query over this table: {_mend(query, frame, error)}") from None
     mask = np.asarray(mask)
     if mask.dtype != bool or mask.shape != (len(frame),):
-        raise MetanetError(f"where='{query}' gives no true or false for each row; compare a column with a value")
+        raise MetanetError(f"where='{query}' gives no true or false for each row; compare a column with a value, by ==, < or >")
     return mask
+
+
+def _mend(query: str, frame: pd.DataFrame, error: Exception) -> str:
+    """What is wrong with a query, and how to mend it."""
+    missing = [word for word in _DOTTED.findall(query) if word not in frame.columns and word.count(".") == 1]
+    if isinstance(error, pd.errors.UndefinedVariableError):
+        missing += re.findall("'(.+)'", str(error))
+    elif not isinstance(error, AttributeError) or not missing:
+        return str(error).splitlines()[0]
+    return f"it has no column '{missing[0]}'{did_you_mean(missing[0], frame.columns)}"

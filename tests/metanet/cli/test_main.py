@@ -93,6 +93,9 @@ def test_cfg_prints_the_composed_config(capsys: pytest.CaptureFixture[str]) -> N
         (["train", "--cgf"], "did you mean '--cfg'"),
         (["train", "zoo"], "'zoo' is not understood"),
         (["compare", "nowhere"], "no folder"),
+        (["compare", "[nowhere,a]"], "no folder 'nowhere'"),
+        (["compare", "x", "html=1"], "html=1 is not true or false; the default is false"),
+        (["train", "from="], "from= is empty"),
         (["inspect", "nowhere"], "no file or folder"),
         (["inspect", "."], "is no zoo (zoo.json) and no run"),
         (["evaluate", "zoo=z"], "run= is needed"),
@@ -179,6 +182,7 @@ def test_a_grid_is_one_leaderboard_and_resumes(grown_folder: Path, capsys: pytes
     table = pd.read_csv("grid/leaderboard.csv")
     assert len(table) == 4
     assert table["r2"].is_monotonic_decreasing
+    assert set(table["split.seed"]) == {0}
     means = pd.read_csv("grid/comparison.csv").set_index("model")
     scores = table.loc[table["model"] == "random_forest", "r2"]
     assert means.loc["random_forest", "r2"] == pytest.approx(scores.mean())
@@ -223,6 +227,10 @@ def test_a_run_is_made_again_from_its_folder(trained_run: Path, capsys: pytest.C
     assert "model.name=constant" in capsys.readouterr().out
     before, now = (json.loads((Path(p) / "metrics.json").read_text()) for p in (trained_run, "again"))
     assert {k: v for k, v in before.items() if k != "seconds"} == {k: v for k, v in now.items() if k != "seconds"}
+    stored = Path("constant/config.yaml")
+    stored.write_text(re.sub("^zoo: .*$", "zoo: zoos/gone", stored.read_text(), flags=re.MULTILINE))
+    assert run("train", "from=constant") == 2
+    assert "its zoo 'zoos/gone' is not here; give zoo=" in capsys.readouterr().err
     assert run("train", f"from={trained_run}", "seed=7", "split.seed=3", "out=other") == 0
     said = capsys.readouterr().out
     assert "other settings than" in said
@@ -233,7 +241,18 @@ def test_a_run_is_made_again_from_its_folder(trained_run: Path, capsys: pytest.C
     config.write_text(config.read_text() + "\nnews: 3\n")
     heads = Path("other/metrics.json")
     heads.write_text(json.dumps(json.loads(heads.read_text()) | {"heads": 2}))
-    for source, says in (("again", "a key 'news'"), ("other", "one of 2 heads"), ("nowhere", "is no run")):
+    Path("empty").mkdir()
+    Path("empty/config.yaml").touch()
+    Path("listed").mkdir()
+    Path("listed/config.yaml").write_text("- a")
+    for source, says in (
+        ("again", "a key 'news'"),
+        ("other", "one of 2 heads"),
+        ("nowhere", "no folder 'nowhere'"),
+        (".", "is no run itself; 3 lie below it"),
+        ("empty", "is damaged (it holds no keys)"),
+        ("listed", "is damaged (it holds no keys)"),
+    ):
         assert run("train", f"from={source}") == 2
         assert says in capsys.readouterr().err
 
@@ -357,6 +376,9 @@ def test_a_search_is_trained_resumed_and_refused(grown_folder: Path, capsys: pyt
     for wrong in ("search.space.num_leafs=[3]", "features=statz", "search.halving=1", "train=all"):
         assert run("train", f"zoo={grown_folder}", "search=random", wrong, "out=u") == 2
         assert not Path("u").exists()  # found before the floor was searched
+    assert run("train", f"zoo={grown_folder}", "model=gbm,deepsets", "search=random", "out=u") == 2
+    assert "deepsets reads weights itself" in capsys.readouterr().err
+    assert not Path("u").exists()
     assert run("train", f"zoo={grown_folder}", "train.snapshots=some", "out=t") == 2
     assert "give last, all" in capsys.readouterr().err
 

@@ -18,7 +18,9 @@ from sklearn.metrics import balanced_accuracy_score, r2_score
 
 from metanet.cli.main import main
 from metanet.errors import MetanetError
-from metanet.evaluation.comparison import Resamples, compare, sentence
+from metanet.evaluation.comparison import Resamples, adjusted_means, compare, sentence
+from metanet.plots.comparison import calibration
+from metanet.plots.style import new_axes
 from metanet.runs.folder import Run
 from metanet.runs.records import Answers, find_runs
 
@@ -57,6 +59,7 @@ def write(
         run.write_predictions(frame)
     model = config["model"]["name"]
     metrics = {"model": model, "features": config["features"], "access": "W", "target": config["target"], "zoo": zoo}
+    metrics["n_test"] = len(frame)
     run.write_metrics(metrics | {"r2": r2_score(true, predicted), "tau": kendalltau(true, predicted).statistic, "seconds": 1.0})
     return folder
 
@@ -117,7 +120,10 @@ def test_equal_runs_are_not_told_apart(tmp_path: Path) -> None:
     write(tmp_path / "b", 0.1, model__num_leaves=31)
     (family,) = compare(find_runs([tmp_path]).records)
     assert family.table["told_apart"].tolist() == ["best", "no"]
-    assert "not from gbm on stats, num_leaves=" in sentence(family)
+    words = sentence(family)
+    assert re.search(
+        r"is ahead .*, but not told apart from gbm on stats, num_leaves=\d+, so any of these 2 may be the best\.$", words
+    )
 
 
 def test_only_what_can_be_compared_is(tmp_path: Path) -> None:
@@ -155,17 +161,95 @@ def test_what_is_not_known_is_not_told_apart(tmp_path: Path) -> None:
 
 
 def test_a_best_that_is_behind_on_common_networks_is_not_told_apart(tmp_path: Path) -> None:
-    write(tmp_path / "easy-a", 0.03)
-    write(tmp_path / "easy-b", 0.01, model__num_leaves=31)
-    write(tmp_path / "hard-b", 0.5, networks=np.arange(100, 200), seed=1, model__num_leaves=31)
-    (family,) = compare(find_runs([tmp_path]).records)
+    ahead = write(tmp_path / "a", 0.05)
+    behind = write(tmp_path / "b", 0.01, networks=np.arange(50, 150), model__num_leaves=31)
+    frame = pd.read_parquet(behind / "predictions.parquet")
+    frame.loc[50:, "predicted"] = 0.5  # on networks that the other never tested
+    frame.to_parquet(behind / "predictions.parquet")
+    metrics = json.loads((behind / "metrics.json").read_text())
+    (behind / "metrics.json").write_text(json.dumps(metrics | {"r2": r2_score(frame["true"], frame["predicted"])}))
+    (family,) = compare(find_runs([ahead, behind]).records)
     assert family.table["settings"].tolist() == ["num_leaves=15", "num_leaves=31"]
-    assert (
-        family.table["told_apart"][1] == "no: this one is ahead on the networks of both, on the 1 of 2 test parts that both have"
-    )
+    words = "no: this one is ahead on the networks of both, on the 50 networks that both tested"
+    assert family.table["told_apart"][1] == words
     assert "is ahead" in sentence(family)
-    low, high = family.table.loc[1, ["low", "high"]]
-    assert low < family.table.loc[1, "r2"] < high
+
+
+def test_rows_of_other_test_parts_are_adjusted_for_how_hard_these_are(tmp_path: Path) -> None:
+    parts = {0: np.arange(100), 1: np.arange(100, 200), 2: np.arange(200, 300)}
+    hard, good = {0: 0.0, 1: -0.3, 2: 0.1}, {15: 0.5, 31: 0.6, 63: 0.55}
+    tested = {15: (0, 2), 31: (0, 1), 63: (1, 2)}  # no two have the same
+    for leaves, own in tested.items():
+        for part in own:
+            folder = write(tmp_path / f"{leaves}-{part}", 0.1, networks=parts[part], model__num_leaves=leaves, seed=part)
+            metrics = json.loads((folder / "metrics.json").read_text())
+            (folder / "metrics.json").write_text(json.dumps(metrics | {"r2": good[leaves] + hard[part]}))
+    (family,) = compare(find_runs([tmp_path]).records)
+    table = family.table.set_index("settings")
+    assert table.index.tolist() == [
+        "num_leaves=31",
+        "num_leaves=63",
+        "num_leaves=15",
+    ]  # by the plain means the last would be first
+    assert table["r2"].idxmax() == "num_leaves=15"
+    level = np.mean([hard[p] for own in tested.values() for p in own])
+    for leaves, value in good.items():
+        assert table.loc[f"num_leaves={leaves}", "adjusted"] == pytest.approx(value + level)
+    assert "adjusted for test parts" in sentence(family)
+    assert "not the same test parts" in family.notes[0]
+    assert family.networks == 300
+    assert table.loc["num_leaves=15", "told_apart"].endswith("on the 1 of 3 test parts that both have")
+
+
+def test_rows_of_the_same_test_parts_keep_their_means(tmp_path: Path) -> None:
+    for leaves in (15, 31):
+        for seed, networks in ((0, np.arange(100)), (1, np.arange(100)), (2, np.arange(100, 200))):
+            write(
+                tmp_path / f"{leaves}-{seed}",
+                0.1 if leaves == 15 else 0.2,
+                networks=networks,
+                model__num_leaves=leaves,
+                seed=seed,
+            )
+    (family,) = compare(find_runs([tmp_path]).records)
+    assert "adjusted" not in family.table
+    assert adjusted_means(family.groups, "r2") == pytest.approx([g.mean("r2") for g in family.groups])
+
+
+def test_what_is_damaged_is_said(tmp_path: Path) -> None:
+    write(tmp_path / "a", 0.02)
+    short, diverged, listed = (write(tmp_path / name, 0.2, model__num_leaves=n) for name, n in (("b", 31), ("c", 63), ("d", 127)))
+    frame = pd.read_parquet(short / "predictions.parquet")
+    frame.head(60).to_parquet(short / "predictions.parquet")
+    metrics = json.loads((diverged / "metrics.json").read_text())
+    (diverged / "metrics.json").write_text(json.dumps(metrics | {"r2": None}))
+    (listed / "metrics.json").write_text("[]")
+    found = find_runs([tmp_path])
+    assert f"{listed} (damaged metrics.json)" in found.notes[-1]
+    (family,) = compare(found.records)
+    assert family.table["settings"].tolist() == ["num_leaves=15", "num_leaves=31", "num_leaves=63"]
+    assert family.table["told_apart"][1] == "predictions of 60 of 100 test snapshots"
+    assert f"1 of 1 runs have no r2, such as {diverged}" in " ".join(family.notes)
+
+
+def test_an_evaluation_on_the_same_networks_is_no_rival(tmp_path: Path) -> None:
+    fit = write(tmp_path / "a", 0.02)
+    write(tmp_path / "b", 0.2, model__num_leaves=31)
+    write(tmp_path / "again", 0.02, trained_on=str(fit.resolve()))
+    write(tmp_path / "elsewhere", 0.02, networks=np.arange(50, 150), trained_on=str(fit.resolve()))
+    (family,) = compare(find_runs([tmp_path]).records)
+    assert len(family.groups) == 3
+    assert f"{tmp_path / 'again'}: an evaluation on the networks that its run" in family.notes[0]
+
+
+def test_settings_of_a_search_tell_searches_apart_alone(tmp_path: Path) -> None:
+    write(tmp_path / "a", 0.02, search={"name": "none"})
+    write(tmp_path / "b", 0.1, search={"name": "random", "n": 10, "halving": None})
+    (family,) = compare(find_runs([tmp_path]).records)
+    assert family.table["settings"].tolist() == ["search=none", "search=random"]
+    write(tmp_path / "c", 0.2, search={"name": "random", "n": 20, "halving": None})
+    (family,) = compare(find_runs([tmp_path]).records)
+    assert family.table["settings"].tolist() == ["search=none", "search=random, search.n=10", "search=random, search.n=20"]
 
 
 def test_copies_are_counted_once_and_heads_are_rows_of_their_own(tmp_path: Path) -> None:
@@ -194,6 +278,11 @@ def test_a_measure_decides_the_order(tmp_path: Path) -> None:
         compare(find_runs([tmp_path]).records, "tua")
     with pytest.raises(MetanetError, match="none of these runs"):
         compare(find_runs([tmp_path]).records, "accuracy")
+    classes = write(tmp_path / "c", 0.1, target="hp.optimizer")
+    metrics = json.loads((classes / "metrics.json").read_text())
+    (classes / "metrics.json").write_text(json.dumps(metrics | {"accuracy": 0.5}))
+    notes = [family.notes for family in compare(find_runs([tmp_path]).records, "tau")]
+    assert notes == [[], ["measure=tau is none of a classification; accuracy decides"]]
 
 
 @pytest.fixture
@@ -236,6 +325,36 @@ def test_published_figures_stand_beside(compared: Path, capsys: pytest.CaptureFi
     assert "0.993" in said  # of the GBM on stats
     for name in ("comparison.md", "comparison.tex", "comparison.html"):
         assert "released best configurations" in (compared / "out" / name).read_text()
+    assert r"\label{tab:published-mnist}" in (compared / "out" / "comparison.tex").read_text()
+    assert main([*words, "where=zoo.str.contains('digits')"]) == 0
+    assert "networks of cifar10_gs, fashion_mnist, mnist, svhn_gs, not of images that are not known" in capsys.readouterr().out
+
+
+def test_the_page_says_how_it_was_made_and_what_its_columns_mean(compared: Path) -> None:
+    words = ["compare", str(compared / "runs"), f"out={compared}/out", "html=true", "where=model == 'gbm'", "measure=tau"]
+    assert main(words) == 0
+    text = (compared / "out" / "comparison.html").read_text()
+    assert "<dt>where</dt><dd>model == &#x27;gbm&#x27;</dd>" in text
+    assert "<dt>measure</dt><dd>tau</dd>" in text
+    assert "100 test networks" in text
+    assert "<th tabindex='0' title='Kendall" in text
+    assert "The zoo is not at zoos/mnist" in text
+
+
+def test_calibration_of_classes_is_by_confidence() -> None:
+    rng = np.random.default_rng(0)
+    confidence = rng.uniform(0.3, 1.0, 5000)
+    right = rng.uniform(size=5000) < confidence
+    names = np.arange(5000).astype(str).astype(object)
+    true = np.full(5000, "a", object)
+    answers = Answers(names, true, np.where(right, "a", "b").astype(object), confidence)
+    _, (ax,) = new_axes()
+    calibration({"g": answers}, ax)
+    x, y = ax.lines[0].get_data()
+    order = np.argsort(confidence).reshape(10, 500)
+    np.testing.assert_allclose(x, confidence[order].mean(1))
+    np.testing.assert_allclose(y, right[order].mean(1))
+    assert np.abs(x - y).max() < 0.1
 
 
 def test_versions_that_differ_are_said(compared: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -23,7 +23,15 @@ from metanet.reproduce.published import published, published_of, released_r2
 from metanet.reproduce.study import INPUTS, kind_of
 from metanet.zoo import Layout, open_zoo, zoo_from_arrays
 
-BUDGET = ("n.gbm=6", "n.dnn=1", "n.logit_linear=1", "inputs.gbm=[stats,flat,hyper]", "inputs.dnn=[stats]", "threads=1")
+BUDGET = (
+    "n.gbm=6",
+    "n.dnn=1",
+    "n.logit_linear=1",
+    "inputs.gbm=[stats,flat,hyper]",
+    "inputs.dnn=[stats]",
+    "threads=1",
+    "trainer.max_epochs=10",
+)
 
 
 @pytest.fixture(scope="module")

@@ -56,7 +56,7 @@ def test_folders_that_are_no_runs_are_named(tmp_path: Path) -> None:
     with pytest.raises(MetanetError, match="no folder"):
         find_runs([tmp_path / "nowhere"])
     (tmp_path / "empty").mkdir()
-    with pytest.raises(MetanetError, match="no finished run"):
+    with pytest.raises(MetanetError, match="is no run; give the folder of a finished run"):
         find_runs([tmp_path / "empty"])
     (tmp_path / "empty" / "metrics.json").write_text("{")
     with pytest.raises(MetanetError, match="damaged"):
@@ -89,3 +89,19 @@ def test_folders_are_new_and_safe_names(tmp_path: Path, monkeypatch: pytest.Monk
     assert first.exists()
     assert not second.exists()
     assert choose_folder("~/x", "train", "n") == Path.home() / "x"
+
+
+def test_folders_of_others_are_not_written_over(tmp_path: Path) -> None:
+    for name, file, text in (("zoo", "zoo.json", "{}"), ("compared", "config.yaml", "runs: [a]"), ("begun", "config.yaml", "")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / file).write_text(text)
+    (tmp_path / "file").touch()
+    for name, says in (
+        ("zoo", "is a zoo"),
+        ("compared", "a key 'runs', which train has not"),
+        ("begun", "damaged"),
+        ("file", "is a file"),
+    ):
+        with pytest.raises(MetanetError, match=says):
+            choose_folder(str(tmp_path / name), "train", "n")
+    assert choose_folder(str(tmp_path / "compared"), "compare", "n") == tmp_path / "compared"

@@ -208,7 +208,7 @@ def test_with_a_login_and_no_network_it_is_written_offline(tmp_path: Path) -> No
     """With the real client, and a server that nobody is."""
     code = (
         "import sys; from pathlib import Path; from metanet.runs import tracking; from metanet.runs.folder import Run\n"
-        "tracking.INIT_SECONDS = 6\n"
+        "tracking.INIT_SECONDS = 2\n"
         "for name in 'ab': tracking.track({'name': 'wandb'}, Run(Path(sys.argv[1]) / name), {}, {'r2': 0.5}, 'train')"
     )
     given = {"WANDB_API_KEY": "a" * 40, "WANDB_BASE_URL": "http://127.0.0.1:9", "HOME": str(tmp_path)}

@@ -93,3 +93,19 @@ def test_the_final_accuracy_is_that_of_the_last_snapshot(grown: Zoo) -> None:
     assert not np.array_equal(early.target("final_test_accuracy"), early.target("test_accuracy"))
     with pytest.raises(MetanetError, match="did you mean 'final_test_accuracy'"):
         early.target("finl_test_accuracy")
+
+
+@pytest.mark.parametrize(
+    ("query", "says"),
+    [
+        ("hp.optimiser == 'adam'", "it has no column 'hp.optimiser'; did you mean 'hp.optimizer'?"),
+        ("optimizer == 'adam'", "did you mean 'hp.optimizer'?"),
+        ("test_accuracy = 0.5", "compare a column with a value, by ==, < or >"),
+        ("network_id.str.contain('1')", "no attribute 'contain'"),
+    ],
+)
+def test_a_query_that_is_none_is_mended(grown: Zoo, query: str, says: str) -> None:
+    with pytest.raises(MetanetError) as raised:
+        grown.view(where=query)
+    assert says in str(raised.value)
+    assert len(str(raised.value)) < 300
