@@ -227,8 +227,8 @@ def _report(zoos: list[str], budget: str, splits: int, out: Path, names) -> None
     """Means over splits, and the paired difference of each of ours to nfn_hnp, the better peer, over the splits of both."""
     import numpy as np
 
+    from metanet.evaluation.comparison import paired_interval
     from metanet.evaluation.metrics import r2, tau
-    from metanet.reproduce.encoders import paired_interval
 
     print(f"\n{budget} each")
     print(f"{'zoo':20} {'model':18} {'fits':>4} {'epochs':>6} {'R2':>7} {'tau':>6} {'networks/s':>10}   R2, tau - nfn_hnp (95 %)")
@@ -245,7 +245,7 @@ def _report(zoos: list[str], budget: str, splits: int, out: Path, names) -> None
                 frames = [_frame(out, zoo, n, s, budget) for s in range(splits) for n in (name, "nfn_hnp")]
                 pairs = [(a, b) for a, b in zip(frames[::2], frames[1::2], strict=True) if a is not None and b is not None]
                 if pairs:
-                    spans = [paired_interval(pairs, of, 200) for of in (r2, tau)]
+                    spans = [paired_interval(pairs, measure, 200) for measure in ("r2", "tau")]
                     words = ", ".join(f"{low:+.3f} to {high:+.3f}" for low, high in spans)
             mean = scores.mean(0)
             print(

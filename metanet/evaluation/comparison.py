@@ -239,7 +239,7 @@ def _family(records: list[Record], measure: str, seed: int) -> Family:
     unequal = not np.allclose(adjusted, [g.mean(measure) for g in groups], rtol=0, atol=1e-9, equal_nan=True)
     if unequal:
         notes.append("rows have not the same test parts, so their order is by means adjusted for how hard each part is")
-    resample = partial(Resamples, rounds=BOOTSTRAP_TAU_ROUNDS if measure == "tau" else BOOTSTRAP_ROUNDS, seed=seed)
+    resample = partial(Resamples, rounds=_rounds(measure), seed=seed)
     networks = _draw(groups, measure, resample)
     rows = []
     for group, level in zip(groups, adjusted, strict=True):
@@ -315,6 +315,30 @@ def _difference(
     one, two = (drawn.scores([a.of(both) for a in own], measure).mean(0) for own in answers)
     low, high = _interval(sign * (one - two))
     return low, high, f"{_apart(low, high)}, on the {len(both)} networks that both tested"
+
+
+def paired_interval(
+    pairs: Sequence[tuple[pd.DataFrame, pd.DataFrame]], measure: str, rounds: int | None = None, seed: int = 0
+) -> tuple[float, float]:
+    """95 % interval of the mean difference of a measure over several fits; networks are drawn once for all of them.
+
+    Args:
+        pairs: test predictions of one model and of the other, for each fit: network_id, true, predicted, of the same networks.
+    """
+    sides: tuple[list[Answers], list[Answers]] = [], []
+    for pair in pairs:
+        if not np.array_equal(pair[0]["network_id"], pair[1]["network_id"]):
+            raise MetanetError("two fits were scored on different networks, so their difference is not paired")
+        for side, frame in zip(sides, pair, strict=True):
+            side.append(Answers(*(frame[c].to_numpy() for c in ("network_id", "true", "predicted"))))
+    drawn = Resamples(np.unique(np.concatenate([a.networks for a in sides[0]])), rounds or _rounds(measure), seed)
+    one, other = (drawn.scores(side, measure) for side in sides)
+    return _interval((one - other).mean(0))
+
+
+def _rounds(measure: str) -> int:
+    """A rank correlation takes longer."""
+    return BOOTSTRAP_TAU_ROUNDS if measure == "tau" else BOOTSTRAP_ROUNDS
 
 
 def _apart(low: float, high: float) -> str:

@@ -115,8 +115,8 @@ class Fitter:
         if isinstance(targets, list):
             if not model.many_targets:
                 raise MetanetError(
-                    f"model {model.name} predicts one target a fit; give target={','.join(targets)} for a run each, or an encoder "
-                    "such as model=deepsets for one with a head a target"
+                    f"model {model.name} predicts one target a fit; give target={','.join(targets)} for a run each, or an "
+                    "encoder such as model=deepsets for one with a head a target"
                 )
             if config["search"]["name"] != "none":
                 raise MetanetError(f"target={targets}: a search looks for the best settings for one target; give search=none")

@@ -1,4 +1,4 @@
-"""Figures of a comparison: scores with intervals, predictions, errors by hyperparameter, calibration, training networks."""
+"""Figures of a comparison: scores with intervals, predictions, calibration, errors by hyperparameter, losses, learning curves."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from metanet.errors import MetanetError
 from metanet.evaluation.comparison import MEANINGS, Family, Group, readable, sentence, tested, verdict
 from metanet.plots.page import html_picture, html_table, write_page
-from metanet.plots.predictions import confusion, predicted_against_true
+from metanet.plots.predictions import confusion, fit_losses, predicted_against_true
 from metanet.plots.style import new_axes
 from metanet.runs.records import Answers
 from metanet.zoo.store import Zoo, open_zoo
@@ -138,6 +138,13 @@ def figures(family: Family) -> dict[str, Figure]:
         axes[0].set_ylabel("mean absolute error" if numbers else "share wrong")
         figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", frameon=False, fontsize=6, ncols=2)
         made["errors_by_hyperparameter"] = figure
+    fitted = [(g.title, g.records[0].curve) for g in family.groups if g.title in best]
+    if learned := [(title, curve) for title, curve in fitted if curve is not None and curve.size]:
+        figure, axes = new_axes(len(learned))
+        for ax, (title, curve) in zip(axes, learned, strict=True):
+            fit_losses(curve, ax)
+            ax.set_title(_short(title), fontsize=7)
+        made["losses"] = figure
     if "n_train" in table and (table.groupby(["model", "features"])["n_train"].nunique() > 1).any():
         figure, (ax,) = new_axes()
         by_training_networks(table, family.measure, ax)
@@ -201,7 +208,7 @@ def comparison_page(
     parts.append(
         "<section id='read'><h2>How to read it</h2><p>Runs that differ in seeds alone are one row. Differences are of the best "
         "row minus another, both scored on the same resampled test networks; nothing is corrected for having looked at several. "
-        "Pictures of predictions are of a row's first run. A click on a column's head sorts.</p><dl>"
+        "Pictures of predictions and losses are of a row's first run. A click on a column's head sorts.</p><dl>"
     )
     parts += [f"<dt>{html.escape(c)}</dt><dd>{html.escape(MEANINGS[c])}</dd>" for c in columns if c in MEANINGS]
     parts.append("</dl></section><section><h2>How it was made</h2><dl>")

@@ -23,8 +23,9 @@ from torch import Tensor
 
 from data_modules.images import NAMES, load_images, scale_pixels
 from metanet.errors import MetanetError
+from metanet.evaluation.comparison import paired_interval
 from metanet.evaluation.fitting import unseen
-from metanet.evaluation.metrics import BOOTSTRAP_ROUNDS, BOOTSTRAP_TAU_ROUNDS, bootstrap_interval, r2, tau
+from metanet.evaluation.metrics import r2, tau
 from metanet.generation.execution import executors
 from metanet.models import MetaModel, create_model
 from metanet.models.registry import titled
@@ -167,37 +168,10 @@ def _gain(own: dict[tuple[int, int], Fit], baseline: dict[tuple[int, int], Fit])
         return {"r2 - baseline": "", "tau - baseline": ""}
     pairs = [(own[key].test, baseline[key].test) for key in common]
     spans: dict[str, Any] = {}
-    for word, measure, rounds in (("r2", r2, BOOTSTRAP_ROUNDS), ("tau", tau, BOOTSTRAP_TAU_ROUNDS)):
-        low, high = paired_interval(pairs, measure, rounds)
-        spans |= {f"{word} - baseline": interval(low, high), f"{word}_low": low, f"{word}_high": high}
+    for measure in ("r2", "tau"):
+        low, high = paired_interval(pairs, measure)
+        spans |= {f"{measure} - baseline": interval(low, high), f"{measure}_low": low, f"{measure}_high": high}
     return spans
-
-
-def paired_interval(
-    pairs: list[tuple[pd.DataFrame, pd.DataFrame]], measure: Callable[[np.ndarray, np.ndarray], float], rounds: int, seed: int = 0
-) -> tuple[float, float]:
-    """95 % interval of the mean difference of a measure over several fits; networks are drawn once for all of them.
-
-    Args:
-        pairs: test predictions of one model and of the other, for each fit: network_id, true, predicted, of the same networks.
-    """
-    names = np.unique(np.concatenate([a["network_id"].to_numpy(str) for a, _ in pairs]))
-    prepared = []
-    for a, b in pairs:
-        if not np.array_equal(a["network_id"], b["network_id"]):
-            raise MetanetError("two fits were scored on different networks, so their difference is not paired")
-        places = np.searchsorted(names, a["network_id"].to_numpy(str))
-        prepared.append((places, *(frame[c].to_numpy(float) for frame, c in ((a, "true"), (a, "predicted"), (b, "predicted")))))
-
-    def difference(drawn: np.ndarray) -> float:
-        times = np.bincount(drawn, minlength=len(names))
-        gains = []
-        for places, true, one, other in prepared:
-            rows = np.repeat(np.arange(len(places)), times[places])
-            gains.append(measure(true[rows], one[rows]) - measure(true[rows], other[rows]))
-        return float(np.mean(gains))
-
-    return bootstrap_interval(difference, names, rounds, seed)
 
 
 def _chosen(part: pd.DataFrame, level: str) -> pd.Series | None:
@@ -415,7 +389,7 @@ def _beside_best(scored: dict[str, pd.DataFrame]) -> tuple[list[dict[str, Any]],
     best = max(taus, key=lambda title: taus[title])
     rows, tied = [], []
     for title, frame in scored.items():
-        low, high = (0.0, 0.0) if title == best else paired_interval([(frame, scored[best])], tau, BOOTSTRAP_TAU_ROUNDS)
+        low, high = (0.0, 0.0) if title == best else paired_interval([(frame, scored[best])], "tau")
         tied += [title] if title != best and high >= 0 else []
         rows.append(
             {

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import yaml
 
 from metanet.errors import MetanetError
@@ -91,6 +92,14 @@ class Record:
             return f"predictions of {len(test)} of {rows} test snapshots"
         networks, true, predicted = (test[name].to_numpy() for name in needed)
         return Answers(networks, true, predicted, test["confidence"].to_numpy() if "confidence" in test.column_names else None)
+
+    @property
+    def curve(self) -> pd.DataFrame | None:
+        """Losses by epoch or tree of its fit; None where it kept none that can be read."""
+        try:
+            return pd.read_csv(self.folder / "curve.csv", index_col=0)
+        except (OSError, ValueError):
+            return None
 
     @property
     def part(self) -> Hashable:

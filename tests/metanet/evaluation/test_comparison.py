@@ -18,7 +18,7 @@ from sklearn.metrics import balanced_accuracy_score, r2_score
 
 from metanet.cli.main import main
 from metanet.errors import MetanetError
-from metanet.evaluation.comparison import Resamples, adjusted_means, compare, sentence
+from metanet.evaluation.comparison import Resamples, adjusted_means, compare, paired_interval, sentence
 from metanet.plots.comparison import calibration
 from metanet.plots.style import new_axes
 from metanet.runs.folder import Run
@@ -113,6 +113,28 @@ def test_seeds_make_one_row_and_the_difference_is_paired(tmp_path: Path) -> None
     expected = np.percentile(draws, [2.5, 97.5])
     np.testing.assert_allclose(table[["difference_low", "difference_high"]].to_numpy()[1], expected, rtol=0.1)
     assert "told apart from 1 of 1" in sentence(family)
+
+
+def test_the_paired_interval_draws_networks_once_for_all_fits() -> None:
+    rng = np.random.default_rng(0)
+    true = rng.uniform(size=200)
+    frames = []
+    for noise in (0.05, 0.1):
+        predicted = true + noise * rng.standard_normal(200)
+        frames.append(pd.DataFrame({"network_id": [f"{i:03d}" for i in range(200)], "true": true, "predicted": predicted}))
+    low, high = paired_interval([(frames[0], frames[1])], "r2", 300)
+    draws = []
+    again = np.random.default_rng(1)
+    for _ in range(300):
+        rows = again.integers(0, 200, 200)
+        one, other = (r2_score(true[rows], f["predicted"].to_numpy()[rows]) for f in frames)
+        draws.append(one - other)
+    np.testing.assert_allclose([low, high], np.percentile(draws, [2.5, 97.5]), rtol=0.15)
+    assert low > 0
+    twice = paired_interval([(frames[0], frames[1])] * 2, "r2", 300)
+    np.testing.assert_allclose(twice, (low, high))  # the same fit twice is no more evidence
+    with pytest.raises(MetanetError, match="not paired"):
+        paired_interval([(frames[0], frames[1].iloc[::-1])], "r2", 10)
 
 
 def test_equal_runs_are_not_told_apart(tmp_path: Path) -> None:
@@ -332,6 +354,8 @@ def test_published_figures_stand_beside(compared: Path, capsys: pytest.CaptureFi
 
 def test_the_page_says_how_it_was_made_and_what_its_columns_mean(compared: Path) -> None:
     words = ["compare", str(compared / "runs"), f"out={compared}/out", "html=true", "where=model == 'gbm'", "measure=tau"]
+    (compared / "runs" / "mnist0" / "curve.csv").write_text("trees,validation_loss\n1,0.5\n2,0.4\n")
+    (compared / "runs" / "digits0" / "curve.csv").write_text("")  # damaged
     assert main(words) == 0
     text = (compared / "out" / "comparison.html").read_text()
     assert "<dt>where</dt><dd>model == &#x27;gbm&#x27;</dd>" in text
@@ -339,6 +363,7 @@ def test_the_page_says_how_it_was_made_and_what_its_columns_mean(compared: Path)
     assert "100 test networks" in text
     assert "<th tabindex='0' title='Kendall" in text
     assert "The zoo is not at zoos/mnist" in text
+    assert text.count("<img alt='losses'") == 1
 
 
 def test_calibration_of_classes_is_by_confidence() -> None:

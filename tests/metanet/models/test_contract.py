@@ -85,7 +85,7 @@ def test_fit_predict_save_load(name: str, target: str, parts: tuple[View, View],
 @pytest.mark.parametrize("name", [n for n in metanet.list_models() if n not in BLIND])
 def test_models_find_what_is_there(name: str, parts: tuple[View, View]) -> None:
     train, test = parts
-    more = {"epochs": 150} if name.startswith("dmc") else {}
+    more = {"epochs": 80} if name.startswith("dmc") else {}
     if "regression" in model_class(name).tasks:
         assert quick(name, **more).fit(train).score(test)["r2"] > 0.7
     assert quick(name, **more).fit(train, "hp.optimizer").score(test)["accuracy"] > 0.8

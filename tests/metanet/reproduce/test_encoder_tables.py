@@ -14,11 +14,9 @@ from scipy.stats import kendalltau
 from sklearn.metrics import r2_score
 
 from metanet.cli.main import main
-from metanet.errors import MetanetError
-from metanet.evaluation.metrics import r2
 from metanet.generation.execution import Executor
 from metanet.generation.runner import generate
-from metanet.reproduce.encoders import paired_interval, told_by_images
+from metanet.reproduce.encoders import told_by_images
 from metanet.zoo import Zoo
 
 BUDGET = [
@@ -126,28 +124,6 @@ def test_nothing_is_fitted_where_none_is_asked_for(made: Path, zoos: list[Path],
     words = [f"zoo={zoos[0]}", f"out={tmp_path}", "fit=false", "threads=1", *BUDGET]
     assert main(["reproduce", "encoder_curve", *words]) == 2
     assert not (tmp_path / "fits").exists()
-
-
-def test_the_paired_interval_draws_networks_once_for_all_fits() -> None:
-    rng = np.random.default_rng(0)
-    true = rng.uniform(size=200)
-    frames = []
-    for noise in (0.05, 0.1):
-        predicted = true + noise * rng.standard_normal(200)
-        frames.append(pd.DataFrame({"network_id": [f"{i:03d}" for i in range(200)], "true": true, "predicted": predicted}))
-    low, high = paired_interval([(frames[0], frames[1])], r2, 300)
-    draws = []
-    again = np.random.default_rng(1)
-    for _ in range(300):
-        rows = again.integers(0, 200, 200)
-        one, other = (r2_score(true[rows], f["predicted"].to_numpy()[rows]) for f in frames)
-        draws.append(one - other)
-    np.testing.assert_allclose([low, high], np.percentile(draws, [2.5, 97.5]), rtol=0.15)
-    assert low > 0
-    twice = paired_interval([(frames[0], frames[1])] * 2, r2, 300)
-    np.testing.assert_allclose(twice, (low, high))  # the same fit twice is no more evidence
-    with pytest.raises(MetanetError, match="not paired"):
-        paired_interval([(frames[0], frames[1].iloc[::-1])], r2, 10)
 
 
 @pytest.mark.parametrize(

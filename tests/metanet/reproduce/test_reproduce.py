@@ -24,13 +24,13 @@ from metanet.reproduce.study import INPUTS, kind_of
 from metanet.zoo import Layout, open_zoo, zoo_from_arrays
 
 BUDGET = (
-    "n.gbm=6",
+    "n.gbm=3",
     "n.dnn=1",
     "n.logit_linear=1",
     "inputs.gbm=[stats,flat,hyper]",
     "inputs.dnn=[stats]",
     "threads=1",
-    "trainer.max_epochs=10",
+    "trainer.max_epochs=5",
 )
 
 
