@@ -2,21 +2,46 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
+from typing import Any
+
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+COLOURS, MARKERS = 10, "osDv^"
+
+
+def line_styles(labels: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """A colour and a marker for each label, the same on every panel; no two labels of fifty share both."""
+    names = list(dict.fromkeys(labels))
+    return {n: {"color": f"C{i % COLOURS}", "marker": MARKERS[i // COLOURS % len(MARKERS)]} for i, n in enumerate(names)}
 
 
 def curves(
-    frame: pd.DataFrame, ax: Axes, x: str, y: str, by: str, title: str = "", log: bool = False, legend: bool = True
+    frame: pd.DataFrame,
+    ax: Axes,
+    x: str,
+    y: str,
+    by: str,
+    title: str = "",
+    log: bool = False,
+    legend: bool = True,
+    styles: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> Axes:
     """One line for each value of ``by``: the mean of ``y`` at each ``x``, with its range where there are several.
 
     The vertical axis ends at 1 and begins at the lowest mean, at least -0.1; ``log`` is of the horizontal one.
+
+    Args:
+        styles: of :func:`line_styles`, where several panels show the same labels.
     """
+    styles = styles or line_styles(str(label) for label in frame[by])
     for label, part in frame.groupby(by, sort=False):
         groups = part.groupby(x)[y]
         mean = groups.mean()
-        (line,) = ax.plot(mean.index, mean, marker="o", markersize=3, label=str(label))
+        (line,) = ax.plot(mean.index, mean, markersize=3, label=str(label), **styles[str(label)])
         ax.fill_between(mean.index, groups.min(), groups.max(), color=line.get_color(), alpha=0.15, linewidth=0)
     if log:
         ax.set_xscale("log")
@@ -27,3 +52,9 @@ def curves(
     if legend:
         ax.legend(frameon=False, fontsize=7)
     return ax
+
+
+def shared_legend(figure: Figure, styles: Mapping[str, Mapping[str, Any]]) -> None:
+    """One legend of all panels, to the right of them."""
+    handles = [Line2D([], [], markersize=3, label=label, **style) for label, style in styles.items()]
+    figure.legend(handles=handles, loc="outside right upper", frameon=False, fontsize=7)

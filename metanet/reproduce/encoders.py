@@ -29,7 +29,7 @@ from metanet.evaluation.metrics import r2, tau
 from metanet.generation.execution import executors
 from metanet.models import MetaModel, create_model
 from metanet.models.registry import titled
-from metanet.plots.curves import curves
+from metanet.plots.curves import curves, line_styles, shared_legend
 from metanet.plots.encoders import cost_points, generalisation_bars
 from metanet.plots.style import new_axes
 from metanet.reproduce.study import Exhibit, Fit, NotFittedError, Study, interval, readable
@@ -270,8 +270,7 @@ def encoder_curve(study: Study, name: str) -> Exhibit:
     """R2 and tau by the number of training networks, a fifth of them for validation; the test half is the same."""
     rows, notes = [], []
     zoos = study.zoos("cnn")
-    figure, axes = new_axes(len(zoos), width=4.0, height=3.6)
-    for ax, zoo in zip(axes, zoos, strict=True):
+    for zoo in zoos:
         view = study.zoo(zoo).view()
         split = halves(study, view)
         pool, test = view.part(split, "train", "validation"), view.part(split, "test")
@@ -287,13 +286,18 @@ def encoder_curve(study: Study, name: str) -> Exhibit:
                 )
         part = pd.DataFrame([row for row in rows if row["zoo"] == zoo])
         if len(part):
-            curves(part, ax, x="networks", y="tau", by="model", title=zoo, log=True)
             smallest = part[part["networks"] == part["networks"].min()]
             best = smallest.loc[smallest["tau"].idxmax()]
             notes.append(f"{zoo}: with {best['networks']} networks the best is {best['model']} (tau {best['tau']:.3f}).")
     if not rows:
         raise MetanetError("no learning curve was fitted yet; give fit=true")
-    return Exhibit(name, f"learning curves; {', '.join(zoos)}", {name: pd.DataFrame(rows)}, {name: figure}, notes)
+    table = pd.DataFrame(rows)
+    figure, axes = new_axes(table["zoo"].nunique(), width=4.0, height=3.6)
+    styles = line_styles(table["model"])
+    for ax, (zoo, part) in zip(axes, table.groupby("zoo", sort=False), strict=True):
+        curves(part, ax, x="networks", y="tau", by="model", title=str(zoo), log=True, legend=False, styles=styles)
+    shared_legend(figure, styles)
+    return Exhibit(name, f"learning curves; {', '.join(zoos)}", {name: table}, {name: figure}, notes)
 
 
 def few(study: Study, zoo: str, one: Contender, pool: View, test: View, share: float) -> pd.DataFrame | None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
+from metanet.plots.curves import curves, line_styles, shared_legend
 from metanet.plots.encoders import cost_points, generalisation_bars
+from metanet.plots.style import new_axes
 
 
 def test_a_point_a_model_with_the_shape_of_its_access() -> None:
@@ -36,3 +39,16 @@ def test_bars_of_each_case_and_those_tied_with_the_best_are_filled() -> None:
     assert widths == pytest.approx([0.5, 0.7])
     colours = {patch.get_facecolor() for patch in figure.axes[0].patches}
     assert len(colours) == 2
+
+
+def test_lines_of_many_models_are_told_apart() -> None:
+    styles = line_styles(f"m{i}" for i in range(50))
+    assert len({tuple(s.values()) for s in styles.values()}) == 50
+    figure, axes = new_axes(2)
+    for ax, names in zip(axes, (["m1", "m12"], ["m12"]), strict=True):
+        frame = pd.DataFrame({"x": [1, 2] * len(names), "y": 0.5, "by": np.repeat(names, 2)})
+        curves(frame, ax, x="x", y="y", by="by", legend=False, styles=styles)
+        shared_legend(figure, styles)
+    drawn = [{line.get_label(): (line.get_color(), line.get_marker()) for line in ax.lines} for ax in axes]
+    assert drawn[0]["m12"] == drawn[1]["m12"] == ("C2", "s")
+    assert len(figure.legends[0].get_texts()) == 50
