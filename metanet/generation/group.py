@@ -14,9 +14,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytorch_lightning as pl
+import torch
 from torch import Tensor
 
-from data_modules.images import ImageDataModule
+from data_modules.images import ImageBatches, ImageDataModule
+from metanet.generation.optimizers import StackedOptimizer
 
 
 @dataclass(frozen=True)
@@ -147,3 +149,34 @@ class GroupModule(pl.LightningModule):
         if broken.any():
             self.alive &= ~broken
             self.forget(broken)
+
+
+class StackedGroup(GroupModule):
+    """A group in one parameter (K, D), with one optimizer that steps each row by its own rule and rate.
+
+    Attributes:
+        weights: the parameter; an engine sets it.
+        epoch_loss: sum of each network's losses in this epoch, (K,).
+    """
+
+    weights: torch.nn.Parameter
+
+    def train_dataloader(self) -> ImageBatches:
+        return self.data.train_dataloader()
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        rates = torch.from_numpy(self.table["hp.learning_rate"].to_numpy(np.float64, copy=True))
+        return StackedOptimizer(self.weights, self.table["hp.optimizer"].tolist(), rates)
+
+    def on_train_start(self) -> None:
+        self.weights.grad = torch.zeros_like(self.weights)
+        self.epoch_loss = self.weights.new_zeros(len(self.table))
+        super().on_train_start()
+
+    def vectors(self) -> np.ndarray:
+        return self.weights.detach().cpu().numpy().astype(np.float32)
+
+    def finite(self) -> np.ndarray:
+        finite = torch.isfinite(self.weights.detach()).all(1) & torch.isfinite(self.epoch_loss)
+        self.epoch_loss.zero_()
+        return finite.cpu().numpy()

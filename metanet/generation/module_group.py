@@ -17,18 +17,17 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional
 
-from data_modules.images import ImageBatches, scale_pixels
+from data_modules.images import scale_pixels
 from metanet.generation.dropout import mix
-from metanet.generation.group import GroupModule
-from metanet.generation.optimizers import StackedOptimizer
+from metanet.generation.group import StackedGroup
 from metanet.generation.recipes import ModuleNetwork
 from metanet.zoo.layout import Layout
 
 EVALUATION_BATCH = 1024
 
 
-class ModuleGroup(GroupModule):
-    """K modules that share one layout; see :class:`metanet.generation.group.GroupModule` for the rest.
+class ModuleGroup(StackedGroup):
+    """K modules that share one layout; see :class:`metanet.generation.group.StackedGroup` for the rest.
 
     Args:
         networks: K base networks.
@@ -51,19 +50,9 @@ class ModuleGroup(GroupModule):
         self.templates = nn.ModuleList(self.modules_of)  # so that Lightning moves them to the device
         self.weights = nn.Parameter(torch.from_numpy(np.stack(vectors)))
 
-    def train_dataloader(self) -> ImageBatches:
-        return self.data.train_dataloader()
-
-    def configure_optimizers(self) -> torch.optim.Optimizer:
-        """One stacked optimizer for the group."""
-        rates = torch.from_numpy(self.table["hp.learning_rate"].to_numpy(np.float64, copy=True))
-        return StackedOptimizer(self.weights, self.table["hp.optimizer"].tolist(), rates)
-
     def on_train_start(self) -> None:
         l2 = self.table["hp.l2reg"].to_numpy(float) if "hp.l2reg" in self.table else np.zeros(len(self.table))
         self._l2 = l2.tolist()
-        self.weights.grad = torch.zeros_like(self.weights)
-        self.epoch_loss = self.weights.new_zeros(len(self.table))
         super().on_train_start()
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
@@ -98,14 +87,6 @@ class ModuleGroup(GroupModule):
         self.epoch_loss += losses
         self.steps += 1
         return losses
-
-    def vectors(self) -> np.ndarray:
-        return self.weights.detach().cpu().numpy().astype(np.float32)
-
-    def finite(self) -> np.ndarray:
-        finite = torch.isfinite(self.weights.detach()).all(1) & torch.isfinite(self.epoch_loss)
-        self.epoch_loss.zero_()
-        return finite.cpu().numpy()
 
     @torch.no_grad()
     def evaluate(self, images: Tensor, labels: Tensor) -> tuple[np.ndarray, np.ndarray]:

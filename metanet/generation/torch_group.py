@@ -18,9 +18,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from data_modules.images import ImageBatches, scale_pixels
+from data_modules.images import scale_pixels
 from metanet.generation.dropout import DropoutNoise
-from metanet.generation.group import GroupModule
+from metanet.generation.group import StackedGroup
 from metanet.generation.networks import StackedNetwork, StepNoise
 from metanet.generation.optimizers import StackedOptimizer
 
@@ -29,8 +29,8 @@ CPU_TILE_ACTIVATIONS = 900_000
 CPU_TILE_IMAGES = 64
 
 
-class TorchGroup(GroupModule):
-    """K stacked networks of one architecture; see :class:`metanet.generation.group.GroupModule` for the rest.
+class TorchGroup(StackedGroup):
+    """K stacked networks of one architecture; see :class:`metanet.generation.group.StackedGroup` for the rest.
 
     Args:
         network: the architecture.
@@ -43,14 +43,6 @@ class TorchGroup(GroupModule):
         vectors = [network.initial(row) for row in table.to_dict("records")]
         self.weights = torch.nn.Parameter(torch.from_numpy(np.stack(vectors)))
 
-    def train_dataloader(self) -> ImageBatches:
-        return self.data.train_dataloader()
-
-    def configure_optimizers(self) -> torch.optim.Optimizer:
-        """One stacked optimizer for the group."""
-        rates = torch.from_numpy(self.table["hp.learning_rate"].to_numpy(np.float64, copy=True))
-        return StackedOptimizer(self.weights, self.table["hp.optimizer"].tolist(), rates)
-
     def on_train_start(self) -> None:
         kernel = torch.zeros(self.network.layout.size, dtype=torch.float64)
         for spec in self.network.layout.tensors:
@@ -59,8 +51,6 @@ class TorchGroup(GroupModule):
         self.decay = (2 * l2[:, None] * kernel).to(self.weights)  # gradient of l2 * sum(kernel ** 2), (K, D)
         rates = self.table["hp.dropout"].to_numpy(np.float64)
         self.noise = DropoutNoise(rates, self.table["seed"].to_numpy(), self.device) if rates.any() else None
-        self.weights.grad = torch.zeros_like(self.weights)
-        self.epoch_loss = self.weights.new_zeros(len(self.table))
         super().on_train_start()
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
@@ -90,14 +80,6 @@ class TorchGroup(GroupModule):
         self.epoch_loss += losses
         self.steps += 1
         return losses
-
-    def vectors(self) -> np.ndarray:
-        return self.weights.detach().cpu().numpy().astype(np.float32)
-
-    def finite(self) -> np.ndarray:
-        finite = torch.isfinite(self.weights.detach()).all(1) & torch.isfinite(self.epoch_loss)
-        self.epoch_loss.zero_()
-        return finite.cpu().numpy()
 
     @torch.no_grad()
     def evaluate(self, images: Tensor, labels: Tensor) -> tuple[np.ndarray, np.ndarray]:
