@@ -32,6 +32,8 @@ def run(config: dict[str, Any]) -> None:
     families = compare(records, config["measure"])
     record = Run(choose_folder(config["out"], "compare", "comparison"))
     record.write_config(config)
+    for stale in record.folder.glob("comparison.*"):
+        stale.unlink()
     leaderboard([r.metrics | {"run": str(r.folder)} for r in records]).to_csv(record.folder / "leaderboard.csv", index=False)
     write_comparison(families, record.folder)
     notes = list(found.notes)
@@ -45,9 +47,10 @@ def run(config: dict[str, Any]) -> None:
         )
     if silent := unanswered(records):
         notes.append(
-            f"{len(silent)} runs stand in the table without predictions of their test part, so no difference to them is known: "
+            f"{len(silent)} of the runs without answers on their test part, so they are in no interval: "
             + ", ".join(silent[:3])
             + (" ..." if len(silent) > 3 else "")
+            + "; delete such a folder and give the command that made it again"
         )
     for family in families:
         print_table(readable(family).head(PRINTED), f"target: {family.target}, zoo: {family.zoo}, {tested(family)}")

@@ -98,6 +98,8 @@ def _dispatch(words: list[str]) -> int:
             raise MetanetError(f"'{loose[0]}' is not understood; give key=value, and {name} --help shows the keys")
         if len(loose) > 1 and verb.positional != "runs":
             raise MetanetError(f"{name} takes one {verb.positional}, not {len(loose)}: {' '.join(loose)}")
+        if verb.positional in overrides:
+            raise MetanetError(f"{verb.positional}= is given twice: {' '.join(loose)} and {','.join(overrides[verb.positional])}")
         several = [f"'{word}'" for word in loose if not word.startswith("[")]
         lists = [word.strip("[]") for word in loose if word.startswith("[")]
         overrides[verb.positional] = [f"[{','.join(several + lists)}]" if verb.positional == "runs" else loose[0]]

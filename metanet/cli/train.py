@@ -32,6 +32,7 @@ def run(configs: list[dict[str, Any]], varied: list[str]) -> None:
     for config in configs:
         required(config, "zoo", "zoo=zoos/digits")
         required(config, "features", "features=stats")
+        required(config, "target", "target=test_accuracy")
     for config in configs:
         if config["from"]:  # what the new run is compared with must be there before it is fitted
             split_facts(Path(config["from"]).expanduser() / "split.json")
@@ -167,6 +168,8 @@ def print_agreement(row: dict[str, Any], config: dict[str, Any]) -> None:
             print(f"{run.name}: {words} than {first}")
     before = {k: v for k, v in read_metrics(first).items() if k not in TIMES}
     numbers = {k: (v, row.get(k)) for k, v in before.items() if isinstance(v, int | float)}
+    if lost := [k for k, v in row.items() if isinstance(v, float) and k not in (*numbers, *TIMES)]:
+        print(f"{run.name}: not compared, since {first} has no number of them: {', '.join(lost)}")
     off = {k: (a, b) for k, (a, b) in numbers.items() if b is None or not math.isclose(a, b, rel_tol=AGREE, abs_tol=AGREE)}
     if not off:
         print(f"{run.name}: all {len(numbers)} metrics agree with those of {first} (to {AGREE:g})")

@@ -1,17 +1,19 @@
 """Which meta-model is best on a zoo, and which differences are real: runs grouped and paired over test networks.
 
 Runs whose configs differ in seeds alone are one group. All groups of one target on one zoo are scored on the same resampled
-networks, so that a difference of two is paired; it is told apart where its 95 % interval does not hold 0. Where groups have
-not the same test parts, they are ordered by means adjusted for how hard each part is.
+networks, so that a difference of two is paired; what their splits or seeds add widens its interval. Two are told apart where
+that does not hold 0. Where groups have not the same test parts, they are ordered by means adjusted for how hard each part is.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import re
+from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +23,14 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from metanet.errors import MetanetError, did_you_mean
-from metanet.evaluation.metrics import BOOTSTRAP_ROUNDS, BOOTSTRAP_TAU_ROUNDS, tau
-from metanet.runs.records import Answers, Record
+from metanet.evaluation.resampling import Resamples, percentiles, rounds_of, score_of, spread_over_runs, widened
+from metanet.runs.records import Record
 
 SEEDS = ("seed", "split.seed")  # what runs of one group differ in
 MEASURES = {"regression": ("r2", "tau", "mse", "mad"), "classification": ("accuracy", "balanced_accuracy")}
 SMALLER_IS_BETTER = ("mse", "mad")
+SINGLE = ", of single runs"  # where no seed or split was repeated
+AGREE = 1e-6  # a score and that of the predictions
 LEAST_NETWORKS = 20  # to compare runs of different test parts on those that both tested
 BESIDE = ("r2_trained", "r2_beyond_hyper", "r2_hyper", "accuracy_hyper", "tau_ceiling", "chance", "n_train", "seconds")
 
@@ -42,8 +46,9 @@ MEANINGS = {
     "balanced_accuracy": "mean over the classes of the share that is right",
     "95 %": "bootstrap interval of the score over test networks; what another seed or split would give is in sd",
     "adjusted": "what the score would be, had all rows the same test parts: least squares of row and part; the order is by it",
-    "told apart": "whether the 95 % interval of best - this is above 0; or why it cannot be said",
-    "best - this": "95 % interval of the best row's score minus this one's, positive where the best is better",
+    "told apart": "whether the interval of best - this is above 0; of single runs: what other seeds would give is not known",
+    "best - this": "95 % interval of the best row's score minus this one's over test networks, and over test parts or seeds "
+    "where there are several; positive where the best is better",
     "runs": "number of runs, which differ in seeds alone",
     "sd": "standard deviation of the score over these runs",
     "r2_trained": "R2 among the networks that learned something: whose accuracy is above chance by more than its error",
@@ -61,33 +66,34 @@ class Group:
     Attributes:
         settings: what its config has other than the others' of its family, such as ``num_leaves=15``.
         copies: runs of the same seeds as one of these, which are counted once.
-        scores, runs_of: its mean score in each resample, (rounds,), and how many runs that is of, by test part.
+        lacking: runs without the score that decides; they count nowhere.
+        draws, points: the score of each run with answers in each resample, (rounds,), and on all its networks, by test part.
     """
 
     records: list[Record]
     settings: str = ""
     copies: int = 0
-    scores: dict[int, np.ndarray] = field(default_factory=dict)
-    runs_of: dict[int, int] = field(default_factory=dict)
+    lacking: list[Record] = field(default_factory=list)
+    draws: dict[Hashable, list[np.ndarray]] = field(default_factory=dict)
+    points: dict[Hashable, list[float]] = field(default_factory=dict)
 
     @property
     def drawn(self) -> np.ndarray:
         """The mean score of its runs in each resample, (rounds,)."""
-        return np.average(list(self.scores.values()), axis=0, weights=list(self.runs_of.values()))
+        return np.mean([own for draws in self.draws.values() for own in draws], axis=0)
 
     @property
     def first(self) -> dict[str, Any]:
         """Metrics of one of its runs, for what all have in common."""
-        return self.records[0].metrics
+        return (self.records or self.lacking)[0].metrics
 
     def mean(self, measure: str) -> float:
-        """Over its runs."""
-        return float(np.mean(self.values(measure)))
+        """Over its runs; nan where one has none."""
+        return float(np.mean(self.values(measure))) if self.records else math.nan
 
     def values(self, measure: str) -> np.ndarray:
         """Of each run; nan where one has none."""
-        found = (r.metrics.get(measure) for r in self.records)
-        return np.array([v if isinstance(v, int | float) else np.nan for v in found], float)
+        return np.array([_number(r.metrics.get(measure)) for r in self.records])
 
     @property
     def title(self) -> str:
@@ -116,13 +122,19 @@ class Family:
     notes: list[str]
 
 
+def _number(value: Any) -> float:
+    """A finite number of ``metrics.json``; nan for anything else."""
+    number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return float(value) if number else math.nan
+
+
 def compare(records: Sequence[Record], measure: str | None = None, seed: int = 0) -> list[Family]:
     """The families of some runs; of each a table, the best group first.
 
     Its columns: model, features, settings, access, runs; the measure, ``sd`` over the runs, ``low`` and ``high`` of its 95 %
     interval over networks; ``adjusted``, see :func:`adjusted_means`, where the groups have not the same test parts;
-    ``difference_low`` and ``difference_high`` of the best group minus this one, paired; ``told_apart`` yes, no, or why it cannot
-    be said; further measures.
+    ``difference_low`` and ``difference_high`` of the best group minus this one, paired over networks, and over test parts or
+    seeds where there are several; ``told_apart`` yes, no, or why it cannot be said; further measures.
 
     Args:
         measure: of :data:`MEASURES`; default r2 and accuracy.
@@ -132,17 +144,21 @@ def compare(records: Sequence[Record], measure: str | None = None, seed: int = 0
     """
     known = [m for measures in MEASURES.values() for m in measures]
     if measure is not None and measure not in known:
-        raise MetanetError(f"measure={measure}: give {', '.join(known)}{did_you_mean(measure, known)}")
+        raise MetanetError(f"no measure '{measure}'{did_you_mean(measure, known)}")
+    plans = {r.zoo: r.plan for r in records if r.plan}
     families: dict[tuple[str, str, str], list[Record]] = {}
     for record in records:
-        families.setdefault(record.question, []).append(record)
+        families.setdefault((record.target, record.epoch, record.plan or plans.get(record.zoo, record.zoo)), []).append(record)
+    alike = Counter((own[0].target, own[0].epoch, Path(own[0].zoo).name) for own in families.values())
     made = []
     for own in families.values():
-        task = "classification" if "accuracy" in own[0].metrics else "regression"
+        task = _task(own[0].metrics)
         chosen = measure if measure in MEASURES[task] else MEASURES[task][0]
         family = _family(own, chosen, seed)
         if measure not in (None, chosen):
             family.notes.insert(0, f"measure={measure} is none of a {task}; {chosen} decides")
+        if alike[own[0].target, own[0].epoch, family.zoo] > 1:  # zoos of one name
+            family.zoo = own[0].zoo
         made.append(family)
     if measure is not None and all(family.measure != measure for family in made):
         raise MetanetError(f"measure={measure}: none of these runs has it; leave it out")
@@ -161,8 +177,11 @@ def grouped(records: Sequence[Record]) -> list[Group]:
         group = groups.setdefault(key, Group([]))
         configs[key] = config
         seeds = [record.config.get(k) for k in SEEDS]
-        if any(s is not None for s in seeds) and any([r.config.get(k) for k in SEEDS] == seeds for r in group.records):
-            group.copies += 1  # the same fit again
+        same = [i for i, r in enumerate(group.records) if [r.config.get(k) for k in SEEDS] == seeds]
+        if same and any(s is not None for s in seeds):  # the same fit again
+            group.copies += 1
+            if group.records[same[0]].answers is None:
+                group.records[same[0]] = record
         else:
             group.records.append(record)
     varying = _varying([configs[k] for k in groups])
@@ -196,56 +215,83 @@ def _word(value: Any) -> str:
     return "null" if value is None else f"[{','.join(map(str, value))}]" if isinstance(value, list) else str(value)
 
 
-def adjusted_means(groups: Sequence[Group], measure: str) -> np.ndarray:
-    """What each group's mean score would be, had all the same test parts, (groups,); nan where a run has no score.
+def adjusted_means(groups: Sequence[Group], measure: str, parts: dict[int, Hashable]) -> tuple[np.ndarray, np.ndarray]:
+    """What each group's mean score would be, had all the same test parts, and which groups such parts connect, (groups,) each.
 
     Least squares of a sum of a group's and a test part's effect (incomplete blocks; Yates 1936), at the mean over the parts of
-    all runs that common parts connect. Where all groups have the same parts as often, it is the plain mean.
+    all runs that common parts connect; the parts' effects are eliminated first. Where all groups have the same parts as often,
+    it is the plain mean.
+
+    Args:
+        parts: of each record, by its id.
     """
-    means = np.array([g.mean(measure) for g in groups])
-    whole = [g for g, mean in zip(groups, means, strict=True) if np.isfinite(mean)]
-    if not whole:
-        return means
-    which = np.repeat(np.arange(len(whole)), [len(g.records) for g in whole])
     places: dict[Hashable, int] = {}
-    part = np.array([places.setdefault(r.part, len(places)) for g in whole for r in g.records]) + len(whole)
-    count = len(whole) + len(places)
-    design = np.zeros((len(which), count))
-    design[np.arange(len(which)), which] = design[np.arange(len(which)), part] = 1
-    effects = np.linalg.lstsq(design, np.concatenate([g.values(measure) for g in whole]), rcond=None)[0]
-    _, component = connected_components(coo_array((np.ones(len(which)), (which, part)), shape=(count, count)), directed=False)
-    level = [effects[part[component[part] == own]].mean() for own in component[: len(whole)]]
-    means[np.isfinite(means)] = effects[: len(whole)] + level
-    return means
+    part = np.array([places.setdefault(parts[id(r)], len(places)) for g in groups for r in g.records])
+    which = np.repeat(np.arange(len(groups)), [len(g.records) for g in groups])
+    counts = np.zeros((len(groups), len(places)))  # runs of each group on each part
+    np.add.at(counts, (which, part), 1)
+    sums = np.zeros_like(counts)
+    np.add.at(sums, (which, part), np.concatenate([g.values(measure) for g in groups]))
+    _, component = connected_components(coo_array(counts @ counts.T > 0), directed=False)
+    means = sums.sum(1) / counts.sum(1)
+    if (counts == counts[0]).all():
+        return means, component
+    on_part = counts.sum(0)
+    left = np.diag(counts.sum(1)) - counts / on_part @ counts.T
+    own = np.linalg.lstsq(left, sums.sum(1) - counts / on_part @ sums.sum(0), rcond=None)[0]
+    of_part = (sums.sum(0) - own @ counts) / on_part
+    for number in np.unique(component):
+        runs = counts[component == number].sum(0)
+        own[component == number] += runs @ of_part / runs.sum()
+    return own, component
 
 
 def _evaluated_again(records: Sequence[Record]) -> list[Record]:
-    """Evaluations of runs that are here too, on the very networks that these were tested on."""
-    if not any("trained_on" in r.config for r in records):
-        return []
-    fits = {str(r.folder.resolve()): r for r in records}
-    found = ((r, fits.get(str(r.config.get("trained_on")))) for r in records)
-    return [r for r, fit in found if fit is not None and fit.part == r.part]
+    """Evaluations that answer what a run that is here too answered on the same networks: it is the same fit."""
+    fits = [r for r in records if "trained_on" not in r.config and r.answers is not None]
+    evaluations = [r for r in records if "trained_on" in r.config]
+
+    def same(one: Record, other: Record) -> bool:
+        return one.part == other.part and np.array_equal(one.answers.predicted, other.answers.predicted)  # type: ignore[union-attr]
+
+    return [r for r in evaluations if r.answers is not None and any(same(r, fit) for fit in fits)]
+
+
+def _parts(records: Sequence[Record]) -> dict[int, Hashable]:
+    """The test part of each record, by its id: of its answers, else that of another run of the same split."""
+    known = {r.split: r.part for r in records if r.answers is not None and r.split}
+    return {id(r): r.part if r.answers is not None else known.get(r.split, r.split or str(r.folder)) for r in records}
 
 
 def _family(records: list[Record], measure: str, seed: int) -> Family:
     twice = _evaluated_again(records)
-    notes = [f"{r.folder}: an evaluation on the networks that its run, which is here too, was tested on; left out" for r in twice]
+    notes = [f"{r.folder}: an evaluation that answers what its run, which is here too, answered; left out" for r in twice]
     groups = grouped([r for r in records if not any(r is other for other in twice)])
+    parts = _parts(records)
+    for group in groups:
+        notes += _set_apart(group, measure)
     sign = -1 if measure in SMALLER_IS_BETTER else 1
-    adjusted = adjusted_means(groups, measure)
-    order = np.argsort(-np.nan_to_num(sign * adjusted, nan=-np.inf), kind="stable")
-    groups, adjusted = [groups[i] for i in order], adjusted[order]
-    unequal = not np.allclose(adjusted, [g.mean(measure) for g in groups], rtol=0, atol=1e-9, equal_nan=True)
+    scored = [g for g in groups if g.records]
+    adjusted, component = adjusted_means(scored, measure, parts) if scored else (np.empty(0), np.empty(0))
+    # what nothing is known of leads no table
+    order = sorted(range(len(scored)), key=lambda i: (not scored[i].records[0].config, -sign * adjusted[i]))
+    groups = [scored[i] for i in order] + [g for g in groups if not g.records]
+    level = {id(scored[i]): adjusted[i] if component[i] == component[order[0]] else math.nan for i in order}
+    plain = [g.mean(measure) for g in scored]
+    unequal = not np.allclose(adjusted, plain, rtol=0, atol=1e-9)
     if unequal:
         notes.append("rows have not the same test parts, so their order is by means adjusted for how hard each part is")
-    resample = partial(Resamples, rounds=_rounds(measure), seed=seed)
-    networks = _draw(groups, measure, resample)
-    rows = []
-    for group, level in zip(groups, adjusted, strict=True):
-        if bad := [r.folder for r, value in zip(group.records, group.values(measure), strict=True) if not np.isfinite(value)]:
-            notes.append(f"{group.title}: {len(bad)} of {len(group.records)} runs have no {measure}, such as {bad[0]}")
-        low, high = _interval(group.drawn) if group.scores else (np.nan, np.nan)
+    if outside := [g.title for g in scored if math.isnan(level[id(g)])]:
+        notes.append(f"in the order by their own means, since they share no test part with the best: {_some(outside)}")
+
+    @lru_cache(maxsize=8)
+    def resample(networks: tuple[str, ...]) -> Resamples:
+        return Resamples(np.array(networks, object), rounds_of(measure), seed)
+
+    networks = _draw(scored, measure, parts, resample)
+    rows, reasons = [], Counter[str]()
+    for group in groups:
+        low, high = percentiles(group.drawn) if group.draws else (np.nan, np.nan)
         row: dict[str, Any] = {
             "model": group.first["model"],
             "features": group.first["features"],
@@ -256,199 +302,148 @@ def _family(records: list[Record], measure: str, seed: int) -> Family:
             "sd": group.values(measure).std(ddof=1) if len(group.records) > 1 else np.nan,
             "low": low,
             "high": high,
-            **({"adjusted": level} if unequal else {}),
+            **({"adjusted": level.get(id(group), np.nan)} if unequal else {}),
         }
         if group.copies:
             notes.append(f"{group.title}: {group.copies} more of the same seeds, counted once")
-        if group is groups[0]:
-            low, high, word = np.nan, np.nan, "best"
-        else:
-            low, high, word = _difference(groups[0], group, measure, resample, sign)
-            notes += [] if word in ("yes", "no") else [f"{group.title}: {word}"]
+        answered = sum(map(len, group.draws.values()))
+        if 0 < answered < len(group.records):
+            notes.append(f"{group.title}: its intervals are of {answered} of {len(group.records)} runs")
+        low, high, word = np.nan, np.nan, f"no {measure}"
+        if group.records:
+            word = "best"
+            if group is not groups[0]:
+                low, high, word = _difference(groups[0], group, measure, resample, sign)
+        reasons[word] += 1
         row |= {"difference_low": low, "difference_high": high, "told_apart": word}
-        more = [m for m in MEASURES["classification" if "accuracy" in group.first else "regression"] if m != measure]
+        more = [m for m in MEASURES[_task(group.first)] if m != measure]
         rows.append(row | {m: group.mean(m) for m in (*more, *BESIDE) if m in group.first})
-    target, epoch, _ = records[0].question
+    for word, count in reasons.items():
+        if word not in ("best", "yes", "no", "yes" + SINGLE):
+            notes.append(f"{count} {'row' if count == 1 else 'rows'}: {word}")
     table = pd.DataFrame(rows)
     if not table["settings"].any():
         table = table.drop(columns="settings")
+    target, epoch = records[0].target, records[0].epoch
     words = target if epoch == "last" else f"{target} (epoch {epoch})"
-    return Family(words, Path(str(records[0].metrics.get("zoo", ""))).name, measure, groups, table, networks, notes)
+    return Family(words, Path(records[0].zoo).name, measure, groups, table, networks, notes)
 
 
-def _draw(groups: Sequence[Group], measure: str, resample: Callable[[np.ndarray], Resamples]) -> int:
+def _task(metrics: dict[str, Any]) -> str:
+    return "classification" if "accuracy" in metrics else "regression"
+
+
+def _set_apart(group: Group, measure: str) -> list[str]:
+    """Take the runs without a score out of a group, and name them and those whose score is not that of their predictions."""
+    notes = []
+    title, count = group.title, len(group.records)
+    scores = group.values(measure)
+    group.lacking = [r for r, score in zip(group.records, scores, strict=True) if math.isnan(score)]
+    group.records = [r for r, score in zip(group.records, scores, strict=True) if not math.isnan(score)]
+    if folders := [str(r.folder) for r in group.lacking]:
+        notes.append(f"{title}: without {measure} and not counted: {len(group.lacking)} of {count} runs, {_some(folders)}")
+    for record in group.records:
+        if record.answers is None:
+            continue
+        given, found = _number(record.metrics.get(measure)), score_of(record.answers, measure)
+        if not math.isclose(given, found, rel_tol=AGREE, abs_tol=AGREE):
+            notes.append(f"{record.folder}: {measure} is {given:.6g} in metrics.json and {found:.6g} of its predictions")
+    return notes
+
+
+def _draw(
+    groups: Sequence[Group], measure: str, parts: dict[int, Hashable], resample: Callable[[tuple[str, ...]], Resamples]
+) -> int:
     """Score all groups in the same resamples of all networks that any of them tested; returns how many these are."""
-    answers = [r.answers for g in groups for r in g.records if r.answers is not None]
-    if not answers:
+    answered = [(g, r) for g in groups for r in g.records if r.answers is not None]
+    if not answered:
         return 0
-    universe = {n for networks in {a.part: a.networks for a in answers}.values() for n in networks}
-    scores = iter(resample(np.array(sorted(universe), object)).scores(answers, measure))
-    for group in groups:
-        by_part: dict[int, list[np.ndarray]] = {}
-        for record in group.records:
-            if record.answers is not None:
-                by_part.setdefault(record.answers.part, []).append(next(scores))
-        group.scores = {part: np.mean(own, axis=0) for part, own in by_part.items()}
-        group.runs_of = {part: len(own) for part, own in by_part.items()}
+    universe = {n for networks in {r.part: r.answers.networks for _, r in answered}.values() for n in networks}  # type: ignore[union-attr]
+    scores = resample(tuple(sorted(universe))).scores([r.answers for _, r in answered], measure)  # type: ignore[misc]
+    for (group, record), own in zip(answered, scores, strict=True):
+        group.draws.setdefault(parts[id(record)], []).append(own)
+        group.points.setdefault(parts[id(record)], []).append(_number(record.metrics.get(measure)))
     return len(universe)
 
 
 def _difference(
-    best: Group, other: Group, measure: str, resample: Callable[[np.ndarray], Resamples], sign: int
+    best: Group, other: Group, measure: str, resample: Callable[[tuple[str, ...]], Resamples], sign: int
 ) -> tuple[float, float, str]:
     """The interval of best minus other, positive where the best is better, and whether it holds 0; or why there is none."""
     for group, of in ((best, " of the best"), (other, "")):
-        if not group.scores:
+        if not group.draws:
             return np.nan, np.nan, group.records[0].flaw + of
-    if common := [part for part in best.scores if part in other.scores]:
-        low, high = _interval(sign * np.mean([best.scores[p] - other.scores[p] for p in common], axis=0))
-        parts = len(set(best.scores) | set(other.scores))
-        only = "" if len(common) == parts else f", on the {len(common)} of {parts} test parts that both have"
-        return low, high, _apart(low, high) + only
+    if common := [part for part in best.draws if part in other.draws]:
+        gains = [np.mean(best.draws[p], axis=0) - np.mean(other.draws[p], axis=0) for p in common]
+        low, high = percentiles(sign * np.mean(gains, axis=0))
+        one, two = ([np.array(group.points[p]) for p in common] for group in (best, other))
+        half = spread_over_runs(one, two)
+        if np.isfinite(half):
+            low, high = widened(
+                low, high, sign * float(np.mean([a.mean() - b.mean() for a, b in zip(one, two, strict=True)])), half
+            )
+        parts = len(set(best.draws) | set(other.draws))
+        word = _apart(low, high) + (SINGLE if np.isnan(half) and low > 0 else "")
+        return low, high, word + ("" if len(common) == parts else f", on the {len(common)} of {parts} test parts that both have")
     # Other test parts: what neither was fitted on is what both tested.
     answers = [[r.answers for r in group.records if r.answers is not None] for group in (best, other)]
     shared = set.intersection(*(set(a.networks) for own in answers for a in own))
     if len(shared) < LEAST_NETWORKS:
         return np.nan, np.nan, f"other test networks ({len(shared)} in common)"
-    both = np.array(sorted(shared), object)
-    drawn = resample(both)
-    one, two = (drawn.scores([a.of(both) for a in own], measure).mean(0) for own in answers)
-    low, high = _interval(sign * (one - two))
+    both = tuple(sorted(shared))
+    one_drawn, two_drawn = (
+        resample(both).scores([a.of(np.array(both, object)) for a in own], measure).mean(0) for own in answers
+    )
+    low, high = percentiles(sign * (one_drawn - two_drawn))
     return low, high, f"{_apart(low, high)}, on the {len(both)} networks that both tested"
-
-
-def paired_interval(
-    pairs: Sequence[tuple[pd.DataFrame, pd.DataFrame]], measure: str, rounds: int | None = None, seed: int = 0
-) -> tuple[float, float]:
-    """95 % interval of the mean difference of a measure over several fits; networks are drawn once for all of them.
-
-    Args:
-        pairs: test predictions of one model and of the other, for each fit: network_id, true, predicted, of the same networks.
-    """
-    sides: tuple[list[Answers], list[Answers]] = [], []
-    for pair in pairs:
-        if not np.array_equal(pair[0]["network_id"], pair[1]["network_id"]):
-            raise MetanetError("two fits were scored on different networks, so their difference is not paired")
-        for side, frame in zip(sides, pair, strict=True):
-            side.append(Answers(*(frame[c].to_numpy() for c in ("network_id", "true", "predicted"))))
-    drawn = Resamples(np.unique(np.concatenate([a.networks for a in sides[0]])), rounds or _rounds(measure), seed)
-    one, other = (drawn.scores(side, measure) for side in sides)
-    return _interval((one - other).mean(0))
-
-
-def _rounds(measure: str) -> int:
-    """A rank correlation takes longer."""
-    return BOOTSTRAP_TAU_ROUNDS if measure == "tau" else BOOTSTRAP_ROUNDS
 
 
 def _apart(low: float, high: float) -> str:
     """What an interval of the best minus another says."""
     if not np.isfinite([low, high]).all():
         return "no score in the resamples"
-    return "yes" if low > 0 else "no" if high >= 0 else "no: this one is ahead on the networks of both"
+    return "yes" if low > 0 else "no" if high >= 0 else "reversed: this one is ahead on what both tested"
 
 
 def verdict(told_apart: str) -> str:
-    """``best``, ``yes``, ``no`` or ``unknown`` of a value of the column told_apart, without its why."""
+    """``best``, ``yes``, ``no``, ``reversed`` or ``unknown`` of a value of the column told_apart, without its why."""
     word = re.split("[,:]", told_apart)[0]
-    return word if word in ("best", "yes", "no") else "unknown"
-
-
-def _interval(values: np.ndarray) -> tuple[float, float]:
-    finite = values[np.isfinite(values)]
-    low, high = np.percentile(finite, [2.5, 97.5]) if len(finite) else (np.nan, np.nan)
-    return float(low), float(high)
-
-
-class Resamples:
-    """The same bootstrap resamples of networks (Efron 1979) for any number of runs.
-
-    Args:
-        networks: that are drawn from, (U,).
-        rounds: number of resamples.
-    """
-
-    def __init__(self, networks: np.ndarray, rounds: int, seed: int = 0) -> None:
-        count = len(networks)
-        self.place = {name: i for i, name in enumerate(networks)}
-        drawn = np.random.default_rng(seed).integers(0, count, (rounds, count))
-        self.times = np.stack([np.bincount(row, minlength=count) for row in drawn]).astype(np.float64)  # (rounds, U)
-        self._rows: dict[int, np.ndarray] = {}
-
-    def scores(self, answers: Sequence[Answers], measure: str) -> np.ndarray:
-        """The measure of each run in each resample, (R, rounds); nan where a resample leaves it undefined."""
-        rows = [self._places(a) for a in answers]
-        if measure == "tau":
-            return np.stack([self._taus(a, own) for a, own in zip(answers, rows, strict=True)])
-        if measure == "balanced_accuracy":
-            return np.stack([self._recalls(a, own) for a, own in zip(answers, rows, strict=True)])
-        losses = np.stack([self._sums(_loss(a, measure), own) for a, own in zip(answers, rows, strict=True)])
-        total, count = losses @ self.times.T, self._each(answers, rows, lambda a: np.ones(len(a.true)))
-        with np.errstate(divide="ignore", invalid="ignore"):
-            if measure != "r2":
-                return total / count
-            sums = self._each(answers, rows, lambda a: a.true - a.true.mean())  # centred, against cancellation
-            squares = self._each(answers, rows, lambda a: (a.true - a.true.mean()) ** 2)
-            spread = squares - sums**2 / count
-            return np.where(spread > 0, 1 - total / spread, np.nan)
-
-    def _places(self, answers: Answers) -> np.ndarray:
-        if answers.part not in self._rows:
-            self._rows[answers.part] = np.array([self.place[n] for n in answers.networks])
-        return self._rows[answers.part]
-
-    def _sums(self, values: np.ndarray, rows: np.ndarray) -> np.ndarray:
-        return np.bincount(rows, values, self.times.shape[1])
-
-    def _each(self, answers: Sequence[Answers], rows: list[np.ndarray], of: Any) -> np.ndarray:
-        """A sum that depends on the test part alone, (R, rounds); computed once a part."""
-        made: dict[int, np.ndarray] = {}
-        for own, a in zip(rows, answers, strict=True):
-            if a.part not in made:
-                made[a.part] = self.times @ self._sums(of(a), own)
-        return np.stack([made[a.part] for a in answers])
-
-    def _taus(self, answers: Answers, rows: np.ndarray) -> np.ndarray:
-        picked = (np.repeat(np.arange(len(rows)), times[rows].astype(int)) for times in self.times)
-        return np.array([tau(answers.true[rows], answers.predicted[rows]) for rows in picked])
-
-    def _recalls(self, answers: Answers, rows: np.ndarray) -> np.ndarray:
-        right = answers.true == answers.predicted
-        classes = [answers.true == c for c in np.unique(answers.true.astype(str))]
-        with np.errstate(divide="ignore", invalid="ignore"):
-            recalls = [(self.times @ self._sums(right * c, rows)) / (self.times @ self._sums(c * 1.0, rows)) for c in classes]
-        return np.nanmean(recalls, axis=0)
-
-
-def _loss(answers: Answers, measure: str) -> np.ndarray:
-    if measure == "accuracy":
-        return (answers.true == answers.predicted).astype(np.float64)
-    error = answers.true - answers.predicted
-    return np.abs(error) if measure == "mad" else error**2
+    return word if word in ("best", "yes", "no", "reversed") else "unknown"
 
 
 def sentence(family: Family) -> str:
     """Which group is best, and from which it is told apart, in words."""
     others = family.table.iloc[1:]
     best = family.groups[0]
-    verdicts = [verdict(word) for word in others["told_apart"]]
-    unsure = [group.title for group, word in zip(family.groups[1:], verdicts, strict=True) if word == "no"]
-    known, unknown = len(verdicts) - verdicts.count("unknown"), verdicts.count("unknown")
-    place = "best" if not unsure and not unknown else "ahead"
+    question = f"{family.target} on {family.zoo}"
+    if not best.records:
+        return f"{question}: no run has a {family.measure}, so none is best."
+    titles: dict[str, list[str]] = {word: [] for word in ("yes", "no", "reversed", "unknown")}
+    for group, word in zip(family.groups[1:], others["told_apart"], strict=True):
+        titles[verdict(word)].append(group.title)
+    single = others["told_apart"].str.contains(SINGLE).any()
+    place = "best" if len(titles["yes"]) == len(others) and not single else "ahead"
     level = f"{family.measure} {best.mean(family.measure):.3f}"
     if "adjusted" in family.table:
         level = f"{family.measure} {family.table['adjusted'].iloc[0]:.3f} adjusted for test parts"
     runs = f", mean of {len(best.records)} runs" if len(best.records) > 1 else ""
-    lead = f"{family.target} on {family.zoo}: {best.title} is {place} ({level}{runs})"
+    lead = f"{question}: {best.title} is {place} ({level}{runs})"
     if others.empty:
         return f"{lead}; there is nothing to compare it with."
-    apart = verdicts.count("yes")
-    words = [f"told apart from {apart} of {known}"] if apart else []
-    if unsure:
-        named = "; ".join(unsure[:5]) + (f"; {len(unsure) - 5} more" if len(unsure) > 5 else "")
-        words.insert(0, f"but not told apart from {named}, so any of these {len(unsure) + 1} may be the best")
-    words += [f"{unknown} cannot be compared"] if unknown else []
+    words = []
+    if unsure := titles["no"]:
+        words.append(f"but not told apart from {_some(unsure)}, so any of these {len(unsure) + 1} may be the best")
+    if titles["reversed"]:
+        words.append(f"though {_some(titles['reversed'])} scored better where both were tested")
+    if titles["yes"]:
+        apart = f"told apart from {len(titles['yes'])} of {len(others) - len(titles['unknown'])}"
+        words.append(apart + (" as single runs: what other seeds would give is not known" if single else ""))
+    words += [f"{len(titles['unknown'])} cannot be compared"] if titles["unknown"] else []
     return f"{lead}{', ' if unsure else '; '}{'; '.join(words)}."
+
+
+def _some(titles: Sequence[str], most: int = 5) -> str:
+    return "; ".join(titles[:most]) + (f"; {len(titles) - most} more" if len(titles) > most else "")
 
 
 def tested(family: Family) -> str:
@@ -469,7 +464,7 @@ def readable(family: Family) -> pd.DataFrame:
     columns["runs"] = table["runs"]
     if table["sd"].notna().any():
         columns["sd"] = table["sd"]
-    for name in ("tau", "r2_trained", "balanced_accuracy", "r2_hyper", "accuracy_hyper", "chance", "seconds"):
+    for name in ("r2", "tau", "r2_trained", "accuracy", "balanced_accuracy", "r2_hyper", "accuracy_hyper", "chance", "seconds"):
         if name in table and name != family.measure:
             columns[name] = table[name]
     return pd.DataFrame(columns)

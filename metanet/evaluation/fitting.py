@@ -30,6 +30,7 @@ from metanet.models import create_model
 from metanet.models.base import MetaModel, check_settings, constructor_arguments
 from metanet.models.registry import model_class
 from metanet.models.target import Target
+from metanet.representations.features import FeatureMap
 from metanet.runs.folder import Run, read_config, read_metrics
 from metanet.runs.records import flat
 from metanet.runs.tracking import card_of, track
@@ -60,8 +61,7 @@ def finished_run(folder: Path, config: dict[str, Any]) -> dict[str, Any] | None:
     Raises:
         MetanetError: the folder holds a run of another config or zoo.
     """
-    path = folder / "config.yaml"
-    if not (path.exists() and (folder / "metrics.json").exists()):
+    if not all((folder / name).exists() for name in ("config.yaml", "metrics.json", "predictions.parquet", "split.json")):
         return None
     stored, given = flat(read_config(folder)), flat(config)
     differing = [k for k in sorted(stored.keys() | given.keys()) if stored.get(k) != given.get(k)]
@@ -110,8 +110,15 @@ class Fitter:
         return config | {"view": config["view"] | {"converged": converged}, "features": cls.own_input or config["features"]}
 
     def check(self, config: dict[str, Any]) -> None:
-        """Refuse a config whose model or search has a mistake, before anything of a grid is fitted."""
+        """Refuse a config with a mistake that can be seen without fitting, before anything of a grid is fitted."""
         model, targets = model_of(config), config["target"]
+        if model.own_input is None:
+            FeatureMap(config["features"])
+        view = self.view(config)
+        for target in targets if isinstance(targets, list) else [targets]:
+            view.target(str(target))
+        if not config["split"]["file"]:
+            split_of(view, config["split"])
         if isinstance(targets, list):
             if not model.many_targets:
                 raise MetanetError(

@@ -12,11 +12,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from metanet.errors import MetanetError
-from metanet.evaluation.comparison import MEANINGS, Family, Group, readable, sentence, tested, verdict
+from metanet.evaluation.comparison import MEANINGS, Family, readable, sentence, tested, verdict
 from metanet.plots.page import html_picture, html_table, write_page
 from metanet.plots.predictions import confusion, fit_losses, predicted_against_true
 from metanet.plots.style import new_axes
-from metanet.runs.records import Answers
+from metanet.runs.records import Answers, Record
 from metanet.zoo.store import Zoo, open_zoo
 
 SHOWN = 4  # groups that have a picture of their own, the best first
@@ -37,7 +37,7 @@ def scores(table: pd.DataFrame, measure: str, ax: Axes) -> Axes:
         ax.plot(row[measure], place, "o", color=colour, alpha=alpha, markersize=5)
     ax.set_yticks(range(len(shown)), [_short(t) for t in shown["title"]], fontsize=7)
     ax.set_ylim(-0.6, len(shown) - 0.4)
-    ax.set(xlabel=f"{measure} with its 95 % interval", title="full colour: not told apart from the best; grey: not comparable")
+    ax.set(xlabel=f"{measure} with its 95 % interval\nfull colour: not told apart from the best; grey: not comparable")
     return ax
 
 
@@ -51,8 +51,9 @@ def calibration(answers: dict[str, Answers], ax: Axes) -> Axes:
             if own.confidence is None:
                 continue
             said, found = own.confidence, own.true == own.predicted
-        order = np.array_split(np.argsort(said), min(10, len(said)))
-        ax.plot([said[i].mean() for i in order], [found[i].mean() for i in order], "o-", markersize=3, label=_short(title))
+        tenths = pd.qcut(said, 10, labels=False, duplicates="drop") if np.ptp(said) > 0 else np.zeros(len(said))  # ties together
+        means = pd.DataFrame({"said": said, "found": found.astype(float)}).groupby(tenths).mean()
+        ax.plot(means["said"], means["found"], "o-", markersize=3, label=_short(title))
     ends = np.array(ax.get_xlim())
     ax.plot(ends, ends, color="black", linewidth=0.8, linestyle=":")
     words = (
@@ -77,11 +78,12 @@ def errors_by(answers: dict[str, Answers], values: pd.Series, ax: Axes) -> Axes:
         given = values.reindex(own.networks).reset_index(drop=True)
         if pd.api.types.is_numeric_dtype(given) and given.nunique() > BINS:
             given = pd.qcut(given, BINS, duplicates="drop").map(lambda interval: interval.mid).astype(float)
-        bins = pd.Series(error.astype(float)).groupby(given.to_numpy())
+        rows = pd.DataFrame({"network": own.networks, "given": given, "error": error.astype(float)})
+        bins = rows.groupby(["given", "network"])["error"].mean().groupby("given")  # a network counts once
         means = bins.mean()
         at = means.index if means.index.dtype != object else means.index.astype(str)
         form = "o-" if pd.api.types.is_numeric_dtype(values) else "o"
-        ax.errorbar(at, means, 1.96 * bins.sem().fillna(0), fmt=form, markersize=3, elinewidth=0.7, label=_short(title))
+        ax.errorbar(at, means, 1.96 * bins.sem(), fmt=form, markersize=3, elinewidth=0.7, label=_short(title))
     ax.set(xlabel=str(values.name))
     ax.tick_params(axis="x", labelsize=6)
     if not pd.api.types.is_numeric_dtype(values):
@@ -92,7 +94,6 @@ def errors_by(answers: dict[str, Answers], values: pd.Series, ax: Axes) -> Axes:
 def by_training_networks(table: pd.DataFrame, measure: str, ax: Axes) -> Axes:
     """The score by the number of training snapshots, a colour a model and features that have several; a point a row."""
     for (model, features), rows in table.groupby(["model", "features"], sort=False):
-        rows = rows.sort_values("n_train")
         if rows["n_train"].nunique() > 1:
             ax.plot(rows["n_train"], rows[measure], "o", markersize=4, label=_short(f"{model} on {features}"))
     ax.set(xlabel="training snapshots", ylabel=measure, xscale="log", title="learning curves")
@@ -112,8 +113,8 @@ def figures(family: Family) -> dict[str, Figure]:
     figure, (ax,) = new_axes(1, width=8.0, height=1.2 + 0.22 * min(30, len(table)))
     scores(table, family.measure, ax)
     made["scores"] = figure
-    best = {g.title: a for g in family.groups if (a := _first(g)) is not None}
-    best = dict(list(best.items())[:SHOWN])
+    shown = _shown(family)
+    best = {title: record.answers for title, record in shown.items() if record.answers is not None}
     if not best:
         return made
     numbers = all(a.true.dtype != object for a in best.values())
@@ -127,7 +128,7 @@ def figures(family: Family) -> dict[str, Figure]:
         figure, (ax,) = new_axes()
         calibration(best, ax)
         made["calibration"] = figure
-    zoo = _zoo(family.groups[0])
+    zoo = zoo_of(family)
     hyper = pd.DataFrame() if zoo is None else _hyperparameters(zoo)
     if zoo is not None and len(hyper.columns):
         figure, axes = new_axes(len(hyper.columns), width=3.0, height=2.6)
@@ -138,7 +139,7 @@ def figures(family: Family) -> dict[str, Figure]:
         axes[0].set_ylabel("mean absolute error" if numbers else "share wrong")
         figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", frameon=False, fontsize=6, ncols=2)
         made["errors_by_hyperparameter"] = figure
-    fitted = [(g.title, g.records[0].curve) for g in family.groups if g.title in best]
+    fitted = [(title, record.curve) for title, record in shown.items()]
     if learned := [(title, curve) for title, curve in fitted if curve is not None and curve.size]:
         figure, axes = new_axes(len(learned))
         for ax, (title, curve) in zip(axes, learned, strict=True):
@@ -152,16 +153,27 @@ def figures(family: Family) -> dict[str, Figure]:
     return made
 
 
-def _first(group: Group) -> Answers | None:
-    return next((r.answers for r in group.records if r.answers is not None), None)
+def _shown(family: Family) -> dict[str, Record]:
+    """A run of each of the best groups, by title: of the best one's first test part where there is one, else it is said."""
+    shown: dict[str, Record] = {}
+    for group in family.groups:
+        answered = [r for r in group.records if r.answers is not None]
+        if not answered or len(shown) == SHOWN:
+            continue
+        part = next(iter(shown.values())).part if shown else answered[0].part
+        same = [r for r in answered if r.part == part]
+        shown[group.title + ("" if same else " (other test networks)")] = (same or answered)[0]
+    return shown
 
 
-def _zoo(group: Group) -> Zoo | None:
-    """The zoo of a group's networks; None where it is not there any more."""
+def zoo_of(family: Family) -> Zoo | None:
+    """The zoo of a family's networks; None where it is not there any more, or another one is."""
+    record = (family.groups[0].records or family.groups[0].lacking)[0]
     try:
-        return open_zoo(str(group.first.get("zoo")))
+        zoo = open_zoo(record.zoo)
     except MetanetError:
         return None
+    return zoo if record.plan in ("", str(zoo.header.get("plan_hash"))) else None
 
 
 def _hyperparameters(zoo: Zoo) -> pd.DataFrame:
@@ -198,7 +210,7 @@ def comparison_page(
         parts.append(html_table(table, meanings=MEANINGS))
         parts += [f"<p>{html.escape(note)}</p>" for note in family.notes]
         parts += [html_picture(figure, name) for name, figure in figures(family).items()]
-        if _zoo(family.groups[0]) is None:
+        if zoo_of(family) is None:
             words = f"The zoo is not at {family.groups[0].first.get('zoo')}, so no errors by hyperparameter are drawn."
             parts.append(f"<p class='missing'>{html.escape(words)}</p>")
         parts.append("</section>")
@@ -208,7 +220,7 @@ def comparison_page(
     parts.append(
         "<section id='read'><h2>How to read it</h2><p>Runs that differ in seeds alone are one row. Differences are of the best "
         "row minus another, both scored on the same resampled test networks; nothing is corrected for having looked at several. "
-        "Pictures of predictions and losses are of a row's first run. A click on a column's head sorts.</p><dl>"
+        "Pictures of predictions and losses are of a run of each row. A click on a column's head sorts.</p><dl>"
     )
     parts += [f"<dt>{html.escape(c)}</dt><dd>{html.escape(MEANINGS[c])}</dd>" for c in columns if c in MEANINGS]
     parts.append("</dl></section><section><h2>How it was made</h2><dl>")

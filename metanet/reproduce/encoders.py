@@ -23,9 +23,9 @@ from torch import Tensor
 
 from data_modules.images import NAMES, load_images, scale_pixels
 from metanet.errors import MetanetError
-from metanet.evaluation.comparison import paired_interval
 from metanet.evaluation.fitting import unseen
 from metanet.evaluation.metrics import r2, tau
+from metanet.evaluation.resampling import paired_interval
 from metanet.generation.execution import executors
 from metanet.models import MetaModel, create_model
 from metanet.models.registry import titled

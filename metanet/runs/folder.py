@@ -95,6 +95,8 @@ def _check_free(folder: Path, verb: str) -> None:
         raise MetanetError(f"out={folder} is a file; give a folder that is new, or a run of {verb}")
     if (folder / "zoo.json").exists():
         raise MetanetError(f"out={folder} is a zoo; give a folder that is new, or a run of {verb}")
+    if verb != "train" and not (folder / "config.yaml").exists() and any(folder.glob("*/metrics.json")):
+        raise MetanetError(f"out={folder} holds runs; give a folder that is new, or a run of {verb}")
     if (folder / "config.yaml").exists():
         known = verb_keys(verb)
         other = [key for key in read_config(folder) if key not in known]
@@ -153,8 +155,9 @@ def read_metrics(folder: str | Path) -> dict[str, Any]:
         raise MetanetError(f"{_what(path.parent)}; give the folder of a finished run, which has a metrics.json") from None
     except (OSError, ValueError) as error:
         raise MetanetError(f"'{path}' is damaged ({_first_line(error)}); make the run again into another out=") from None
-    if not isinstance(values, dict):
-        raise MetanetError(f"'{path}' is damaged (it holds no names and numbers); make the run again into another out=")
+    flat = isinstance(values, dict) and all(v is None or isinstance(v, int | float | str) for v in values.values())
+    if not flat or not isinstance(values.get("heads", 1), int):
+        raise MetanetError(f"'{path}' is damaged (it holds other than names and numbers); make the run again into another out=")
     return values
 
 

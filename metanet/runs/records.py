@@ -77,7 +77,7 @@ class Record:
         import pyarrow.compute as pc
         from pyarrow.parquet import ParquetFile
 
-        needed = ["network_id", "true", "predicted"]
+        needed = ["network_id", "epoch", "true", "predicted"]
         try:
             columns = [*needed, "part", "confidence"]
             table = ParquetFile(self.folder / "predictions.parquet").read(columns=columns, use_threads=False)
@@ -90,33 +90,57 @@ class Record:
             return "no predictions of a test part"
         if len(test) != (rows := self.metrics.get("n_test", len(test))):
             return f"predictions of {len(test)} of {rows} test snapshots"
-        networks, true, predicted = (test[name].to_numpy() for name in needed)
-        return Answers(networks, true, predicted, test["confidence"].to_numpy() if "confidence" in test.column_names else None)
+        networks, epochs, true, predicted = (test[name].to_numpy() for name in needed)
+        numbers = "accuracy" not in self.metrics
+        if any((values.dtype.kind == "f") != numbers for values in (true, predicted)):
+            return "predictions of another kind than its metrics"
+        if numbers and not np.isfinite([true, predicted]).all():
+            return "predictions that are not finite"
+        if any(test[name].null_count for name in needed) or networks.dtype != object or epochs.dtype == object:
+            return "damaged predictions"
+        confidence = test["confidence"].to_numpy() if "confidence" in test.column_names else None
+        order = np.lexsort((epochs, networks))
+        if (np.diff(order) == 1).all():
+            return Answers(networks, true, predicted, confidence)
+        return Answers(networks[order], true[order], predicted[order], None if confidence is None else confidence[order])
 
     @property
     def curve(self) -> pd.DataFrame | None:
         """Losses by epoch or tree of its fit; None where it kept none that can be read."""
         try:
-            return pd.read_csv(self.folder / "curve.csv", index_col=0)
+            return pd.read_csv(self.folder / "curve.csv", index_col=0).astype(float)
         except (OSError, ValueError):
             return None
 
     @property
     def part(self) -> Hashable:
-        """Equal for runs with the same test rows; of runs without predictions, with the same split."""
-        if self.answers is not None:
-            return self.answers.part
-        return self._split.get("hash") or str(self.folder)
+        """Equal for runs with the same test rows; None for those without answers."""
+        return None if self.answers is None else self.answers.part
 
     @property
-    def question(self) -> tuple[str, str, str]:
-        """What runs must share to be compared: the target, the snapshots it is of, and the zoo that the networks are of."""
-        return str(self.metrics["target"]), str(self.config.get("view.epoch", "last")), self.networks
+    def split(self) -> str:
+        """The hash of its split; empty where that is not known."""
+        return str(self._split.get("hash") or "")
 
-    @cached_property
-    def networks(self) -> str:
-        """Which zoo its test networks are of: the hash of the zoo's plan, else its path."""
-        return str(self._split.get("plan_hash") or self.metrics.get("zoo"))
+    @property
+    def target(self) -> str:
+        """What it predicts."""
+        return str(self.metrics["target"])
+
+    @property
+    def epoch(self) -> str:
+        """Of which snapshots."""
+        return str(self.config.get("view.epoch", "last"))
+
+    @property
+    def zoo(self) -> str:
+        """Where its zoo lay."""
+        return str(self.metrics.get("zoo", ""))
+
+    @property
+    def plan(self) -> str:
+        """Which zoo its test networks are of: the hash of the zoo's plan; empty where that is not known."""
+        return str(self._split.get("plan_hash") or "")
 
     @cached_property
     def version(self) -> str:
@@ -212,7 +236,7 @@ def _flat_config(folder: Path) -> dict[str, Any]:
     """``config.yaml`` with dotted keys; empty where there is none or it cannot be read."""
     try:
         config = yaml.load((folder / "config.yaml").read_text(), yaml.CSafeLoader)
-    except (OSError, yaml.YAMLError):
+    except (OSError, UnicodeDecodeError, yaml.YAMLError):
         return {}
     return flat(config) if isinstance(config, dict) else {}
 

@@ -156,7 +156,7 @@ class View:
 
 def query_mask(frame: pd.DataFrame, query: str) -> np.ndarray:
     """Evaluate a pandas query with dotted column names written as they are; shape (N,) of bool."""
-    quoted = _DOTTED.sub(lambda m: f"`{m[0]}`" if m[0] in frame.columns else m[0], query)
+    quoted = _DOTTED.sub(lambda m: _quoted(m[0], frame), query)
     try:
         mask = frame.eval(quoted)
     except Exception as error:  # pandas raises many kinds; each is the query's fault
@@ -167,6 +167,15 @@ def query_mask(frame: pd.DataFrame, query: str) -> np.ndarray:
     return mask
 
 
+def _quoted(word: str, frame: pd.DataFrame) -> str:
+    """A dotted word of a query with the longest beginning that is a column in backticks: methods may follow."""
+    parts = word.split(".")
+    for count in range(len(parts), 1, -1):
+        if (column := ".".join(parts[:count])) in frame.columns:
+            return ".".join([f"`{column}`", *parts[count:]])
+    return word
+
+
 def _mend(query: str, frame: pd.DataFrame, error: Exception) -> str:
     """What is wrong with a query, and how to mend it."""
     missing = [word for word in _DOTTED.findall(query) if word not in frame.columns and word.count(".") == 1]
@@ -174,4 +183,6 @@ def _mend(query: str, frame: pd.DataFrame, error: Exception) -> str:
         missing += re.findall("'(.+)'", str(error))
     elif not isinstance(error, AttributeError) or not missing:
         return str(error).splitlines()[0]
+    if re.search(rf"[=<>]\s*{re.escape(missing[0])}\b", query):
+        return f"text stands in quotes, '{missing[0]}'"
     return f"it has no column '{missing[0]}'{did_you_mean(missing[0], frame.columns)}"

@@ -13,12 +13,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from scipy.stats import kendalltau
+from scipy.stats import kendalltau, ttest_ind, ttest_rel
 from sklearn.metrics import balanced_accuracy_score, r2_score
 
 from metanet.cli.main import main
 from metanet.errors import MetanetError
-from metanet.evaluation.comparison import Resamples, adjusted_means, compare, paired_interval, sentence
+from metanet.evaluation.comparison import adjusted_means, compare, sentence
+from metanet.evaluation.resampling import Resamples, paired_interval, spread_over_runs
 from metanet.plots.comparison import calibration
 from metanet.plots.style import new_axes
 from metanet.runs.folder import Run
@@ -54,7 +55,9 @@ def write(
         parts = key.split("__")
         (config if len(parts) == 1 else config[parts[0]])[parts[-1]] = value
     run.write_config(config | {"out": str(folder)})
-    frame = pd.DataFrame({"network_id": [f"{n:06d}" for n in networks], "part": "test", "true": true, "predicted": predicted})
+    frame = pd.DataFrame(
+        {"network_id": [f"{n:06d}" for n in networks], "epoch": 3, "part": "test", "true": true, "predicted": predicted}
+    )
     if predictions:
         run.write_predictions(frame)
     model = config["model"]["name"]
@@ -90,29 +93,86 @@ def test_resamples_score_as_plain_ones_do() -> None:
             np.testing.assert_allclose(words[measure][:, i], value, rtol=1e-9)
 
 
+def rescored(folder: Path, **changes: Any) -> None:
+    """Other metrics in a run."""
+    metrics = json.loads((folder / "metrics.json").read_text())
+    (folder / "metrics.json").write_text(json.dumps(metrics | changes))
+
+
+def alter(folder: Path, predicted: np.ndarray) -> None:
+    """Other predictions in a run, and their scores."""
+    frame = pd.read_parquet(folder / "predictions.parquet").assign(predicted=predicted)
+    frame.to_parquet(folder / "predictions.parquet")
+    rescored(folder, r2=r2_score(frame["true"], predicted), tau=kendalltau(frame["true"], predicted).statistic)
+
+
 def test_seeds_make_one_row_and_the_difference_is_paired(tmp_path: Path) -> None:
+    """Both rows err on the same networks, so that an interval that is not paired would be many times as wide."""
+    truth = np.random.default_rng(0).uniform(0.1, 0.9, 300)[:100]
+    common = 0.2 * np.random.default_rng(1).standard_normal(100)
+    rows: dict[str, list[np.ndarray]] = {"good": [], "bad": []}
     for seed in range(3):
-        write(tmp_path / f"good{seed}", 0.02, seed=seed)
-        write(tmp_path / f"bad{seed}", 0.2, seed=seed, model__num_leaves=31)
+        for leaves, name in ((15, "good"), (31, "bad")):
+            own = 0.02 * np.random.default_rng([seed, leaves]).standard_normal(100)
+            rows[name].append(truth + common * (1 if name == "good" else 1.2) + own)
+            alter(write(tmp_path / f"{name}{seed}", 0.0, seed=seed, model__num_leaves=leaves), rows[name][-1])
     (family,) = compare(find_runs([tmp_path]).records)
     table = family.table
     assert table["settings"].tolist() == ["num_leaves=15", "num_leaves=31"]
     assert table["runs"].tolist() == [3, 3]
-    scores = [json.loads((tmp_path / f"good{s}" / "metrics.json").read_text())["r2"] for s in range(3)]
-    assert table["r2"][0] == pytest.approx(np.mean(scores))
-    assert table["sd"][0] == pytest.approx(np.std(scores, ddof=1))
+    scores = {name: np.array([r2_score(truth, p) for p in own]) for name, own in rows.items()}
+    assert table["r2"][0] == pytest.approx(scores["good"].mean())
+    assert table["sd"][0] == pytest.approx(scores["good"].std(ddof=1))
     assert table["told_apart"].tolist() == ["best", "yes"]
-    frames = {g: [pd.read_parquet(tmp_path / f"{g}{s}" / "predictions.parquet") for s in range(3)] for g in ("good", "bad")}
     draws = []
-    for rows in np.random.default_rng(11).integers(0, 100, (500, 100)):
-        means = [
-            np.mean([r2_score(f["true"].to_numpy()[rows], f["predicted"].to_numpy()[rows]) for f in frames[g]])
-            for g in ("good", "bad")
-        ]
+    for picks in np.random.default_rng(11).integers(0, 100, (1000, 100)):
+        means = [np.mean([r2_score(truth[picks], p[picks]) for p in rows[name]]) for name in ("good", "bad")]
         draws.append(means[0] - means[1])
-    expected = np.percentile(draws, [2.5, 97.5])
+    centre, ends = scores["good"].mean() - scores["bad"].mean(), np.percentile(draws, [2.5, 97.5])
+    seeds = ttest_ind(scores["good"], scores["bad"], equal_var=False).confidence_interval(0.95)
+    half = (seeds.high - seeds.low) / 2
+    expected = centre + np.sign(ends - centre) * np.hypot(ends - centre, half)
     np.testing.assert_allclose(table[["difference_low", "difference_high"]].to_numpy()[1], expected, rtol=0.1)
+    assert "is best" in sentence(family)
     assert "told apart from 1 of 1" in sentence(family)
+
+
+def test_what_splits_and_seeds_add_is_a_t_interval() -> None:
+    rng = np.random.default_rng(0)
+    one, other = rng.normal(size=(2, 5, 1))
+    paired = ttest_rel(one[:, 0], other[:, 0]).confidence_interval(0.95)
+    assert spread_over_runs(one, other) == pytest.approx((paired.high - paired.low) / 2)
+    a, b = rng.normal(size=4), rng.normal(size=3)
+    welch = ttest_ind(a, b, equal_var=False).confidence_interval(0.95)
+    assert spread_over_runs([a], [b]) == pytest.approx((welch.high - welch.low) / 2)
+    assert np.isnan(spread_over_runs([a], [b[:1]]))
+    assert spread_over_runs([np.ones(2)], [np.zeros(2)]) == 0
+
+
+def test_single_runs_are_told_apart_as_such(tmp_path: Path) -> None:
+    write(tmp_path / "a", 0.02)
+    write(tmp_path / "b", 0.2, model__num_leaves=31)
+    (family,) = compare(find_runs([tmp_path]).records)
+    assert family.table["told_apart"].tolist() == ["best", "yes, of single runs"]
+    words = sentence(family)
+    assert "num_leaves=15 is ahead" in words
+    assert words.endswith("told apart from 1 of 1 as single runs: what other seeds would give is not known.")
+
+
+def test_rows_of_one_config_and_other_seeds_are_seldom_told_apart(tmp_path: Path) -> None:
+    """Under the null hypothesis an interval of 95 % holds 0 in 19 of 20 cases."""
+    apart = 0
+    for case in range(40):
+        rng = np.random.default_rng(case)
+        truth = np.random.default_rng(0).uniform(0.1, 0.9, 300)[:100]
+        for leaves in (15, 31):
+            for seed in range(4):
+                folder = write(tmp_path / f"{case}" / f"{leaves}-{seed}", 0.0, seed=seed, model__num_leaves=leaves)
+                slope = rng.normal(1, 0.1)  # what a seed changes on all networks
+                alter(folder, 0.5 + slope * (truth - 0.5) + 0.05 * rng.standard_normal(100))
+        (family,) = compare(find_runs([tmp_path / f"{case}"]).records)
+        apart += family.table["told_apart"][1] != "no"
+    assert apart <= 5
 
 
 def test_the_paired_interval_draws_networks_once_for_all_fits() -> None:
@@ -170,7 +230,8 @@ def test_only_what_can_be_compared_is(tmp_path: Path) -> None:
         "num_leaves=127": "no predictions",
     }
     assert "2 cannot be compared" in sentence(family)
-    assert len(family.notes) == 3
+    assert "share no test part with the best: gbm on stats, num_leaves=" in family.notes[0]
+    assert family.notes[1:] == [f"1 row: {word}" for word in family.table["told_apart"][1:]]
 
 
 def test_what_is_not_known_is_not_told_apart(tmp_path: Path) -> None:
@@ -179,22 +240,21 @@ def test_what_is_not_known_is_not_told_apart(tmp_path: Path) -> None:
     frame = pd.read_parquet(broken / "predictions.parquet").assign(predicted=np.nan)
     frame.to_parquet(broken / "predictions.parquet")
     (family,) = compare(find_runs([tmp_path]).records)
-    assert family.table["told_apart"].tolist() == ["best", "no score in the resamples"]
+    assert family.table["told_apart"].tolist() == ["best", "predictions that are not finite"]
 
 
 def test_a_best_that_is_behind_on_common_networks_is_not_told_apart(tmp_path: Path) -> None:
     ahead = write(tmp_path / "a", 0.05)
     behind = write(tmp_path / "b", 0.01, networks=np.arange(50, 150), model__num_leaves=31)
-    frame = pd.read_parquet(behind / "predictions.parquet")
-    frame.loc[50:, "predicted"] = 0.5  # on networks that the other never tested
-    frame.to_parquet(behind / "predictions.parquet")
-    metrics = json.loads((behind / "metrics.json").read_text())
-    (behind / "metrics.json").write_text(json.dumps(metrics | {"r2": r2_score(frame["true"], frame["predicted"])}))
+    predicted = pd.read_parquet(behind / "predictions.parquet")["predicted"].to_numpy(copy=True)
+    predicted[50:] = 0.5  # on networks that the other never tested
+    alter(behind, predicted)
     (family,) = compare(find_runs([ahead, behind]).records)
     assert family.table["settings"].tolist() == ["num_leaves=15", "num_leaves=31"]
-    words = "no: this one is ahead on the networks of both, on the 50 networks that both tested"
+    words = "reversed: this one is ahead on what both tested, on the 50 networks that both tested"
     assert family.table["told_apart"][1] == words
-    assert "is ahead" in sentence(family)
+    assert "num_leaves=15 is ahead" in sentence(family)
+    assert "though gbm on stats, num_leaves=31 scored better where both were tested" in sentence(family)
 
 
 def test_rows_of_other_test_parts_are_adjusted_for_how_hard_these_are(tmp_path: Path) -> None:
@@ -218,7 +278,8 @@ def test_rows_of_other_test_parts_are_adjusted_for_how_hard_these_are(tmp_path: 
     for leaves, value in good.items():
         assert table.loc[f"num_leaves={leaves}", "adjusted"] == pytest.approx(value + level)
     assert "adjusted for test parts" in sentence(family)
-    assert "not the same test parts" in family.notes[0]
+    assert any("not the same test parts" in note for note in family.notes)
+    assert sum("of its predictions" in note for note in family.notes) == 6  # these scores were written over theirs
     assert family.networks == 300
     assert table.loc["num_leaves=15", "told_apart"].endswith("on the 1 of 3 test parts that both have")
 
@@ -235,7 +296,10 @@ def test_rows_of_the_same_test_parts_keep_their_means(tmp_path: Path) -> None:
             )
     (family,) = compare(find_runs([tmp_path]).records)
     assert "adjusted" not in family.table
-    assert adjusted_means(family.groups, "r2") == pytest.approx([g.mean("r2") for g in family.groups])
+    parts = {id(r): r.part for g in family.groups for r in g.records}
+    means, component = adjusted_means(family.groups, "r2", parts)
+    assert means == pytest.approx([g.mean("r2") for g in family.groups])
+    assert component.tolist() == [0, 0]
 
 
 def test_what_is_damaged_is_said(tmp_path: Path) -> None:
@@ -251,17 +315,109 @@ def test_what_is_damaged_is_said(tmp_path: Path) -> None:
     (family,) = compare(found.records)
     assert family.table["settings"].tolist() == ["num_leaves=15", "num_leaves=31", "num_leaves=63"]
     assert family.table["told_apart"][1] == "predictions of 60 of 100 test snapshots"
-    assert f"1 of 1 runs have no r2, such as {diverged}" in " ".join(family.notes)
+    assert f"without r2 and not counted: 1 of 1 runs, {diverged}" in " ".join(family.notes)
+    assert "num_leaves=15 is ahead" in sentence(family)
+
+
+def test_one_run_without_a_score_is_left_out_of_its_row(tmp_path: Path) -> None:
+    for seed in range(3):
+        write(tmp_path / f"a{seed}", 0.05, seed=seed)
+        write(tmp_path / f"b{seed}", 0.2, seed=seed, model__num_leaves=31)
+    (whole,) = compare(find_runs([tmp_path]).records)
+    for strange in (None, float("inf"), True, "0.9"):
+        rescored(tmp_path / "a0", r2=strange)
+        (family,) = compare(find_runs([tmp_path]).records)
+        assert family.table["settings"].tolist() == ["num_leaves=15", "num_leaves=31"]
+        assert family.table["runs"].tolist() == [2, 3]
+        assert family.table["r2"][0] == pytest.approx(whole.groups[0].values("r2")[1:].mean())
+        assert family.notes == [f"gbm on stats, num_leaves=15: without r2 and not counted: 1 of 3 runs, {tmp_path / 'a0'}"]
+    for path in tmp_path.iterdir():
+        rescored(path, r2=None)
+    (family,) = compare(find_runs([tmp_path]).records)
+    assert sentence(family) == "test_accuracy on a: no run has a r2, so none is best."
+    assert family.table["told_apart"].tolist() == ["no r2", "no r2"]
+
+
+def test_a_lost_file_makes_no_other_test_part(tmp_path: Path) -> None:
+    for seed in range(3):
+        for leaves in (15, 31):
+            folder = write(tmp_path / f"{leaves}-{seed}", 0.05 if leaves == 15 else 0.2, seed=seed, model__num_leaves=leaves)
+            (folder / "split.json").write_text(json.dumps({"plan_hash": "p", "hash": "s", "origin": [{}, {"name": "a"}]}))
+    (tmp_path / "15-0" / "predictions.parquet").unlink()
+    (tmp_path / "31-1" / "split.json").unlink()
+    shuffled = tmp_path / "15-1" / "predictions.parquet"
+    pd.read_parquet(shuffled).sample(frac=1, random_state=0).to_parquet(shuffled)
+    (family,) = compare(find_runs([tmp_path]).records)
+    assert "adjusted" not in family.table
+    assert family.table["runs"].tolist() == [3, 3]
+    assert family.notes == ["gbm on stats, num_leaves=15: its intervals are of 2 of 3 runs"]
+    assert family.table["told_apart"][1] in ("yes", "no")
+
+
+def test_a_row_of_unknown_settings_leads_no_table(tmp_path: Path) -> None:
+    unknown = write(tmp_path / "a", 0.01)
+    write(tmp_path / "b", 0.2)
+    (unknown / "config.yaml").unlink()
+    (family,) = compare(find_runs([tmp_path]).records)
+    assert family.table["settings"].tolist() == ["", "settings not known"]
+
+
+def test_zoos_of_one_name_are_told_by_their_paths(tmp_path: Path) -> None:
+    for name in ("x", "y"):
+        write(tmp_path / name, 0.1, zoo=f"{name}/zoo")
+    assert [f.zoo for f in compare(find_runs([tmp_path]).records)] == ["x/zoo", "y/zoo"]
+
+
+def test_fewer_networks_than_twenty_are_too_few(tmp_path: Path) -> None:
+    write(tmp_path / "a", 0.02)
+    for name, first, leaves in (("b", 80, 31), ("c", 81, 63)):
+        write(tmp_path / name, 0.2, networks=np.arange(first, first + 100), model__num_leaves=leaves)
+    (family,) = compare(find_runs([tmp_path]).records)
+    said = dict(zip(family.table["settings"], family.table["told_apart"], strict=True))
+    assert "on the 20 networks that both tested" in said["num_leaves=31"]
+    assert said["num_leaves=63"] == "other test networks (19 in common)"
+
+
+@pytest.mark.parametrize(
+    ("file", "damage", "flaw"),
+    [
+        ("predictions.parquet", {"network_id": 3}, "damaged predictions"),
+        ("predictions.parquet", {"network_id": None}, "damaged predictions"),
+        ("predictions.parquet", {"predicted": "x"}, "predictions of another kind than its metrics"),
+        ("predictions.parquet", {"part": "train"}, "no predictions of a test part"),
+        ("metrics.json", {"r2": [1]}, None),
+        ("metrics.json", {"model": ["gbm"]}, None),
+        ("metrics.json", {"heads": "two"}, None),
+        ("config.yaml", b"\xff\xfe", ""),
+        ("curve.csv", b"epoch,loss\n1,x\n", ""),
+    ],
+)
+def test_damaged_files_stop_no_comparison(tmp_path: Path, file: str, damage: Any, flaw: str | None) -> None:
+    write(tmp_path / "runs" / "a", 0.02)
+    bad = write(tmp_path / "runs" / "b", 0.2, model__num_leaves=31)
+    if file == "metrics.json":
+        rescored(bad, **damage)
+    elif file == "predictions.parquet":
+        pd.read_parquet(bad / file).assign(**damage).to_parquet(bad / file)
+    else:
+        (bad / file).write_bytes(damage)
+    assert main(["compare", str(tmp_path / "runs"), f"out={tmp_path}/out", "html=true", "latex=true"]) == 0
+    found = find_runs([tmp_path / "runs"])
+    if flaw is None:
+        assert "damaged metrics.json" in found.notes[-1]
+    else:
+        assert {r.folder.name: r.flaw for r in found.records} == {"a": "", "b": flaw}
 
 
 def test_an_evaluation_on_the_same_networks_is_no_rival(tmp_path: Path) -> None:
     fit = write(tmp_path / "a", 0.02)
     write(tmp_path / "b", 0.2, model__num_leaves=31)
-    write(tmp_path / "again", 0.02, trained_on=str(fit.resolve()))
+    again = write(tmp_path / "again", 0.02, trained_on="a path that is gone")
+    shutil.copy(fit / "predictions.parquet", again)
     write(tmp_path / "elsewhere", 0.02, networks=np.arange(50, 150), trained_on=str(fit.resolve()))
     (family,) = compare(find_runs([tmp_path]).records)
     assert len(family.groups) == 3
-    assert f"{tmp_path / 'again'}: an evaluation on the networks that its run" in family.notes[0]
+    assert f"{tmp_path / 'again'}: an evaluation that answers what its run" in family.notes[0]
 
 
 def test_settings_of_a_search_tell_searches_apart_alone(tmp_path: Path) -> None:
