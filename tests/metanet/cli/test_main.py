@@ -96,6 +96,8 @@ def test_cfg_prints_the_composed_config(capsys: pytest.CaptureFixture[str]) -> N
         (["compare", "[nowhere,a]"], "no folder 'nowhere'"),
         (["compare", "x", "html=1"], "html=1 is not true or false; the default is false"),
         (["train", "from="], "from= is empty"),
+        (["train", "zoo=z", "target=null"], "target= is needed"),
+        (["compare", "a", "runs=b"], "runs= is given twice: a and b"),
         (["inspect", "nowhere"], "no file or folder"),
         (["inspect", "."], "is no zoo (zoo.json) and no run"),
         (["evaluate", "zoo=z"], "run= is needed"),
@@ -154,6 +156,24 @@ def test_mistakes_over_a_real_zoo(grown_folder: Path, words: list[str], says: st
     assert says in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    "words", ["features=norms_l2,statz", "target=test_accuracy,test_acuracy", "split.test=0.5,1.5", "model=gbm,gmb"]
+)
+def test_a_mistake_in_a_grid_is_found_before_its_first_fit(grown_folder: Path, words: str) -> None:
+    assert run("train", f"zoo={grown_folder}", "model=constant", words, "out=g") == 2
+    assert not list(Path().rglob("metrics.json"))
+
+
+def test_a_run_that_lost_its_predictions_is_made_again(grown_folder: Path) -> None:
+    words = ["train", f"zoo={grown_folder}", "model=constant", "seed=0,1", "out=g"]
+    assert run(*words) == 0
+    lost = next(Path("g").glob("*seed=0/predictions.parquet"))
+    lost.unlink()
+    assert run(*words) == 0
+    assert lost.exists()
+    assert run("compare", "g", "out=g") == 2  # its tables would be written over
+
+
 def test_train_writes_a_run_that_explains_itself(trained_run: Path) -> None:
     names = {p.name for p in trained_run.iterdir()}
     assert names >= {
@@ -193,7 +213,10 @@ def test_a_grid_is_one_leaderboard_and_resumes(grown_folder: Path, capsys: pytes
     assert before == {p: p.stat().st_mtime_ns for p in before}
     assert run(*words[:-1], "split.test=0.4", "out=grid") == 2
     assert "split.test=0.5, now 0.4" in capsys.readouterr().err
+    Path("cmp").mkdir()
+    Path("cmp/comparison.tex").touch()  # of an earlier comparison
     assert run("compare", "grid", "out=cmp", "where=model == 'constant'", "html=true") == 0
+    assert not Path("cmp/comparison.tex").exists()
     assert len(pd.read_csv("cmp/leaderboard.csv")) == 2
     page = Path("cmp/comparison.html").read_text()
     for name in ("scores", "predictions", "calibration", "errors_by_hyperparameter"):

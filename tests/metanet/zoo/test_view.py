@@ -31,6 +31,11 @@ def test_where_takes_dotted_columns_as_written(grown: Zoo) -> None:
             grown.view(where=bad)
 
 
+def test_methods_follow_dotted_columns(grown: Zoo) -> None:
+    chosen = grown.view(where="hp.optimizer.str.startswith('ad')").frame["hp.optimizer"]
+    assert set(chosen) == {"adam"}
+
+
 def test_converged_is_the_image_sets_threshold(grown: Zoo) -> None:
     assert (grown.view(converged=True).frame["test_accuracy"] > 0.5).all()
     last = grown.view().frame
@@ -102,6 +107,7 @@ def test_the_final_accuracy_is_that_of_the_last_snapshot(grown: Zoo) -> None:
         ("optimizer == 'adam'", "did you mean 'hp.optimizer'?"),
         ("test_accuracy = 0.5", "compare a column with a value, by ==, < or >"),
         ("network_id.str.contain('1')", "no attribute 'contain'"),
+        ("hp.optimizer == adam", "text stands in quotes, 'adam'"),
     ],
 )
 def test_a_query_that_is_none_is_mended(grown: Zoo, query: str, says: str) -> None:
