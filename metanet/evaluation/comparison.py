@@ -29,6 +29,7 @@ from metanet.runs.records import Record
 SEEDS = ("seed", "split.seed")  # what runs of one group differ in
 MEASURES = {"regression": ("r2", "tau", "mse", "mad"), "classification": ("accuracy", "balanced_accuracy")}
 SMALLER_IS_BETTER = ("mse", "mad")
+MOST = 2 / 3  # a setting that more of the rows have is not named
 SINGLE = ", of single runs"  # where no seed or split was repeated
 AGREE = 1e-6  # a score and that of the predictions
 LEAST_NETWORKS = 20  # to compare runs of different test parts on those that both tested
@@ -36,7 +37,7 @@ BESIDE = ("r2_trained", "r2_beyond_hyper", "r2_hyper", "accuracy_hyper", "tau_ce
 
 # Of the columns of :func:`readable`.
 MEANINGS = {
-    "settings": "in which its config differs from those of other rows",
+    "settings": "in which its config differs from other rows; what most of them have is not named",
     "access": "what it reads: W weights, H hyperparameters, F forward passes, A activations, D data",
     "r2": "share of the variance over networks that is explained; 1 is perfect, 0 as good as a constant",
     "tau": "Kendall's rank correlation of predicted and true; 1 is the perfect order",
@@ -184,10 +185,7 @@ def grouped(records: Sequence[Record]) -> list[Group]:
                 group.records[same[0]] = record
         else:
             group.records.append(record)
-    varying = _varying([configs[k] for k in groups])
-    for key, group in groups.items():
-        config = configs[key]
-        words = [f"{k.removeprefix('model.').removesuffix('.name')}={_word(config[k])}" for k in varying if k in config]
+    for group, words in zip(groups.values(), _differing([configs[k] for k in groups]), strict=True):
         words += [] if group.records[0].config else ["settings not known"]
         words += [f"one of {heads} heads"] if (heads := group.first.get("heads", 1)) > 1 else []
         if (origin := group.first.get("trained_on")) is not None:
@@ -196,19 +194,26 @@ def grouped(records: Sequence[Record]) -> list[Group]:
     return list(groups.values())
 
 
-def _varying(configs: list[dict[str, Any]]) -> list[str]:
-    """Keys whose values differ; settings of a model or a search among the groups that have the same one."""
-    found: dict[str, None] = {}
-    configs = [config for config in configs if config]  # of the others nothing is known
+def _differing(configs: list[dict[str, Any]]) -> list[list[str]]:
+    """Words such as ``num_leaves=15`` for the settings in which a config differs from others, without what most of them have.
+
+    Settings of a model or a search are compared among those of the same one.
+    """
+    found: list[list[str]] = [[] for _ in configs]
+    known = [i for i, config in enumerate(configs) if config]  # of the others nothing is known
     for key in dict.fromkeys(key for config in configs for key in config):
-        own: dict[Any, set[str]] = {}
+        if key == "model.name":  # has a column
+            continue
         name = f"{key.partition('.')[0]}.name"
-        for config in configs:  # a config without the key differs from one that has it
-            word = json.dumps(config[key], default=str) if key in config else ""
-            own.setdefault(None if key == name else config.get(name), set()).add(word)
-        if any(len(values) > 1 for values in own.values()):
-            found[key] = None
-    return [key for key in found if key != "model.name"]  # has a column
+        kinds = {i: None if key == name else configs[i].get(name) for i in known}
+        short = key.removeprefix("model.").removesuffix(".name")
+        words = {i: f"{short}={_word(configs[i][key])}" if key in configs[i] else f"{short} unset" for i in known}
+        counts = Counter((kinds[i], words[i]) for i in known)
+        of_kind = Counter(kinds.values())
+        for i in known:
+            if MOST * of_kind[kinds[i]] >= counts[kinds[i], words[i]]:
+                found[i].append(words[i])
+    return found
 
 
 def _word(value: Any) -> str:

@@ -29,6 +29,7 @@ CONFIG: dict[str, Any] = {
     "model": {"name": "gbm", "num_leaves": 15},
     "features": "stats",
     "target": "test_accuracy",
+    "where": None,
     "view": {"epoch": "last"},
     "split": {"seed": 0},
     "seed": 0,
@@ -418,6 +419,17 @@ def test_an_evaluation_on_the_same_networks_is_no_rival(tmp_path: Path) -> None:
     (family,) = compare(find_runs([tmp_path]).records)
     assert len(family.groups) == 3
     assert f"{tmp_path / 'again'}: an evaluation that answers what its run" in family.notes[0]
+
+
+def test_what_most_rows_have_is_not_named(tmp_path: Path) -> None:
+    for leaves in (15, 31, 63):
+        write(tmp_path / f"gbm{leaves}", leaves / 1000, model__num_leaves=leaves)
+    write(tmp_path / "where", 0.1, where="hp.optimizer == 'adam'")
+    write(tmp_path / "dnn", 0.2, model={"name": "dnn", "units": 3})
+    (family,) = compare(find_runs([tmp_path]).records)
+    said = set(zip(family.table["model"], family.table["settings"], strict=True))
+    more = {("gbm", "where=hp.optimizer == 'adam', num_leaves=15"), ("dnn", "")}
+    assert said == {("gbm", f"num_leaves={n}") for n in (15, 31, 63)} | more
 
 
 def test_settings_of_a_search_tell_searches_apart_alone(tmp_path: Path) -> None:
