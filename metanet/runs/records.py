@@ -19,6 +19,8 @@ from metanet.runs.folder import read_metrics, read_versions
 # Keys of a config that decide where and with what help a run is made, not what it finds.
 CIRCUMSTANCES = ("threads", "launcher", "tracking", "out", "zoo", "from")
 
+NAMES = ("model", "features", "target")  # in the metrics of every fitted meta-model
+
 
 @dataclass(frozen=True)
 class Answers:
@@ -204,8 +206,11 @@ def find_runs(folders: Iterable[str | Path]) -> Found:
                     raise
                 damaged.append(path)
                 continue
-            if not {"model", "features", "target"} <= set(metrics):
+            if not set(NAMES) <= set(metrics):
                 others.append(path)
+                continue
+            if not all(isinstance(metrics[key], str) for key in NAMES):
+                damaged.append(path)
                 continue
             found.records.append(Record(path, metrics, _flat_config(path)))
     unknown = [r.folder for r in found.records if not r.config]

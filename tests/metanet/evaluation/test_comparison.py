@@ -388,6 +388,7 @@ def test_fewer_networks_than_twenty_are_too_few(tmp_path: Path) -> None:
         ("predictions.parquet", {"part": "train"}, "no predictions of a test part"),
         ("metrics.json", {"r2": [1]}, None),
         ("metrics.json", {"model": ["gbm"]}, None),
+        ("metrics.json", {"target": None}, None),
         ("metrics.json", {"heads": "two"}, None),
         ("config.yaml", b"\xff\xfe", ""),
         ("curve.csv", b"epoch,loss\n1,x\n", ""),
