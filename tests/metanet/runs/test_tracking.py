@@ -49,6 +49,8 @@ def _read(raw: bytes) -> list[Record]:
             position += left
             continue
         length, kind = int.from_bytes(raw[position + 4 : position + 6], "little"), raw[position + 6]
+        if position + 7 + length > len(raw):
+            break  # being written
         data = (b"" if kind in (1, 2) else data) + raw[position + 7 : position + 7 + length]
         if kind in (1, 4):
             made.append(Record.FromString(data))
