@@ -21,7 +21,7 @@ from metanet.runs.tracking import track
 from metanet.zoo.view import query_mask
 
 NOT_PAIRED = "other networks, trained on more images and 15,000 of them to learn from, so no difference is computed"
-PRINTED = 25  # rows of a family in the terminal; files have all
+PRINTED, NOTED = 25, 5  # rows and notes of a family in the terminal; files have all
 
 
 def run(config: dict[str, Any]) -> None:
@@ -57,16 +57,18 @@ def run(config: dict[str, Any]) -> None:
         if len(family.table) > PRINTED:
             print(f"... and {len(family.table) - PRINTED} more in comparison.csv")
         print(sentence(family))
-        for note in family.notes[:5]:
+        for note in family.notes[:NOTED]:
             print(f"  {note}")
+        if len(family.notes) > NOTED:
+            print(f"  ... and {len(family.notes) - NOTED} more notes in comparison.md")
     for images, table in others.items():
         print_table(table, f"published on {images}: {NOT_PAIRED}")
     for note in notes:
         print(note)
-    texts = [
-        f"## {f.target} on {f.zoo}, {tested(f)}\n\n{sentence(f)}\n\n{readable(f).to_markdown(index=False, floatfmt='.3f')}\n"
-        for f in families
-    ]
+    texts = []
+    for f in families:
+        table = readable(f).to_markdown(index=False, floatfmt=".3f")
+        texts.append("\n\n".join([f"## {f.target} on {f.zoo}, {tested(f)}", sentence(f), table, *f.notes]) + "\n")
     texts += [f"## published on {i}\n\n{NOT_PAIRED}\n\n{t.to_markdown(index=False, floatfmt='.3f')}\n" for i, t in others.items()]
     (record.folder / "comparison.md").write_text("\n".join(texts))
     if config["latex"]:
@@ -98,7 +100,7 @@ def run(config: dict[str, Any]) -> None:
 
 def beside_published(families: list[Family]) -> dict[str, pd.DataFrame]:
     """Published figures of the image sets of these families, for those that predict the test accuracy."""
-    sets = {f.groups[0].records[0].images for f in families if f.groups[0].first["target"] == "test_accuracy"}
+    sets = {f.groups[0].example.images for f in families if f.groups[0].first["target"] == "test_accuracy"}
     return {images: table for images in sorted(sets) if len(table := published_of(images))}
 
 

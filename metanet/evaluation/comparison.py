@@ -84,9 +84,14 @@ class Group:
         return np.mean([own for draws in self.draws.values() for own in draws], axis=0)
 
     @property
+    def example(self) -> Record:
+        """One of its runs, for what all have in common."""
+        return (self.records or self.lacking)[0]
+
+    @property
     def first(self) -> dict[str, Any]:
-        """Metrics of one of its runs, for what all have in common."""
-        return (self.records or self.lacking)[0].metrics
+        """Metrics of that one."""
+        return self.example.metrics
 
     def mean(self, measure: str) -> float:
         """Over its runs; nan where one has none."""
@@ -257,7 +262,9 @@ def _evaluated_again(records: Sequence[Record]) -> list[Record]:
     evaluations = [r for r in records if "trained_on" in r.config]
 
     def same(one: Record, other: Record) -> bool:
-        return one.part == other.part and np.array_equal(one.answers.predicted, other.answers.predicted)  # type: ignore[union-attr]
+        if any(one.metrics[key] != other.metrics[key] for key in ("model", "features")) or one.part != other.part:
+            return False
+        return np.array_equal(one.answers.predicted, other.answers.predicted)  # type: ignore[union-attr]
 
     return [r for r in evaluations if r.answers is not None and any(same(r, fit) for fit in fits)]
 

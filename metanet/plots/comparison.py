@@ -168,7 +168,7 @@ def _shown(family: Family) -> dict[str, Record]:
 
 def zoo_of(family: Family) -> Zoo | None:
     """The zoo of a family's networks; None where it is not there any more, or another one is."""
-    record = (family.groups[0].records or family.groups[0].lacking)[0]
+    record = family.groups[0].example
     try:
         zoo = open_zoo(record.zoo)
     except MetanetError:

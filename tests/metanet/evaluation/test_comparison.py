@@ -339,6 +339,15 @@ def test_one_run_without_a_score_is_left_out_of_its_row(tmp_path: Path) -> None:
     assert family.table["told_apart"].tolist() == ["no r2", "no r2"]
 
 
+def test_runs_without_any_score_are_compared_without_a_traceback(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        rescored(write(tmp_path / "runs" / name, 0.1, seed=len(name)), r2=None)
+    words = ["compare", str(tmp_path / "runs"), f"out={tmp_path}/out", "html=true", "latex=true", "published=true"]
+    assert main(words) == 0
+    assert "none is best" in (tmp_path / "out" / "comparison.md").read_text()
+    assert "without r2 and not counted" in (tmp_path / "out" / "comparison.md").read_text()
+
+
 def test_a_lost_file_makes_no_other_test_part(tmp_path: Path) -> None:
     for seed in range(3):
         for leaves in (15, 31):
@@ -415,10 +424,12 @@ def test_an_evaluation_on_the_same_networks_is_no_rival(tmp_path: Path) -> None:
     fit = write(tmp_path / "a", 0.02)
     write(tmp_path / "b", 0.2, model__num_leaves=31)
     again = write(tmp_path / "again", 0.02, trained_on="a path that is gone")
-    shutil.copy(fit / "predictions.parquet", again)
+    other = write(tmp_path / "other", 0.02, trained_on="another path", model__name="dnn")  # which happens to answer alike
+    for folder in (again, other):
+        shutil.copy(fit / "predictions.parquet", folder)
     write(tmp_path / "elsewhere", 0.02, networks=np.arange(50, 150), trained_on=str(fit.resolve()))
     (family,) = compare(find_runs([tmp_path]).records)
-    assert len(family.groups) == 3
+    assert len(family.groups) == 4
     assert f"{tmp_path / 'again'}: an evaluation that answers what its run" in family.notes[0]
 
 
