@@ -59,6 +59,7 @@ def test_the_fit_of_tanh_is_the_one_that_was_compiled() -> None:
     assert np.abs(x * np.polyval(p, x**2) / np.polyval(q, x**2) / np.tanh(x) - 1).max() < 1e-7
 
 
+@pytest.mark.slow
 def test_the_benchmark_of_probing_draws_trains_and_maps(nws_zoos: dict[str, Path]) -> None:
     words = [
         sys.executable,
@@ -76,6 +77,7 @@ def test_the_benchmark_of_probing_draws_trains_and_maps(nws_zoos: dict[str, Path
     assert "a map of 8 networks x 5 snapshots x 100 slices of 200" in done.stdout
 
 
+@pytest.mark.slow
 def test_the_benchmark_of_encoders_fits_and_reports(grown_folder: Path, tmp_path: Path) -> None:
     script = [sys.executable, str(SCRIPTS / "bench_encoders.py"), str(grown_folder)]
     words = ["--out", str(tmp_path), "--models", "deepsets", "--budgets", "50 epochs"]

@@ -163,7 +163,7 @@ def test_single_runs_are_told_apart_as_such(tmp_path: Path) -> None:
 def test_rows_of_one_config_and_other_seeds_are_seldom_told_apart(tmp_path: Path) -> None:
     """Under the null hypothesis an interval of 95 % holds 0 in 19 of 20 cases."""
     apart = 0
-    for case in range(40):
+    for case in range(25):
         rng = np.random.default_rng(case)
         truth = np.random.default_rng(0).uniform(0.1, 0.9, 300)[:100]
         for leaves in (15, 31):
@@ -173,7 +173,7 @@ def test_rows_of_one_config_and_other_seeds_are_seldom_told_apart(tmp_path: Path
                 alter(folder, 0.5 + slope * (truth - 0.5) + 0.05 * rng.standard_normal(100))
         (family,) = compare(find_runs([tmp_path / f"{case}"]).records)
         apart += family.table["told_apart"][1] != "no"
-    assert apart <= 5
+    assert apart <= 3
 
 
 def test_the_paired_interval_draws_networks_once_for_all_fits() -> None:

@@ -38,7 +38,7 @@ BUDGET = (
 def zoos(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """One small zoo of each kind."""
     root = tmp_path_factory.mktemp("zoos")
-    common = {"epochs": 6, "batch_size": 16, "snapshots": [0, 1], "train_images": 400}
+    common = {"epochs": 4, "batch_size": 16, "snapshots": [0, 1], "train_images": 400}
     space = HYPERPARAMETERS | {"train_fraction": [0.5, 1.0]}
     recipes = {
         "plain": create_recipe("small_cnn", hyperparameters=space, **common),
