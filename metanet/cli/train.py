@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import secrets
 from functools import lru_cache
@@ -15,7 +14,7 @@ import pandas as pd
 from metanet.cli.compose import required
 from metanet.cli.terminal import fit_bars, print_leaderboard, print_run, print_table
 from metanet.errors import MetanetError
-from metanet.evaluation.comparison import SEEDS, compare, readable, sentence, write_comparison
+from metanet.evaluation.comparison import AGREE, SEEDS, agree, compare, readable, sentence, write_comparison
 from metanet.evaluation.fitting import Fitter, finished_run, split_facts
 from metanet.evaluation.tasks import Launcher
 from metanet.plots.predictions import draw_result
@@ -23,7 +22,6 @@ from metanet.runs.folder import choose_folder, read_config, read_metrics, read_v
 from metanet.runs.leaderboard import leaderboard
 from metanet.runs.records import find_runs, flat
 
-AGREE = 1e-6  # metrics of the same run made again
 TIMES = ("seconds", "search_seconds", "seed")
 
 
@@ -170,7 +168,7 @@ def print_agreement(row: dict[str, Any], config: dict[str, Any]) -> None:
     numbers = {k: (v, row.get(k)) for k, v in before.items() if isinstance(v, int | float)}
     if lost := [k for k, v in row.items() if isinstance(v, float) and k not in (*numbers, *TIMES)]:
         print(f"{run.name}: not compared, since {first} has no number of them: {', '.join(lost)}")
-    off = {k: (a, b) for k, (a, b) in numbers.items() if b is None or not math.isclose(a, b, rel_tol=AGREE, abs_tol=AGREE)}
+    off = {k: (a, b) for k, (a, b) in numbers.items() if b is None or not agree(a, b)}
     if not off:
         print(f"{run.name}: all {len(numbers)} metrics agree with those of {first} (to {AGREE:g})")
         return

@@ -23,7 +23,8 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from metanet.errors import MetanetError, did_you_mean
-from metanet.evaluation.resampling import Resamples, percentiles, rounds_of, score_of, spread_over_runs, widened
+from metanet.evaluation.metrics import percentiles
+from metanet.evaluation.resampling import Resamples, rounds_of, score_of, spread_over_runs, widened
 from metanet.runs.records import Record
 
 SEEDS = ("seed", "split.seed")  # what runs of one group differ in
@@ -31,7 +32,7 @@ MEASURES = {"regression": ("r2", "tau", "mse", "mad"), "classification": ("accur
 SMALLER_IS_BETTER = ("mse", "mad")
 MOST = 2 / 3  # a setting that more of the rows have is not named
 SINGLE = ", of single runs"  # where no seed or split was repeated
-AGREE = 1e-6  # a score and that of the predictions
+AGREE = 1e-6  # of two metrics that should be the same number
 LEAST_NETWORKS = 20  # to compare runs of different test parts on those that both tested
 BESIDE = ("r2_trained", "r2_beyond_hyper", "r2_hyper", "accuracy_hyper", "tau_ceiling", "chance", "n_train", "seconds")
 
@@ -341,6 +342,11 @@ def _family(records: list[Record], measure: str, seed: int) -> Family:
     return Family(words, Path(records[0].zoo).name, measure, groups, table, networks, notes)
 
 
+def agree(one: float, other: float) -> bool:
+    """Whether two numbers are the same metric, computed twice."""
+    return math.isclose(one, other, rel_tol=AGREE, abs_tol=AGREE)
+
+
 def _task(metrics: dict[str, Any]) -> str:
     return "classification" if "accuracy" in metrics else "regression"
 
@@ -358,7 +364,7 @@ def _set_apart(group: Group, measure: str) -> list[str]:
         if record.answers is None:
             continue
         given, found = _number(record.metrics.get(measure)), score_of(record.answers, measure)
-        if not math.isclose(given, found, rel_tol=AGREE, abs_tol=AGREE):
+        if not agree(given, found):
             notes.append(f"{record.folder}: {measure} is {given:.6g} in metrics.json and {found:.6g} of its predictions")
     return notes
 

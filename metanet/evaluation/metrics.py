@@ -106,10 +106,13 @@ def bootstrap_interval(
     for _ in range(rounds):
         drawn = rng.integers(0, len(names), len(names))
         values.append(statistic(order[drawn] if one_row_each else np.concatenate([rows[i] for i in drawn])))
-    finite = np.array(values)[np.isfinite(values)]
-    if not len(finite):
-        return float("nan"), float("nan")
-    low, high = np.percentile(finite, [2.5, 97.5])
+    return percentiles(np.array(values))
+
+
+def percentiles(values: np.ndarray) -> tuple[float, float]:
+    """The middle 95 % of those that are finite; nan where none is."""
+    finite = values[np.isfinite(values)]
+    low, high = np.percentile(finite, [2.5, 97.5]) if len(finite) else (np.nan, np.nan)
     return float(low), float(high)
 
 

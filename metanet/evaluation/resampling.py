@@ -10,7 +10,7 @@ import pandas as pd
 from scipy import stats
 
 from metanet.errors import MetanetError
-from metanet.evaluation.metrics import BOOTSTRAP_ROUNDS, BOOTSTRAP_TAU_ROUNDS, classification_metrics, r2, tau
+from metanet.evaluation.metrics import BOOTSTRAP_ROUNDS, BOOTSTRAP_TAU_ROUNDS, classification_metrics, percentiles, r2, tau
 from metanet.runs.records import Answers
 
 
@@ -103,13 +103,6 @@ def _loss(answers: Answers, measure: str) -> np.ndarray:
         return (answers.true == answers.predicted).astype(np.float64)
     error = answers.true - answers.predicted
     return np.abs(error) if measure == "mad" else error**2
-
-
-def percentiles(values: np.ndarray) -> tuple[float, float]:
-    """The middle 95 % of those that are finite; nan where none is."""
-    finite = values[np.isfinite(values)]
-    low, high = np.percentile(finite, [2.5, 97.5]) if len(finite) else (np.nan, np.nan)
-    return float(low), float(high)
 
 
 def score_of(answers: Answers, measure: str) -> float:
