@@ -115,7 +115,7 @@ def _escaped(text: str) -> str:
 
 def _track(families: list[Family], record: Run, config: dict[str, Any]) -> None:
     """One run in W&B with the tables and the figures; the summary says what is best."""
-    from metanet.plots.comparison import figures
+    from metanet.plots.comparison import figures, zoo_of
     from metanet.plots.style import save
 
     tables: dict[str, pd.DataFrame] = {}
@@ -125,7 +125,7 @@ def _track(families: list[Family], record: Run, config: dict[str, Any]) -> None:
         name = name if name not in tables else f"{name} ({len(tables) + 1})"
         tables[name] = readable(family)
         summary[name] = sentence(family)
-        for kind, figure in figures(family).items():
+        for kind, figure in figures(family, zoo_of(family)).items():
             save(figure, record.figures / f"{name.replace(' ', '-').replace('/', '_')}-{kind}.png")
     track(config["tracking"], record, config, summary, "compare", tables=tables)
 

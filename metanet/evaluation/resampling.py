@@ -125,13 +125,13 @@ def spread_over_runs(one: Sequence[np.ndarray], other: Sequence[np.ndarray]) -> 
     if len(one) > 1:
         gains = np.array([a.mean() - b.mean() for a, b in zip(one, other, strict=True)])
         return float(stats.t.ppf(0.975, len(gains) - 1) * gains.std(ddof=1) / np.sqrt(len(gains)))
-    counts, variances = (np.array([f(own[0]) for own in (one, other)]) for f in (len, lambda v: np.var(v, ddof=len(v) > 1)))
-    if counts.min() < 2:
+    own, others = one[0], other[0]
+    if min(len(own), len(others)) < 2:
         return float("nan")
-    parts = variances / counts
+    parts = np.array([v.var(ddof=1) / len(v) for v in (own, others)])
     if not parts.any():
         return 0.0
-    freedom = parts.sum() ** 2 / (parts**2 / (counts - 1)).sum()
+    freedom = parts.sum() ** 2 / (parts**2 / (np.array([len(own), len(others)]) - 1)).sum()
     return float(stats.t.ppf(0.975, freedom) * np.sqrt(parts.sum()))
 
 

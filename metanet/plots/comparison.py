@@ -106,8 +106,12 @@ def _short(title: str) -> str:
     return title if len(title) < 60 else f"{title[:28]} ... {title[-28:]}"
 
 
-def figures(family: Family) -> dict[str, Figure]:
-    """The pictures of one family, by name; those of predictions are of each group's first run."""
+def figures(family: Family, zoo: Zoo | None) -> dict[str, Figure]:
+    """The pictures of one family, by name; those of predictions are of a run of each group.
+
+    Args:
+        zoo: of :func:`zoo_of`; without it no errors by hyperparameter are drawn.
+    """
     table = family.table.assign(title=[g.title for g in family.groups])
     made: dict[str, Figure] = {}
     figure, (ax,) = new_axes(1, width=8.0, height=1.2 + 0.22 * min(30, len(table)))
@@ -128,7 +132,6 @@ def figures(family: Family) -> dict[str, Figure]:
         figure, (ax,) = new_axes()
         calibration(best, ax)
         made["calibration"] = figure
-    zoo = zoo_of(family)
     hyper = pd.DataFrame() if zoo is None else _hyperparameters(zoo)
     if zoo is not None and len(hyper.columns):
         figure, axes = new_axes(len(hyper.columns), width=3.0, height=2.6)
@@ -209,8 +212,9 @@ def comparison_page(
         )
         parts.append(html_table(table, meanings=MEANINGS))
         parts += [f"<p>{html.escape(note)}</p>" for note in family.notes]
-        parts += [html_picture(figure, name) for name, figure in figures(family).items()]
-        if zoo_of(family) is None:
+        zoo = zoo_of(family)
+        parts += [html_picture(figure, name) for name, figure in figures(family, zoo).items()]
+        if zoo is None:
             words = f"The zoo is not at {family.groups[0].first.get('zoo')}, so no errors by hyperparameter are drawn."
             parts.append(f"<p class='missing'>{html.escape(words)}</p>")
         parts.append("</section>")
