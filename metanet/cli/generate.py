@@ -126,8 +126,10 @@ def print_zoo(zoo: Zoo) -> None:
     status = zoo.networks["status"].value_counts().to_dict()
     converged = f", {len(zoo.view(converged=True))} converged" if "converged" in zoo.data else ""
     states = ", ".join(f"{v} {k}" for k, v in status.items())
+    shared = zoo.header.get("recipe", {}).get("share", [])
     print(
         f"{len(zoo.networks)} networks ({states}{converged}), {len(zoo.snapshots)} snapshots; "
         f"test accuracy: mean {accuracy.mean():.3f}, "
         f"{(accuracy < 0.2).mean():.0%} below 0.2, {(accuracy > 0.8).mean():.0%} above 0.8"
+        + (f"; one seed for {' and '.join(shared)} (recipe.share)" if shared else "")
     )

@@ -1,9 +1,11 @@
 """Random transformations of training images, one draw for each image, a whole batch at once (Eilertsen et al. 2020, A.1).
 
 Shift by up to 3 pixels, rotation by up to 15 degrees, zoom by up to 3.3 % (the paper) or 10 % (its code), shear by up to 3
-degrees, brightness +-.2, contrast .5 to 1.5 about the image's mean, hue +-.08 of the circle, saturation times .3 to 1.5, and
-Gaussian noise whose standard deviation is drawn up to .03; clipped to [0, 1]. The pixels are moved and coloured by Kornia,
-on the images' own device. The numbers come from a generator on the CPU, so that every device draws the same.
+degrees; what comes in from beyond the border is black. Then, in the order of the authors' code, brightness +-.2, contrast .5 to
+1.5 about the image's mean, hue +-.08 of the circle, saturation times .3 to 1.5, and Gaussian noise whose standard deviation is
+drawn up to .03; clipped to [0, 1] before the colours, which are defined there alone, and at the end. Where their code draws
+colours once a batch, here every image has its own. The pixels are moved and coloured by Kornia, on the images' own device. The
+numbers come from a generator on the CPU, so that every device draws the same.
 """
 
 from __future__ import annotations
@@ -47,13 +49,12 @@ def augment(images: Tensor, generator: torch.Generator, zoom: str = "paper") -> 
 
     centre = images.new_tensor([(width - 1) / 2, (height - 1) / 2]).expand(count, 2)
     affine = transform.get_affine_matrix2d(shift, centre, scale[:, None].expand(count, 2), angle, shear[:, 0], shear[:, 1])
-    moved = transform.warp_affine(images, affine[:, :2], (height, width), padding_mode="border")
-    moved = moved.clamp(0, 1)
-    if channels == 3:
-        moved = enhance.adjust_saturation(enhance.adjust_hue(moved, hue), saturation)
-    moved = moved + brightness
+    moved = transform.warp_affine(images, affine[:, :2], (height, width), padding_mode="zeros") + brightness
     mean = moved.mean((1, 2, 3), keepdim=True)
-    return ((moved - mean) * contrast + mean + noise).clamp(0, 1)
+    lit = ((moved - mean) * contrast + mean).clamp(0, 1)
+    if channels == 3:
+        lit = enhance.adjust_saturation(enhance.adjust_hue(lit, hue), saturation)
+    return (lit + noise).clamp(0, 1)
 
 
 def _kornia() -> tuple[Any, Any]:

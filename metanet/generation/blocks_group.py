@@ -55,7 +55,7 @@ class BlocksGroup(GroupModule):
         self._activations = table["hp.activation"].tolist()
         self._augmented = table["hp.augmentation"].astype(bool).to_numpy()
         self._losses = np.zeros(len(table))
-        self._seeds = mix(table["seed"].to_numpy().astype(np.uint32)).tolist()
+        self._seeds = mix(table["dropout_seed"].to_numpy().astype(np.uint32)).tolist()
         self._own_seconds = np.zeros(len(table))
         self._measured: list[tuple[int, int, np.ndarray, dict[str, np.ndarray]]] = []
 

@@ -1,8 +1,10 @@
-"""Weight initialisers with Keras' constants, drawn for one network from its own seed.
+"""Weight initialisers with Keras' constants, drawn for one network from a seed.
 
 Glorot and He normal are truncated normals whose standard deviation is corrected for the cut at two
 standard deviations (Keras' 0.87962566); ``truncated_normal`` is not corrected; biases are zero, and batch
-normalisation begins with scale and variance one.
+normalisation begins with variance one and a scale about one. From one seed (``recipe.share=[init]``) the three truncated
+normals of a layer map the same uniform numbers, so they differ by scale alone; ``normal`` and ``orthogonal`` come from the
+same bits: the draw itself, and the QR factor of it.
 """
 
 from __future__ import annotations
@@ -67,22 +69,26 @@ INITIALIZERS: dict[str, Callable[[Tensor, float, torch.Generator], None]] = {
 }
 
 
-def initial_weights(layout: Layout, w_init: str, init_std: float, seed: int) -> np.ndarray:
+def initial_weights(layout: Layout, w_init: str, init_std: float, seed: int, bn_scale_std: float = 0.0) -> np.ndarray:
     """The weight vector of one network before training, float32 of shape (D,).
 
     Args:
-        layout: kernels are drawn; scales and variances of batch normalisation are one, all else zero.
+        layout: kernels and scales of batch normalisation are drawn; its variances are one, all else zero.
         w_init: a name in :data:`INITIALIZERS`.
         init_std: standard deviation for ``normal`` and ``truncated_normal``; the others ignore it.
-        seed: of this network alone.
+        seed: of the draws.
+        bn_scale_std: standard deviation of the scales of batch normalisation, whose mean is one.
     """
     if w_init not in INITIALIZERS:
         raise MetanetError(f"no initialiser '{w_init}'{did_you_mean(w_init, INITIALIZERS)}")
     generator = torch.Generator().manual_seed(seed)
+    scales = torch.Generator().manual_seed(seed + 2**32)  # seeds of networks have 32 bits
     vector = torch.zeros(layout.size)
     for spec, tensor in zip(layout.tensors, layout.unflatten(vector).values(), strict=True):
         if spec.kind == "kernel":
             INITIALIZERS[w_init](tensor, init_std, generator)
-        elif spec.kind in ("bn_scale", "bn_var"):
+        elif spec.kind == "bn_scale":
+            tensor.normal_(1.0, bn_scale_std, generator=scales)
+        elif spec.kind == "bn_var":
             tensor.fill_(1.0)
     return vector.numpy()

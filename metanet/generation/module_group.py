@@ -41,7 +41,7 @@ class ModuleGroup(StackedGroup):
         self.layout = layout
         self.modules_of: list[nn.Module] = []
         vectors = []
-        for network, seed in zip(networks, table["seed"], strict=True):
+        for network, seed in zip(networks, table["init_seed"], strict=True):
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(int(seed))
                 module = network.module()
@@ -69,7 +69,9 @@ class ModuleGroup(StackedGroup):
                 for name, view in ((n, v.clone()) for n, v in self.layout.unflatten(vector).items())
             }
             with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
-                torch.manual_seed(int(mix(np.array([self.table["seed"].iloc[k]], np.uint64).astype(np.uint32))[0]) + self.steps)
+                torch.manual_seed(
+                    int(mix(np.array([self.table["dropout_seed"].iloc[k]], np.uint64).astype(np.uint32))[0]) + self.steps
+                )
                 logits = functional_call(module, values, (images,))
             loss = functional.cross_entropy(logits, labels)
             decay = sum((values[t.name] ** 2).sum() for t in self.layout.tensors if t.kind == "kernel" and t.name in learned)

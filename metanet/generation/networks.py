@@ -92,7 +92,7 @@ class StackedNetwork:
 
     def initial(self, row: Mapping[str, Any]) -> np.ndarray:
         """The weights of one row of a plan before training, float32 (D,)."""
-        return initial_weights(self.layout, row["hp.w_init"], float(row["hp.init_std"]), int(row["seed"]))
+        return initial_weights(self.layout, row["hp.w_init"], float(row["hp.init_std"]), int(row["init_seed"]))
 
     def tensors(self, weights: Tensor) -> dict[str, Tensor]:
         """(K, D) -> named tensors (K, ...), by one split, whose backward pass is one concatenation."""

@@ -21,6 +21,7 @@ from metanet.zoo.layout import Layout
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "elu": nn.ELU, "sigmoid": nn.Sigmoid, "tanh": nn.Tanh}
 OUTPUTS = 20
+BN_SCALE_STD = 0.002  # the released code's layers draw their scales from N(1, .002)
 DROPOUT = 0.5  # after every fully connected layer but the last
 BLOCKS = {3: (1, 1, 1), 4: (1, 1, 2), 5: (1, 2, 2)}  # convolutions of each block by depth
 
@@ -54,6 +55,7 @@ class NWSNetwork:
         conv_width: filters of the first block; the second and third have two and four times as many.
         fc_width: units of the first fully connected layer; each further one has half as many.
         batch_norm: whether layers are normalised; their vectors then lie in the layout.
+        bn_scale_std: spread of the scales before training, about 1.
     """
 
     input_shape: tuple[int, int, int] = (32, 32, 3)
@@ -63,6 +65,7 @@ class NWSNetwork:
     conv_width: int = 8
     fc_width: int = 128
     batch_norm: bool = True
+    bn_scale_std: float = BN_SCALE_STD
 
     def __post_init__(self) -> None:
         if self.conv_depth not in BLOCKS:
@@ -148,4 +151,4 @@ class NWSNetwork:
 
     def initial(self, row: Mapping[str, Any]) -> np.ndarray:
         """The weights of one row of a plan before training, float32 (D,)."""
-        return initial_weights(self.layout, row["hp.w_init"], float(row["hp.init_std"]), int(row["seed"]))
+        return initial_weights(self.layout, row["hp.w_init"], float(row["hp.init_std"]), int(row["init_seed"]), self.bn_scale_std)

@@ -18,7 +18,7 @@ import pandas as pd
 from metanet.errors import MetanetError, check_seed, check_whole
 from metanet.generation.networks import StackedNetwork
 from metanet.generation.nws import NWSNetwork
-from metanet.generation.recipes import ModuleNetwork, Recipe
+from metanet.generation.recipes import SHARED, ModuleNetwork, Recipe
 from metanet.zoo.layout import Layout
 
 # Without a group_size: networks of the torch engine share a pass, and more of them do not fit a cache; the fused engine
@@ -36,7 +36,8 @@ class Plan:
     """All networks of a zoo.
 
     Attributes:
-        table: one row a network: network_id, layout_id, group, seed, ``hp.*``; sorted by network_id.
+        table: one row a network: network_id, layout_id, its seed, init_seed and dropout_seed (its own, or the recipe's where
+            they are shared), group, ``hp.*``; sorted by network_id.
         networks: the base network of each layout; for a recipe of modules, of each network.
         layouts: by id.
         recipe: the protocol.
@@ -150,12 +151,28 @@ def make_plan(
     start = zlib.crc32(f"{data['name']}/{seed}".encode())
     seeds = (np.arange(n, dtype=np.uint64) * np.uint64(0x9E3779B9) + np.uint64(start)) % np.uint64(2**32)
     table.insert(2, "seed", seeds.astype(np.int64))
+    for place, what in enumerate(SHARED, 3):
+        table.insert(place, f"{what}_seed", recipe.share_seed if what in recipe.share else table["seed"])
+    if recipe.share == SHARED:
+        _check_distinct(table)
     cost = images_per_epoch(table, recipe, data) * float(recipe.epochs)
     if engine in ("fused", "blocks"):
         cost = cost * np.array([3 * getattr(networks.get(i), "multiply_adds", 1) for i in layout_ids])
-    table.insert(3, "group", _assign_groups(table, recipe, cost, engine, group_size))
+    table.insert(5, "group", _assign_groups(table, recipe, cost, engine, group_size))
     decisive = {k: v for k, v in (trainer or {}).items() if k not in ("accelerator", "devices") and v is not None}
     return Plan(table, networks, layouts, recipe, seed, data, group_size, engine, decisive)
+
+
+def _check_distinct(table: pd.DataFrame) -> None:
+    """Refuse networks that nothing tells apart: those of one seed with the same hyperparameters."""
+    drawn = table[[c for c in table if c.startswith("hp.")]]
+    if (twice := drawn.duplicated(keep=False)).any():
+        first = drawn[twice].iloc[0]
+        twins = table.loc[(drawn == first).all(axis=1), "network_id"].tolist()
+        raise MetanetError(
+            f"networks {twins[0]} and {twins[1]} would be equal: they share initial weights and dropout (recipe.share) and have "
+            "the same hyperparameters; give recipe.share=[] for a seed of its own for each network"
+        )
 
 
 def _networks(

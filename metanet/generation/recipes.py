@@ -21,18 +21,20 @@ import pandas as pd
 from torch import nn
 
 from data_modules.images import ImageSet, colour, resize_set
-from metanet.errors import MetanetError, check_whole, did_you_mean
+from metanet.errors import MetanetError, check_seed, check_whole, did_you_mean
 from metanet.generation.augmentation import ZOOM
 from metanet.generation.distributions import Distribution, draw_column
 from metanet.generation.initializers import INITIALIZERS
 from metanet.generation.mlp import MLP
 from metanet.generation.networks import ACTIVATIONS, SmallCNN, StackedNetwork
 from metanet.generation.nws import ACTIVATIONS as NWS_ACTIVATIONS
-from metanet.generation.nws import NWSNetwork
+from metanet.generation.nws import BN_SCALE_STD, NWSNetwork
 from metanet.generation.optimizers import RULES
 from metanet.generation.resnet import ResNetMini
 from metanet.generation.stopping import StoppingRules
 from metanet.plugins import absolute, is_path, load_object
+
+SHARED = ("init", "dropout")  # what networks may draw from one seed
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,13 @@ class Recipe:
         train_images: use only so many training images, the first ones of the recipe's permutation.
         evaluate_every: measure accuracies also every so many epochs.
         init_scale: whether ``init_std`` is drawn as a standard deviation or a variance.
+        share: what all networks draw from one seed instead of their own: ``init``, ``dropout``, both or neither. Known of the
+            released Small CNN Zoo: every network's ``random_seed`` is 42, set globally, so that TensorFlow gives the
+            initialiser of a layer the same random bits in each of them, and its dropout too. Our reading of what follows:
+            Glorot, He and truncated normal weights of a layer differ by scale alone (each maps the same uniform numbers);
+            normal and orthogonal ones come from the same bits (a draw, and the QR factor of that draw); a unit that is
+            dropped at one rate is dropped at every higher one.
+        share_seed: the one seed of what is shared, the same for every image set and plan.
     """
 
     epochs: int
@@ -62,6 +71,8 @@ class Recipe:
     train_images: int | None = None
     evaluate_every: int | None = None
     init_scale: str = "std"
+    share: Sequence[str] = ()
+    share_seed: int = 42
 
     name: ClassVar[str] = ""
     required: ClassVar[frozenset[str]] = frozenset()
@@ -84,6 +95,7 @@ class Recipe:
             value = getattr(self, key)
             if value is not None:
                 check_whole(f"recipe.{key}", value)
+        self._check_share()
         if self.init_scale not in ("std", "variance"):
             raise MetanetError(f"recipe.init_scale={self.init_scale}: give std or variance")
         if self.design not in ("random", "grid") and not str(self.design).endswith(".csv"):
@@ -93,6 +105,21 @@ class Recipe:
             raise MetanetError(f"recipe.snapshots={self.snapshots}: give a list of epochs from 0 up, not {bad[0]}")
         kept = {e for e in epochs if e is not None and e < self.epochs}
         object.__setattr__(self, "snapshots", (*sorted(kept), self.epochs))
+
+    def _check_share(self) -> None:
+        share = self.share if isinstance(self.share, list | tuple) else [self.share]
+        for what in share:
+            if what not in SHARED:
+                raise MetanetError(
+                    f"recipe.share={self.share}: give a list of {' and '.join(SHARED)}{did_you_mean(str(what), SHARED)}"
+                )
+        object.__setattr__(self, "share", tuple(what for what in SHARED if what in share))
+        check_seed("recipe.share_seed", self.share_seed)
+        if self.seeds > 1 and self.share == SHARED:
+            raise MetanetError(
+                f"recipe.seeds={self.seeds} with recipe.share=[{','.join(SHARED)}] would train each network {self.seeds} times; "
+                "give recipe.share=[]"
+            )
 
     @classmethod
     def _check_choices(cls, name: str, choices: Sequence[Any]) -> None:
@@ -105,7 +132,7 @@ class Recipe:
 
     def to_json(self) -> dict[str, Any]:
         """Plain values: what a zoo records of its recipe."""
-        return asdict(self) | {"name": self.name, "snapshots": list(self.snapshots)}
+        return asdict(self) | {"name": self.name, "snapshots": list(self.snapshots), "share": list(self.share)}
 
     def distributions(self) -> dict[str, Distribution]:
         """The distribution of every ``hp.*`` column that is drawn."""
@@ -366,6 +393,7 @@ class NWSRecipe(Recipe):
         balanced: image sets of which an epoch draws as many images of every class as the rarest has.
         constants: of the optimizers, by rule.
         batch_norm: whether layers are normalised (section F.3, Figure 19).
+        bn_scale_std: spread of the scales of batch normalisation before training, about 1.
     """
 
     exports: int = 20
@@ -378,6 +406,7 @@ class NWSRecipe(Recipe):
     balanced: Sequence[str] = ("svhn",)
     constants: dict[str, dict[str, float]] = field(default_factory=dict)
     batch_norm: bool | list[bool] = True
+    bn_scale_std: float = BN_SCALE_STD
 
     name: ClassVar[str] = "nws"
     required: ClassVar[frozenset[str]] = frozenset(
@@ -398,6 +427,10 @@ class NWSRecipe(Recipe):
             check_whole("recipe.test_images", self.test_images)
         if not 0 < self.validation < 1:
             raise MetanetError(f"recipe.validation={self.validation}: give a share between 0 and 1")
+        if not isinstance(self.bn_scale_std, int | float) or not 0 <= self.bn_scale_std < 1:
+            raise MetanetError(
+                f"recipe.bn_scale_std={self.bn_scale_std}: give a standard deviation from 0 up to, not including, 1"
+            )
         if self.zoom not in ZOOM:
             raise MetanetError(f"recipe.zoom={self.zoom}: give {' or '.join(ZOOM)}")
         known = [f.name for f in fields(StoppingRules)]
@@ -451,7 +484,7 @@ class NWSRecipe(Recipe):
     def network(self, hp: Mapping[str, Any], shape: tuple[int, int, int], classes: int) -> NWSNetwork:
         """The network of Algorithm 1."""
         sizes = {name: int(hp[f"hp.{name}"]) for name in _ARCHITECTURE}
-        return NWSNetwork(shape, **sizes, batch_norm=bool(hp["hp.batch_norm"]))
+        return NWSNetwork(shape, **sizes, batch_norm=bool(hp["hp.batch_norm"]), bn_scale_std=float(self.bn_scale_std))
 
 
 def _rebuild(source: str, settings: dict[str, Any]) -> Recipe:

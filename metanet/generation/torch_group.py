@@ -50,7 +50,7 @@ class TorchGroup(StackedGroup):
         l2 = torch.from_numpy(self.table["hp.l2reg"].to_numpy(np.float64, copy=True))
         self.decay = (2 * l2[:, None] * kernel).to(self.weights)  # gradient of l2 * sum(kernel ** 2), (K, D)
         rates = self.table["hp.dropout"].to_numpy(np.float64)
-        self.noise = DropoutNoise(rates, self.table["seed"].to_numpy(), self.device) if rates.any() else None
+        self.noise = DropoutNoise(rates, self.table["dropout_seed"].to_numpy(), self.device) if rates.any() else None
         super().on_train_start()
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:

@@ -116,7 +116,7 @@ class CudaGroup(GroupModule):
         (activation,) = table["hp.activation"].unique()
         self._activation = np.int32(ACTIVATION_CODES[activation])
         rates, l2regs, dropouts, rules = (table[f"hp.{n}"].tolist() for n in ("learning_rate", "l2reg", "dropout", "optimizer"))
-        rows = network_rows(rates, l2regs, dropouts, rules, table["seed"].tolist())
+        rows = network_rows(rates, l2regs, dropouts, rules, table["dropout_seed"].tolist())
         self._rows = torch.from_numpy(rows.view(np.uint8).copy())
 
     def configure_optimizers(self) -> None:

@@ -58,7 +58,7 @@ class FusedGroup(GroupModule):
         self._activation = ACTIVATION_CODES[activation]
         self._rules = [RULE_CODES[name] for name in table["hp.optimizer"]]
         self._rows = table[["hp.learning_rate", "hp.l2reg", "hp.dropout"]].to_numpy(float)
-        self._seeds = table["seed"].tolist()
+        self._seeds = table["dropout_seed"].tolist()
         self._losses = np.zeros(len(table))
         self._threads = threads
         self._kernels: queue.SimpleQueue[Any] = queue.SimpleQueue()

@@ -69,11 +69,32 @@ def test_rotation_is_about_the_centre_by_degrees(only, monkeypatch: pytest.Monke
     pytest.fail("neither direction of the rotation fits")
 
 
-def test_shift_is_in_pixels(only, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_shift_is_in_pixels_and_black_comes_in(only, monkeypatch: pytest.MonkeyPatch) -> None:
     only(SHIFT=3.0)
     monkeypatch.setattr(torch, "rand", lambda *shape, generator: torch.ones(*shape))
     y, x = run(images(1)), images(1)
     torch.testing.assert_close(y[..., 3:, 3:], x[..., :-3, :-3], atol=1e-5, rtol=0)
+    assert y[..., :3, :].abs().max() < 1e-5
+    assert y[..., :3].abs().max() < 1e-5
+
+
+def test_the_amounts_are_those_of_the_paper() -> None:
+    """Supplement A.1."""
+    names = ("SHIFT", "ROTATION", "SHEAR", "BRIGHTNESS", "CONTRAST", "HUE", "SATURATION", "NOISE")
+    assert [getattr(augmentation, name) for name in names] == [3, 15, 3, 0.2, (0.5, 1.5), 0.08, (0.3, 1.5), 0.03]
+
+
+def test_light_changes_before_colour(only, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Brightness, contrast, hue, saturation, as the authors' code has them; the colours by colorsys."""
+    only(BRIGHTNESS=0.2, CONTRAST=(0.5, 1.5), HUE=0.08, SATURATION=(0.3, 1.5))
+    monkeypatch.setattr(torch, "rand", lambda *shape, generator: torch.ones(*shape))
+    x = images(1)
+    y, lit = run(x), x + 0.2
+    lit = ((lit - lit.mean()) * 1.5 + lit.mean()).clamp(0, 1)
+    for row, column in ((0, 0), (5, 9), (15, 3)):
+        h, s, v = colorsys.rgb_to_hsv(*lit[0, :, row, column].tolist())
+        expected = colorsys.hsv_to_rgb((h + 0.08) % 1.0, min(s * 1.5, 1.0), v)
+        np.testing.assert_allclose(y[0, :, row, column].numpy(), expected, atol=1e-4)
 
 
 def test_zoom_is_by_3_3_percent_or_10(only, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,32 +20,41 @@ NETWORKS = [
 
 
 def compare(network: NWSNetwork, activation: str, dtype: torch.dtype, tolerance: float) -> None:
+    """Beside modules in float64: torch's own float32 gradients err by more than the bound on some processors."""
     torch.manual_seed(3)
-    module = network.module(activation, dropout=0.0).to(dtype)
+    module = network.module(activation, dropout=0.0).double()
     with torch.no_grad():
         for parameter in module.parameters():
             parameter.add_(0.3 * torch.randn_like(parameter))  # scales of both signs among them
     height, width, channels = network.input_shape
     images, labels = torch.rand(24, channels, height, width, dtype=dtype), torch.arange(24) % 10
-    state = {name: value.clone() for name, value in module.state_dict().items() if value.is_floating_point()}
+    wide = images.double()
+    state = {name: value.to(dtype, copy=True) for name, value in module.state_dict().items() if value.is_floating_point()}
     learned = [name for name, _ in module.named_parameters()]
     leaves = [state[name].requires_grad_() for name in learned]
     outputs = blocks.logits(network, state, images, activation, torch.Generator())
     functional.cross_entropy(outputs, labels).backward()
-    expected = module.train()(images)
+    expected = module.train()(wide)
     functional.cross_entropy(expected, labels).backward()
-    torch.testing.assert_close(outputs, expected, rtol=tolerance, atol=tolerance)
+    torch.testing.assert_close(outputs.double(), expected, rtol=tolerance, atol=tolerance)
+    layers: dict[str, float] = {}
+    for name, parameter in module.named_parameters():
+        layer = name.split(".")[0]
+        layers[layer] = max(layers.get(layer, 0.0), float(parameter.grad.abs().max()))  # type: ignore[union-attr]
     for name, leaf, parameter in zip(learned, leaves, module.parameters(), strict=True):
         assert leaf.grad is not None
         assert parameter.grad is not None
-        largest = float(parameter.grad.abs().max()) + 1e-3
-        torch.testing.assert_close(leaf.grad / largest, parameter.grad / largest, rtol=0, atol=20 * tolerance, msg=name)
+        largest = layers[name.split(".")[0]] + 1e-3  # a bias before normalisation has a gradient of rounding noise alone
+        torch.testing.assert_close(leaf.grad.double() / largest, parameter.grad / largest, rtol=0, atol=20 * tolerance, msg=name)
     running = {n: v for n, v in module.state_dict().items() if "running" in n}
     for name, value in running.items():
-        torch.testing.assert_close(state[name], value, rtol=tolerance, atol=tolerance)
+        torch.testing.assert_close(state[name].double(), value, rtol=tolerance, atol=tolerance)
     still = {name: value.detach() for name, value in state.items()}
     torch.testing.assert_close(
-        blocks.logits(network, still, images, activation), module.eval()(images), rtol=10 * tolerance, atol=10 * tolerance
+        blocks.logits(network, still, images, activation).double(),
+        module.eval()(wide),
+        rtol=10 * tolerance,
+        atol=10 * tolerance,
     )
 
 

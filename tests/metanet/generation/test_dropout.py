@@ -71,3 +71,10 @@ def test_tiles_of_images_and_networks_see_the_same_bits() -> None:
 
 def test_mix_is_a_bijection_on_a_sample() -> None:
     assert len(np.unique(mix(np.arange(1 << 20, dtype=np.uint32)))) == 1 << 20
+
+
+def test_from_one_seed_a_higher_rate_drops_what_a_lower_drops() -> None:
+    kept = masks(seeds=(42, 42, 42, 42), count=5000) != 0
+    for low, high in ((0, 1), (1, 2), (2, 3)):
+        assert not (kept[high] & ~kept[low]).any()
+        assert (kept[low] & ~kept[high]).any()

@@ -3,13 +3,14 @@ from __future__ import annotations
 import functools
 from pathlib import Path
 
+import numpy as np
 import pytest
 from conftest import small_recipe
 
 from data_modules.images import load_images
 from metanet.errors import MetanetError
 from metanet.generation import engines
-from metanet.generation.engines import choose_engine, measure, refusal
+from metanet.generation.engines import choose_engine, measure, refusal, train_rows
 from metanet.generation.fused import variants
 from metanet.generation.plan import make_plan
 from metanet.generation.runner import generate
@@ -33,6 +34,23 @@ def test_auto_takes_the_faster_and_the_zoo_keeps_it(tmp_path: Path, monkeypatch:
     generate(small_recipe(), n=4, out=tmp_path / "zoo")  # a zoo begun with one engine stays with it
     monkeypatch.setattr(engines, "refusal", lambda *_: "it is not here")
     assert generate(small_recipe(), n=4, out=tmp_path / "zoo") is not None  # a finished one needs no engine
+
+
+@needs_fused
+def test_one_seed_gives_one_initialisation_in_every_group_and_engine() -> None:
+    """As in the released zoo (random_seed 42): initial weights of one initialiser are one draw, whatever trains them."""
+    images = load_images("digits")
+    found: list[np.ndarray] = []
+    for engine, seed in (("torch", 0), ("fused", 5)):
+        plan = make_plan(small_recipe(share=["init"], epochs=1), images.facts(), 20, seed, group_size=4, engine=engine)
+        for number in range(plan.groups):
+            group = train_rows(plan, plan.group(number), images, {})
+            for w_init, vector in zip(group.table["hp.w_init"], group.snapshots[0].weights, strict=True):  # type: ignore[arg-type]
+                if w_init in ("glorot_normal", "he_normal", "truncated_normal"):
+                    conv2 = next(t for t in plan.network(group.table).layout.tensors if t.name == "conv2.weight")
+                    found.append(vector[conv2.start : conv2.stop])
+    assert len(found) > 10
+    np.testing.assert_allclose(np.corrcoef(found), 1.0, atol=1e-5)
 
 
 @needs_fused

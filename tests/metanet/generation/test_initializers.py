@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from scipy.stats import kstest, truncnorm, uniform
+from scipy.stats import kstest, norm, truncnorm, uniform
 
 from metanet.errors import MetanetError
 from metanet.generation.initializers import INITIALIZERS, initial_weights
@@ -70,3 +70,24 @@ def test_normalisation_begins_as_the_identity() -> None:
     assert {k: round(float(v), 6) for k, v in parts.items()} == {
         **{"kernel": 0.1, "bias": 0, "bn_shift": 0, "bn_scale": 1, "bn_mean": 0, "bn_var": 1}
     }
+
+
+def test_from_one_seed_truncated_normals_differ_by_scale_alone() -> None:
+    draws = [kernel(name, std, seed=42) for name, std in (("glorot_normal", 1.0), ("he_normal", 1.0), ("truncated_normal", 0.3))]
+    correlations = np.corrcoef(draws)
+    np.testing.assert_allclose(correlations, 1.0, atol=1e-6)
+    assert abs(np.corrcoef(draws[0], kernel("glorot_normal", seed=43))[0, 1]) < 0.03
+
+
+def test_from_one_seed_orthogonal_is_the_qr_factor_of_normal() -> None:
+    normal, orthogonal = (kernel(name, 1.0, seed=42).reshape(64, -1) for name in ("normal", "orthogonal"))
+    q, r = np.linalg.qr(normal.T)
+    np.testing.assert_allclose(orthogonal, (q * np.sign(np.diag(r))).T, atol=1e-4)
+
+
+def test_the_scales_of_batch_normalisation_spread_about_one() -> None:
+    layout = Layout.build([("w", "l", "kernel", (4, 3)), ("s", "l", "bn_scale", (5000,)), ("v", "l", "bn_var", (7,))])
+    vector = initial_weights(layout, "he_normal", 1.0, 3, bn_scale_std=0.002)
+    assert kstest((vector[12:5012].astype(float) - 1) / 0.002, norm.cdf).pvalue > 1e-3
+    assert set(vector[5012:]) == {1.0}
+    assert np.array_equal(vector[:12], initial_weights(layout, "he_normal", 1.0, 3)[:12])  # the kernels do not notice

@@ -38,7 +38,7 @@ def test_a_module_trains_as_it_would_alone() -> None:
         group = train_rows(plan, plan.group(g), images, {"accelerator": "cpu", "precision": "32-true"})
         data = group.data
         for k, row in group.table.iterrows():
-            torch.manual_seed(int(row["seed"]))
+            torch.manual_seed(int(row["init_seed"]))
             module = Plain().module({"units": row["hp.units"]}, images.shape, 10)
             np.testing.assert_array_equal(
                 group.snapshots[0].weights[k], Layout.from_module(module).flatten(module.state_dict())  # type: ignore[index]

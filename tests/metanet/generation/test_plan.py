@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from conftest import small_recipe
+from conftest import HYPERPARAMETERS, small_recipe
 
 from metanet.errors import MetanetError
 from metanet.generation.plan import make_plan
@@ -58,6 +58,31 @@ def test_the_hash_tells_plans_apart() -> None:
 def test_two_data_sets_share_no_initialisation() -> None:
     digits, mnist = (make_plan(small_recipe(), DATA | {"name": name}, n=500).table["seed"] for name in ("digits", "mnist"))
     assert not set(digits) & set(mnist)
+
+
+@pytest.mark.parametrize("share", [[], ["init"], ["dropout"], ["dropout", "init"]])
+def test_what_is_shared_has_one_seed(share: list[str]) -> None:
+    digits, mnist = (make_plan(small_recipe(share=share), DATA | {"name": n}, n=50, seed=1).table for n in ("digits", "mnist"))
+    for what in ("init", "dropout"):
+        if what in share:
+            assert set(digits[f"{what}_seed"]) == set(mnist[f"{what}_seed"]) == {42}
+        else:
+            assert digits[f"{what}_seed"].equals(digits["seed"])
+    other = make_plan(small_recipe(share=share, share_seed=7), DATA, n=50, seed=1)
+    assert set(other.table["init_seed"]) == ({7} if "init" in share else set(digits["seed"]))
+    hyperparameters = [c for c in digits if c.startswith("hp.")]
+    assert other.table[hyperparameters].equals(digits[hyperparameters])
+
+
+def test_networks_that_nothing_tells_apart_are_refused() -> None:
+    fixed = {key: values[0] if isinstance(values, list) else 0.01 for key, values in HYPERPARAMETERS.items()}
+    make_plan(small_recipe(**fixed), DATA, n=3)
+    with pytest.raises(MetanetError, match=r"networks 000000 and 000001 would be equal.*recipe.share=\[\]"):
+        make_plan(small_recipe(**fixed, share=["init", "dropout"]), DATA, n=3)
+    with pytest.raises(MetanetError, match=r"recipe\.seeds=2 .* would train each network 2 times"):
+        small_recipe(share=["init", "dropout"], seeds=2)
+    with pytest.raises(MetanetError, match="give a list of init and dropout; did you mean 'init'"):
+        small_recipe(share=["inits"])
 
 
 @pytest.mark.parametrize("arguments", [{"n": 0}, {"n": -1}, {"n": 5, "group_size": 0}, {"n": 5, "seed": -1}])

@@ -118,7 +118,7 @@ def test_the_gradient_is_that_of_float64_torch(emulation: Emulation, activation:
 @pytest.mark.parametrize("optimizer", sorted(RULE_CODES))
 def test_ten_steps_end_where_torch_optim_ends(emulation: Emulation, optimizer: str) -> None:
     network, rng = emulation.network, np.random.default_rng(1)
-    start = network.initial({"hp.w_init": "he_normal", "hp.init_std": 0.1, "seed": 3})
+    start = network.initial({"hp.w_init": "he_normal", "hp.init_std": 0.1, "init_seed": 3})
     pixels, labels = rng.integers(0, 256, (16, *network.input_shape), dtype=np.uint8), rng.integers(0, 10, 16)
     order = np.concatenate([rng.permutation(16) for _ in range(5)])
     rate = {"sgd": 0.05, "momentum": 0.01, "adam": 1e-3, "rmsprop": 1e-3}[optimizer]
@@ -142,7 +142,7 @@ def test_ten_steps_end_where_torch_optim_ends(emulation: Emulation, optimizer: s
 
 def test_evaluation_counts_and_sums(emulation: Emulation) -> None:
     network, rng = emulation.network, np.random.default_rng(2)
-    vector = network.initial({"hp.w_init": "he_normal", "hp.init_std": 0.1, "seed": 1})
+    vector = network.initial({"hp.w_init": "he_normal", "hp.init_std": 0.1, "init_seed": 1})
     pixels, labels = rng.integers(0, 256, (21, *network.input_shape), dtype=np.uint8), rng.integers(0, 10, 21)
     module = network.module("relu")
     module.load_state_dict(network.layout.unflatten(torch.from_numpy(vector)))

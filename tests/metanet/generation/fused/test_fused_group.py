@@ -122,7 +122,7 @@ def test_ten_steps_end_where_torch_optim_ends(shape: tuple[int, int, int], activ
     rng = np.random.default_rng(1)
     network = SmallCNN(shape)
     kernel = load_kernel().Network(*shape, 3, 16, 10)
-    start = network.initial({"w_init": 0, "hp.w_init": "he_normal", "hp.init_std": 0.1, "seed": 3})
+    start = network.initial({"w_init": 0, "hp.w_init": "he_normal", "hp.init_std": 0.1, "init_seed": 3})
     pixels, labels = rng.integers(0, 256, (64, *shape), dtype=np.uint8), rng.integers(0, 10, 64)
     order = np.concatenate([rng.permutation(64) for _ in range(5)])  # ten batches of 32
     rate, l2reg = {"sgd": 0.05, "momentum": 0.01, "adam": 1e-3, "rmsprop": 1e-3}[optimizer], 1e-3
@@ -153,7 +153,7 @@ def test_metrics_are_those_of_the_torch_module() -> None:
     images = load_images("digits")
     network = SmallCNN(images.shape)
     kernel = load_kernel().Network(*images.shape, 3, 16, 10)
-    vector = network.initial({"hp.w_init": "he_normal", "hp.init_std": 0.1, "seed": 0})
+    vector = network.initial({"hp.w_init": "he_normal", "hp.init_std": 0.1, "init_seed": 0})
     module = network.module("tanh", dropout=0.5).eval()
     module.load_state_dict(network.layout.unflatten(torch.from_numpy(vector)))
     logits = module(scale_pixels(images.test_images).permute(0, 3, 1, 2)).detach()
