@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import platform
 import sysconfig
@@ -9,7 +10,7 @@ import sysconfig
 from pybind11.setup_helpers import Pybind11Extension
 from setuptools import setup
 
-FOLDER = "metanet/generation/fused"
+FOLDER = "metanet/generation/native"
 X86 = platform.machine().lower() in ("x86_64", "amd64") and not sysconfig.get_platform().endswith("arm64")
 VARIANTS = {"baseline": []}
 if X86:
@@ -20,9 +21,9 @@ if X86:
 def extension(variant: str, flags: list[str]) -> Pybind11Extension:
     """One build of the kernel."""
     module = Pybind11Extension(
-        f"metanet.generation.fused._{variant}",
+        f"metanet.generation.native._{variant}",
         [f"{FOLDER}/binding.cpp"],
-        depends=[f"{FOLDER}/kernel.hpp", f"{FOLDER}/norm_pool.hpp", f"{FOLDER}/thin_conv.hpp", f"{FOLDER}/tanh_coefficients.inc"],
+        depends=[*sorted(glob.glob(f"{FOLDER}/*.hpp")), f"{FOLDER}/tanh_coefficients.inc"],
         define_macros=[("METANET_VARIANT", f"_{variant}")],
         cxx_std=20,
         extra_compile_args=["-O3", "-ffp-contract=fast", "-fno-math-errno", "-fno-trapping-math", "-g0", "-Wno-psabi", *flags],

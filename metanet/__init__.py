@@ -20,6 +20,7 @@ _HOMES = {
     "Layout": "metanet.zoo",
     "View": "metanet.zoo",
     "Zoo": "metanet.zoo",
+    "ZooBuilder": "metanet.zoo",
     "open_zoo": "metanet.zoo",
     "zoo_from_arrays": "metanet.zoo",
     "create_model": "metanet.models",
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
     from metanet.models import create_model, list_models, load_model
     from metanet.representations.describe import describe
     from metanet.representations.features import list_features
-    from metanet.zoo import Layout, View, Zoo, open_zoo, zoo_from_arrays
+    from metanet.zoo import Layout, View, Zoo, ZooBuilder, open_zoo, zoo_from_arrays
 
 
 def __getattr__(name: str) -> Any:

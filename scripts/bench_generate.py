@@ -34,10 +34,11 @@ from torch.nn import functional
 from data_modules.images import ImageDataModule, ImageSet, load_images, scale_pixels
 from data_modules.sources import data_root
 from metanet.cli.compose import compose
-from metanet.generation.engines import refusal, train_rows
-from metanet.generation.fused import load_kernel, variants
+from metanet.generation.engines.choice import refusal
+from metanet.generation.native import load_kernel, variants
 from metanet.generation.plan import Plan, images_per_epoch, make_plan
 from metanet.generation.recipes import create_recipe
+from metanet.generation.training import train_rows
 from metanet.lightning import quiet_trainer
 from metanet.machine import describe_machine
 

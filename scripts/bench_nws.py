@@ -31,7 +31,7 @@ def main() -> None:
 
     import torch
 
-    from metanet.generation.fused import load_kernel, variants
+    from metanet.generation.native import load_kernel, variants
     from metanet.machine import describe_machine
 
     torch.set_num_threads(1)
@@ -98,9 +98,9 @@ def compare(name: str, count: int, peak: float) -> None:
 
     from data_modules.images import load_images
     from metanet.cli.compose import compose
-    from metanet.generation.engines import train_rows
     from metanet.generation.plan import make_plan
     from metanet.generation.recipes import create_recipe
+    from metanet.generation.training import train_rows
 
     config = compose("generate", {"recipe": name, "out": "z"})["recipe"] | {"epochs": EPOCHS}
     recipe = create_recipe(**config)

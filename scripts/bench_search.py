@@ -32,9 +32,9 @@ def main() -> None:
 
     from metanet.cli.compose import compose
     from metanet.evaluation.search import Rows, Search, SearchPlan
-    from metanet.evaluation.tasks import Launcher
     from metanet.generation.recipes import create_recipe
     from metanet.generation.runner import generate
+    from metanet.launching.launcher import Launcher
     from metanet.machine import describe_machine
 
     print(describe_machine(1))

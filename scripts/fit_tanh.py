@@ -3,7 +3,7 @@
 tanh(x) / x is fitted as P(u) / Q(u) with u = x^2, least squares of the relative error on Chebyshev points
 of [0, 9], reweighted until the linearised problem agrees with the true one.
 
-    python scripts/fit_tanh.py > metanet/generation/fused/tanh_coefficients.inc
+    python scripts/fit_tanh.py > metanet/generation/native/tanh_coefficients.inc
 """
 
 from __future__ import annotations

@@ -114,7 +114,7 @@ def nws_zoos(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     others = {"digits": digits, "mnist": replace(digits, name="mnist", train_labels=digits.train_labels.flip(0))}
     found = {}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("metanet.generation.launchers.load_images", lambda name, *_: others[name])
+        patch.setattr("metanet.generation.training.load_images", lambda name, *_: others[name])
         for name, data, n in (("mixed", ["digits", "mnist"], 24), ("fixed", "digits", 40)):
             config = compose("generate", {"recipe": f"nws_{'main' if name == 'mixed' else 'fixed'}_mini", "out": "z"})["recipe"]
             sizes = {

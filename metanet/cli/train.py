@@ -16,7 +16,7 @@ from metanet.cli.terminal import fit_bars, print_leaderboard, print_run, print_t
 from metanet.errors import MetanetError
 from metanet.evaluation.comparison import AGREE, SEEDS, agree, compare, readable, sentence, write_comparison
 from metanet.evaluation.fitting import Fitter, finished_run, split_facts
-from metanet.evaluation.tasks import Launcher
+from metanet.launching.launcher import Launcher
 from metanet.plots.predictions import draw_result
 from metanet.runs.folder import choose_folder, read_config, read_metrics, read_versions
 from metanet.runs.leaderboard import leaderboard

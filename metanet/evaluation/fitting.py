@@ -25,7 +25,7 @@ from metanet.evaluation.protocol import (
     floor_inputs,
 )
 from metanet.evaluation.search import OnTrial, Rows, Search, search_plan, search_space
-from metanet.evaluation.tasks import Launcher
+from metanet.launching.launcher import Launcher
 from metanet.models import create_model
 from metanet.models.base import MetaModel, check_settings, constructor_arguments
 from metanet.models.registry import model_class

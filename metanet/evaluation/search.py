@@ -21,11 +21,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from metanet.distributions import Distribution, draw_column
 from metanet.errors import MetanetError, check_seed, check_whole, did_you_mean
 from metanet.evaluation.metrics import r2
 from metanet.evaluation.protocol import FitResult, Floors, result_of
-from metanet.evaluation.tasks import Launcher
-from metanet.generation.distributions import Distribution, draw_column
+from metanet.launching.launcher import Launcher
 from metanet.models.base import MatrixModel, check_settings, constructor_arguments
 from metanet.models.registry import create_model, model_class
 from metanet.models.target import Target

@@ -1,8 +1,8 @@
 """Training steps of convolutional networks with batch normalisation and pooling, one network at a time.
 
 The convolutions are torch's, on channels-last images, but for the first: three channels leave a library's vectors mostly
-empty (``fused/thin_conv.hpp``). What follows one - batch normalisation, 2x2 max-pooling, activation -
-is memory traffic, and is here one pass forward and one back (``fused/norm_pool.hpp``): all activations here are monotone, so
+empty (``native/thin_conv.hpp``). What follows one - batch normalisation, 2x2 max-pooling, activation -
+is memory traffic, and is here one pass forward and one back (``native/norm_pool.hpp``): all activations here are monotone, so
 the maximum is taken first and a quarter of the values is activated. Where the extension was not built, or off the CPU, the
 same is done by torch's own operations.
 """
@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
-from metanet.generation.fused import load_kernel, variants
+from metanet.generation.native import load_kernel, variants
 from metanet.generation.nws import DROPOUT, NWSNetwork
 
 EPS, MOMENTUM = 1e-5, 0.1  # of batch normalisation; torch counts the momentum from the other end than TensorFlow (.9)

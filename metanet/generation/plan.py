@@ -9,26 +9,21 @@ from __future__ import annotations
 import hashlib
 import json
 import zlib
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
 
 from metanet.errors import MetanetError, check_seed, check_whole
-from metanet.generation.networks import StackedNetwork
+from metanet.generation.engines import ENGINES, Engine
+from metanet.generation.networks import SmallCNN, StackedNetwork
 from metanet.generation.nws import NWSNetwork
 from metanet.generation.recipes import SHARED, ModuleNetwork, Recipe
 from metanet.zoo.layout import Layout
 
-# Without a group_size: networks of the torch engine share a pass, and more of them do not fit a cache; the fused engine
-# trains one after another, so a group is what a kill may cost, about so many multiply-adds of training.
-# A GPU takes a network a block and has a few hundred blocks at once.
-TORCH_GROUP = 32
-BLOCKS_GROUP = 8  # networks of the blocks engine share batches and their augmentation, nothing else
-CUDA_GROUP = 2048
-FUSED_GROUP_WORK = 1.2e13
-FUSED_GROUP_BOUNDS = (4, 128)
+N = TypeVar("N", StackedNetwork, SmallCNN, ModuleNetwork, NWSNetwork)
 
 
 @dataclass(frozen=True)
@@ -67,21 +62,34 @@ class Plan:
         rows = self.table[self.table["group"] == index]
         return rows.sort_values(["hp.optimizer", "network_id"], ignore_index=True)
 
-    def network(self, rows: pd.DataFrame) -> StackedNetwork:
+    def of(self, kind: type) -> bool:
+        """Whether all its networks are of a kind."""
+        return all(isinstance(network, kind) for network in self.networks.values())
+
+    def networks_of(self, rows: pd.DataFrame, kind: type[N]) -> list[N]:
+        """The base network of each row, which are of a kind."""
+        keys = zip(rows["network_id"], rows["layout_id"], strict=True)
+        found = [self.networks[own if own in self.networks else layout] for own, layout in keys]
+        return [network for network in found if isinstance(network, kind)]
+
+    def network(self, rows: pd.DataFrame, kind: type[N]) -> N:
         """The base network that the rows of one group share."""
-        network = self.networks[rows["layout_id"].iloc[0]]
-        assert isinstance(network, StackedNetwork)
-        return network
+        return self.networks_of(rows.head(1), kind)[0]
 
-    def modules(self, rows: pd.DataFrame) -> list[ModuleNetwork]:
-        """The base networks of a group of a recipe of modules, one a row."""
-        networks = [self.networks[i] for i in rows["network_id"]]
-        return [network for network in networks if isinstance(network, ModuleNetwork)]
+    def first_reason(self, check: Callable[[object], str | None]) -> str | None:
+        """What a check says of the first network that it is not content with; None where it is with all."""
+        return next((reason for network in self.networks.values() if (reason := check(network)) is not None), None)
 
-    def architectures(self, rows: pd.DataFrame) -> list[NWSNetwork]:
-        """The base networks of a group whose architectures differ, one a row."""
-        networks = [self.networks[i] for i in rows["layout_id"]]
-        return [network for network in networks if isinstance(network, NWSNetwork)]
+    def for_engine(self, engine: str) -> Plan:
+        """The same networks, their groups cut as suits an engine."""
+        groups = _assign_groups(self.table, self.recipe, self.work, ENGINES.find(engine)(), self.group_size)
+        return replace(self, table=self.table.assign(group=groups), engine=engine)
+
+    @property
+    def work(self) -> np.ndarray:
+        """Multiply-adds of each network's training, (n,); images where its network does not count them."""
+        images = images_per_epoch(self.table, self.recipe, self.data) * float(self.recipe.epochs)
+        return images * np.array([3 * getattr(self.networks.get(i), "multiply_adds", 1) for i in self.table["layout_id"]])
 
     def header(self) -> dict[str, Any]:
         """What ``zoo.json`` says of the plan; ``plan_hash`` decides if two plans are one."""
@@ -155,12 +163,9 @@ def make_plan(
         table.insert(place, f"{what}_seed", recipe.share_seed if what in recipe.share else table["seed"])
     if recipe.share == SHARED:
         _check_distinct(table)
-    cost = images_per_epoch(table, recipe, data) * float(recipe.epochs)
-    if engine in ("fused", "blocks"):
-        cost = cost * np.array([3 * getattr(networks.get(i), "multiply_adds", 1) for i in layout_ids])
-    table.insert(5, "group", _assign_groups(table, recipe, cost, engine, group_size))
+    table.insert(5, "group", 0)
     decisive = {k: v for k, v in (trainer or {}).items() if k not in ("accelerator", "devices") and v is not None}
-    return Plan(table, networks, layouts, recipe, seed, data, group_size, engine, decisive)
+    return Plan(table, networks, layouts, recipe, seed, data, group_size, engine, decisive).for_engine(engine)
 
 
 def _check_distinct(table: pd.DataFrame) -> None:
@@ -200,18 +205,16 @@ def _networks(
     return networks, layouts, ids
 
 
-def _assign_groups(table: pd.DataFrame, recipe: Recipe, cost: np.ndarray, engine: str, group_size: int | None) -> np.ndarray:
+def _assign_groups(table: pd.DataFrame, recipe: Recipe, work: np.ndarray, engine: Engine, group_size: int | None) -> np.ndarray:
     """Number the groups from the costliest on, so that parallel workers finish together."""
     keys = [key for key in recipe.group_keys if key in table]
     ordered = table.sort_values([*keys, "hp.optimizer", "network_id"])
     members: list[np.ndarray] = []
     for _, bucket in ordered.groupby(keys, sort=True):
         rows = bucket.index.to_numpy()
-        size = group_size or {"fused_cuda": CUDA_GROUP, "blocks": BLOCKS_GROUP}.get(engine, TORCH_GROUP)
-        if engine == "fused" and group_size is None:
-            size = int(np.clip(FUSED_GROUP_WORK / cost[rows[0]], *FUSED_GROUP_BOUNDS))
+        size = group_size or engine.group_size(work[rows[0]])
         members += np.array_split(rows, -(-len(rows) // size))
-    costs = [float(cost[m].sum()) for m in members]
+    costs = [float(work[m].sum()) for m in members]
     groups = np.empty(len(table), np.int64)
     for number, i in enumerate(np.argsort(costs, kind="stable")[::-1]):
         groups[members[i]] = number

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
@@ -16,25 +15,16 @@ import torch
 
 from data_modules.images import ImageMix, ImageSet
 from data_modules.sources import OnDownload
-from metanet.errors import MetanetError, check_whole, did_you_mean
-from metanet.generation.engines import choose_engine
-from metanet.generation.launchers import (
-    GroupResult,
-    Job,
-    Progress,
-    Reporter,
-    load_all,
-    train_here,
-    train_in_workers,
-    train_on_ray,
-)
+from metanet.errors import MetanetError, check_whole
+from metanet.generation.engines import ENGINES
+from metanet.generation.engines.choice import choose_engine
 from metanet.generation.plan import Plan, make_plan
 from metanet.generation.recipes import Recipe
+from metanet.generation.training import GroupResult, Job, Progress, Reporter, load_all, train_group
+from metanet.launching.launcher import Launcher
 from metanet.lightning import check_trainer
 from metanet.machine import processor, versions
 from metanet.zoo.store import Zoo, ZooWriter, open_zoo, read_header
-
-LAUNCHERS = ("local", "ray")
 
 
 def generate(
@@ -69,9 +59,9 @@ def generate(
         out: the zoo's folder.
         converged: test accuracy above which a network counts as converged; by image set where there are several.
         group_size: most networks of a group; default: what suits the engine. Recorded in the plan.
-        engine: one of :data:`metanet.generation.engines.ENGINES`, or ``auto`` for the fastest; an unfinished zoo
+        engine: a name in :data:`metanet.generation.engines.ENGINES`, or ``auto`` for the fastest; an unfinished zoo
             keeps the one it was begun with.
-        launcher: ``local`` or ``ray``, see :mod:`metanet.generation.launchers`.
+        launcher: ``local`` or ``ray``, see :mod:`metanet.launching`.
         workers: cores that train at once on this machine: threads of the fused engine, else processes, which
             need the usual ``if __name__ == "__main__"`` guard in a script.
         address: of a running Ray cluster.
@@ -89,21 +79,20 @@ def generate(
     for name, value in (("n", n), ("group_size", group_size), ("workers", workers)):
         if value is not None:
             check_whole(name, value)
-    if launcher not in LAUNCHERS:
-        raise MetanetError(f"no launcher '{launcher}'{did_you_mean(launcher, LAUNCHERS)}")
+    where = Launcher(launcher, workers, address)
     if shard is not None and not 1 <= shard[0] <= shard[1]:
         raise MetanetError(f"shard={shard[0]}/{shard[1]}: give i/n with i from 1 to n")
     images = load_all(recipe, [data] if isinstance(data, str) else list(data), root, train_limit, size, on_download)
     facts = images.facts() | ({} if converged is None else {"converged": converged})
     settings = dict(trainer or {})
     path = Path(out).expanduser()
+    drawn = make_plan(recipe, facts, n, seed, group_size, trainer)
     with ExitStack() as stack:
         for attempt in range(2):
             begun, complete = _begun(path)
-            make = functools.partial(_plan, path, recipe, facts, n, seed, group_size, trainer)
             wanted = begun if begun and engine == "auto" else engine
-            chosen, rates = (begun, {}) if begun and complete else choose_engine(wanted, make, images, settings, workers)
-            plan = make(chosen if engine == "auto" or not complete else engine)
+            chosen, rates = (begun, {}) if begun and complete else choose_engine(wanted, drawn, images, settings, workers)
+            plan = _as_begun(path, drawn.for_engine(chosen if engine == "auto" or not complete else engine))
             try:
                 header = _header(plan, settings, rates)
                 writer = stack.enter_context(ZooWriter(path, header, plan.layouts, plan.table, plan.groups, shard))
@@ -114,10 +103,10 @@ def generate(
                     raise
         if not writer.complete:
             todo = [g for g in writer.share if g not in writer.done]
-            threads = workers if plan.engine == "fused" and launcher == "local" else 1
+            threads = workers if ENGINES.find(plan.engine).threaded and launcher == "local" else 1
             job = Job(plan, root, train_limit, size, settings, tuple(callbacks), threads)
             report = Reporter(plan, writer.share, writer.done & set(writer.share), on_progress)
-            for result in _results(job, images, todo, launcher, workers, address, report):
+            for result in _results(job, images, todo, where, report):
                 writer.commit(result.group, result.weights, result.networks, result.snapshots, result.history)
                 report.group_done(result.group)
             writer.finish()
@@ -133,9 +122,8 @@ def _begun(path: Path) -> tuple[str | None, bool]:
     return header.get("engine"), header["status"] == "complete"
 
 
-def _plan(path: Path, *arguments: Any) -> Plan:
-    """:func:`make_plan`, with the groups of a zoo that was begun: another version may cut them otherwise."""
-    plan = make_plan(*arguments)
+def _as_begun(path: Path, plan: Plan) -> Plan:
+    """A plan with the groups of the zoo that was begun in a folder: another version may cut them otherwise."""
     if (path / "zoo.json").exists() and (path / "plan.parquet").exists():
         stored = pd.read_parquet(path / "plan.parquet", columns=["network_id", "group"])
         if stored["network_id"].tolist() == plan.table["network_id"].tolist():
@@ -143,23 +131,21 @@ def _plan(path: Path, *arguments: Any) -> Plan:
     return plan
 
 
-def _results(
-    job: Job, images: ImageSet | ImageMix, todo: list[int], launcher: str, workers: int, address: str | None, report: Reporter
-) -> Iterator[GroupResult]:
-    if launcher == "ray":
-        return train_on_ray(job, images, todo, address, workers, _on_gpu(job.plan, job.trainer), report)
-    workers = min(workers, len(todo))
-    if workers <= 1 or job.plan.engine == "fused" or _on_gpu(job.plan, job.trainer):
-        return train_here(job, images, todo, report)
-    return train_in_workers(job, todo, workers, report)
+def _results(job: Job, images: ImageSet | ImageMix, todo: list[int], where: Launcher, report: Reporter) -> Iterator[GroupResult]:
+    engine = ENGINES.find(job.plan.engine)()
+    on_gpu = engine.on_gpu(job.trainer)
+    alone = engine.threaded or on_gpu
+    if where.name == "ray" or alone or where.workers == 1 or len(todo) == 1:
+        job.images = images  # a cluster's nodes need no image files; worker processes load their own
 
+    def advance(task: tuple[Any, ...], done: int) -> None:
+        report.advance(task[0], done)
 
-def _on_gpu(plan: Plan, trainer: dict[str, Any]) -> bool:
-    return plan.engine != "fused" and trainer.get("accelerator", "auto") != "cpu" and torch.cuda.is_available()
+    yield from where.run_reported(train_group, job, [(group, 1) for group in todo], report.again, advance, on_gpu, alone)
 
 
 def _header(plan: Plan, trainer: dict[str, Any], rates: dict[str, float]) -> dict[str, Any]:
-    device = torch.cuda.get_device_name() if _on_gpu(plan, trainer) else processor()
+    device = torch.cuda.get_device_name() if ENGINES.find(plan.engine)().on_gpu(trainer) else processor()
     return plan.header() | {
         "created": time.strftime("%Y-%m-%dT%H:%M:%S"),
         "device": device,

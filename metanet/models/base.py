@@ -16,8 +16,8 @@ from typing import Any, ClassVar
 import numpy as np
 import pandas as pd
 
+from metanet.distributions import Distribution
 from metanet.errors import MetanetError, UnsuitableTargetError, check_seed, did_you_mean
-from metanet.generation.distributions import Distribution
 from metanet.models.scaling import Scaler
 from metanet.models.target import Target
 from metanet.representations.features import FeatureMap
@@ -140,7 +140,7 @@ class MatrixModel(MetaModel):
 
     @classmethod
     def space(cls, columns: int) -> dict[str, Distribution]:
-        """What a search draws: a distribution of each setting (:mod:`metanet.generation.distributions`).
+        """What a search draws: a distribution of each setting (:mod:`metanet.distributions`).
 
         Args:
             columns: F, the number of inputs.

@@ -13,8 +13,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from data_modules.vectors import VectorDataModule
+from metanet.distributions import Distribution
 from metanet.errors import MetanetError
-from metanet.generation.distributions import Distribution
 from metanet.generation.initializers import INITIALIZERS
 from metanet.lightning import KeepBest, Losses, quiet_trainer
 from metanet.models.base import MatrixModel

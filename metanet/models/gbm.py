@@ -9,8 +9,8 @@ import lightgbm as lgb
 import numpy as np
 import pandas as pd
 
+from metanet.distributions import Distribution
 from metanet.errors import MetanetError
-from metanet.generation.distributions import Distribution
 from metanet.models.base import MatrixModel
 
 FEW_COLUMNS = 20  # such as hyperparameters: leaving some out only weakens each tree

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import numpy as np
 from sklearn.linear_model import LogisticRegression
 
-from metanet.generation.distributions import Distribution
+from metanet.distributions import Distribution
 from metanet.models.svm import LinearScores, check_cost
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from metanet.generation.distributions import Distribution
+from metanet.distributions import Distribution
 from metanet.models.dnn import DNN
 
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
+from metanet.distributions import Distribution
 from metanet.errors import MetanetError
-from metanet.generation.distributions import Distribution
 from metanet.models.dnn import DNN
 
 

@@ -17,8 +17,8 @@ from sklearn.metrics.pairwise import rbf_kernel
 from sklearn.multiclass import OneVsRestClassifier
 from sklearn.svm import SVC, SVR, LinearSVC, LinearSVR
 
+from metanet.distributions import Distribution
 from metanet.errors import MetanetError
-from metanet.generation.distributions import Distribution
 from metanet.models.base import MatrixModel
 
 

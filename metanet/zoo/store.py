@@ -137,6 +137,12 @@ class Zoo:
             bound = frame["hp.dataset"].map(bound)
         return set(frame.loc[frame["test_accuracy"] > bound, "network_id"])
 
+    def save(self, folder: str | Path) -> Zoo:
+        """Write this zoo to a new folder; returns it as it lies there. See :mod:`metanet.zoo.build`."""
+        from metanet.zoo.build import save_zoo
+
+        return save_zoo(self, folder)
+
     def read(self, rows: np.ndarray, size: int) -> np.ndarray:
         """The vectors of some snapshots, all of length ``size``: float32 (N, size), checked."""
         table = self.snapshots
@@ -361,7 +367,7 @@ class ZooWriter:
         return self.header["status"] == "complete"
 
     def __enter__(self) -> ZooWriter:
-        with _ExplainOSErrors(self.folder):
+        with ExplainOSErrors(self.folder):
             self._refuse_foreign_folder()
             self.folder.mkdir(parents=True, exist_ok=True)
             try:
@@ -444,8 +450,8 @@ class ZooWriter:
             length=lengths,
             crc32=np.array([zlib.crc32(v.data) for v in vectors], np.int64),
         )
-        with _ExplainOSErrors(self.folder):
-            _write_vectors(vectors, _shard_path(self.folder, group))
+        with ExplainOSErrors(self.folder):
+            write_vectors(vectors, local_shard(self.folder, group))
             rows = self.folder / "growing" / f"{group:05d}"
             temporary = rows.with_name(rows.name + ".tmp")
             shutil.rmtree(temporary, ignore_errors=True)
@@ -478,7 +484,7 @@ class ZooWriter:
 
     def _join(self, groups: range) -> None:
         growing = self.folder / "growing"
-        with _ExplainOSErrors(self.folder):
+        with ExplainOSErrors(self.folder):
             tables = {}
             for name in TABLES:
                 tables[name] = pd.concat(
@@ -513,7 +519,7 @@ def write_zoo(
         snapshots: with their positions: shard, offset, length, crc32.
         history: metrics of every epoch; default: those of the snapshots.
     """
-    with _ExplainOSErrors(folder):
+    with ExplainOSErrors(folder):
         hidden = ["shard", "offset", "length", "crc32", "row"]
         tables = {
             "networks": networks,
@@ -588,16 +594,17 @@ quartiles {accuracy["25%"]:.3f} / {accuracy["50%"]:.3f} / {accuracy["75%"]:.3f}.
 def shard_path(folder: Path, header: dict[str, Any], index: int) -> Path:
     """Where a shard lies: in the zoo's folder, or in a file elsewhere that an import maps in place."""
     elsewhere = header.get("files", {}).get(str(index))
-    return _shard_path(folder, index) if elsewhere is None else Path(elsewhere)
+    return local_shard(folder, index) if elsewhere is None else Path(elsewhere)
 
 
-def _shard_path(folder: Path, index: int) -> Path:
+def local_shard(folder: Path, index: int) -> Path:
+    """Where a shard lies in a zoo's own folder."""
     return folder / f"weights-{index:05d}.npy"
 
 
 def _committed(folder: Path) -> set[int]:
     rows = (folder / "growing").glob("[0-9]*")
-    return {int(p.name) for p in rows if p.suffix != ".tmp" and _shard_path(folder, int(p.name)).exists()}
+    return {int(p.name) for p in rows if p.suffix != ".tmp" and local_shard(folder, int(p.name)).exists()}
 
 
 def _read_table(path: Path, crc32: int | None = None) -> pd.DataFrame:
@@ -624,7 +631,7 @@ def _write_atomically(path: Path, write: Any) -> None:
     _sync_folder(path.parent)
 
 
-def _write_vectors(vectors: Sequence[np.ndarray], path: Path) -> None:
+def write_vectors(vectors: Sequence[np.ndarray], path: Path) -> None:
     """Float32 vectors end to end as one-dimensional .npy, without a copy of them all."""
 
     def write(file: IO[bytes]) -> None:
@@ -653,7 +660,7 @@ def _sync_folder(folder: Path) -> None:
             os.close(descriptor)
 
 
-class _ExplainOSErrors:
+class ExplainOSErrors:
     """Turn a failing disk into an error that says what to do; what was committed stays."""
 
     def __init__(self, folder: Path) -> None:

@@ -15,7 +15,7 @@ import metanet
 from metanet.errors import MetanetError
 from metanet.evaluation.fitting import model_identity
 from metanet.evaluation.search import Material, Rows, Search, SearchPlan, fold_of_networks, loss, run_trial
-from metanet.evaluation.tasks import Launcher
+from metanet.launching.launcher import Launcher
 from metanet.models.gbm import GBM
 from metanet.models.target import Target
 from metanet.zoo import Split, Zoo, split_networks

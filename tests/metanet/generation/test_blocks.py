@@ -7,7 +7,7 @@ import torch
 from torch.nn import functional
 
 from metanet.generation import blocks
-from metanet.generation.fused import load_kernel, variants
+from metanet.generation.native import load_kernel, variants
 from metanet.generation.nws import ACTIVATIONS, NWSNetwork
 
 needs_kernel = pytest.mark.skipif(not variants(), reason="the extension was not built")

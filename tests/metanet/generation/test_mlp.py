@@ -7,10 +7,10 @@ from torch.nn import functional
 
 from data_modules.images import ImageDataModule, load_images, scale_pixels
 from metanet.cli.compose import compose
+from metanet.generation.engines.torch_engine import TorchGroup
 from metanet.generation.mlp import MLP
 from metanet.generation.plan import make_plan
 from metanet.generation.recipes import create_recipe
-from metanet.generation.torch_group import TorchGroup
 from metanet.lightning import quiet_trainer
 
 
@@ -56,7 +56,7 @@ def test_the_mlp_recipe_draws_four_widths_and_they_learn() -> None:
     for g in range(plan.groups):
         rows = plan.group(g)
         data = ImageDataModule(images, 32)
-        group = TorchGroup(plan.network(rows), rows, data, 8, [0, 8])
+        group = TorchGroup(plan.network(rows, MLP), rows, data, 8, [0, 8])
         with quiet_trainer({"accelerator": "cpu"}, 8, threads=1) as trainer:
             trainer.fit(group)
         assert (group.snapshots[-1].metrics["test_accuracy"] > 0.7).all()

@@ -11,10 +11,10 @@ from scipy.stats import chisquare, kstest
 
 from data_modules.images import ImageDataModule, load_images
 from metanet.cli.compose import compose
+from metanet.distributions import draw_column
 from metanet.errors import MetanetError
-from metanet.generation.distributions import draw_column
 from metanet.generation.plan import images_per_epoch, make_plan
-from metanet.generation.recipes import create_recipe, list_recipes
+from metanet.generation.recipes import RECIPES, create_recipe, list_recipes
 
 N = 20_000
 FACTS = {"name": "digits", "shape": [16, 16, 1], "classes": 10, "n_train": 1437, "n_test": 360, "chance": 0.1}
@@ -59,8 +59,11 @@ def test_two_data_sets_draw_different_networks_from_one_seed() -> None:
     assert not set(digits) & set(mnist)
 
 
-def test_list_recipes_names_what_create_recipe_takes() -> None:
-    assert list_recipes() == ["mlp", "nws", "resnet_mini", "small_cnn"]
+def test_every_listed_recipe_is_made_from_its_config() -> None:
+    assert {"small_cnn", "small_cnn_mini", "nws_main", "mlp"} <= set(list_recipes())
+    for name in list_recipes():
+        assert create_recipe(**compose("generate", {"recipe": name, "out": "z"})["recipe"]).name in RECIPES.names()
+    assert RECIPES.names() == ["mlp", "nws", "resnet_mini", "small_cnn"]
     with pytest.raises(MetanetError, match="did you mean 'small_cnn'"):
         create_recipe("small_cn")
 

@@ -15,7 +15,7 @@ from conftest import assert_same_zoo, small_recipe
 
 from metanet.cli.main import main
 from metanet.errors import MetanetError
-from metanet.generation import launchers
+from metanet.generation import runner
 from metanet.generation.runner import Progress, generate
 from metanet.zoo import Zoo, open_zoo
 
@@ -91,8 +91,8 @@ def test_a_full_disk_in_the_middle_loses_nothing(grown: Zoo, tmp_path: Path, mon
     with pytest.raises(MetanetError, match="unfinished: 3 of"):
         open_zoo(tmp_path / "zoo")
     trained: list[int] = []
-    train_group = launchers.train_group
-    monkeypatch.setattr(launchers, "train_group", lambda *a, **k: (trained.append(a[2]), train_group(*a, **k))[1])
+    train_group = runner.train_group
+    monkeypatch.setattr(runner, "train_group", lambda *a: (trained.append(a[1]), train_group(*a))[1])
     assert_same_zoo(grown, generate(small_recipe(), **arguments))
     assert 0 not in trained  # the groups that were committed are not trained again
 

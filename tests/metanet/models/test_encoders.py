@@ -244,3 +244,18 @@ def test_an_encoder_of_ones_own_that_gives_another_width_is_named(known: Zoo, tm
         metanet.create_model(f"{tmp_path}/mine.py:Mine").fit(known.view())
     stack = metanet.create_model("stack", members=[f"{tmp_path}/mine.py:Mine", f"{tmp_path}/mine.py:Mine:stats"])
     assert stack.features == "mine, mine:stats"
+
+
+def test_the_cycle_of_a_refit_is_that_of_the_choice(known: Zoo, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The refit stops in the cycle where the chosen epoch stood, at the learning rate that it had there."""
+    cycles: list[int] = []
+
+    class Spy(torch.optim.lr_scheduler.OneCycleLR):
+        def __init__(self, optimizer: torch.optim.Optimizer, height: float, steps: int) -> None:
+            cycles.append(steps)
+            super().__init__(optimizer, height, steps)
+
+    monkeypatch.setattr(torch.optim.lr_scheduler, "OneCycleLR", Spy)
+    train, validation = known.view().split(test=0.25, seed=0)  # 150 and 50 networks
+    metanet.create_model("deepsets", max_epochs=5, batch_size=50).fit(train, validation=validation)
+    assert cycles == [5 * 3, 5 * 4]

@@ -36,6 +36,13 @@ def test_methods_follow_dotted_columns(grown: Zoo) -> None:
     assert set(chosen) == {"adam"}
 
 
+def test_a_network_at_the_threshold_has_not_converged() -> None:
+    layout = Layout.build([("w", "l", "kernel", (1, 1))])
+    frame = pd.DataFrame({"test_accuracy": [0.49, 0.5, 0.51]})
+    zoo = zoo_from_arrays(np.ones((3, 1)), layout, frame, header={"data": {"converged": 0.5}})
+    assert zoo.view(converged=True).network_ids.tolist() == ["000002"]
+
+
 def test_converged_is_the_image_sets_threshold(grown: Zoo) -> None:
     assert (grown.view(converged=True).frame["test_accuracy"] > 0.5).all()
     last = grown.view().frame

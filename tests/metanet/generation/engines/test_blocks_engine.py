@@ -20,11 +20,11 @@ from metanet.cli.main import main
 from metanet.config_files import config_root
 from metanet.errors import MetanetError
 from metanet.generation import blocks
-from metanet.generation.engines import train_rows
-from metanet.generation.launchers import load_all
 from metanet.generation.plan import make_plan
-from metanet.generation.recipes import NWSRecipe, create_recipe
+from metanet.generation.recipes import create_recipe
+from metanet.generation.recipes.nws import NWSRecipe
 from metanet.generation.runner import generate
+from metanet.generation.training import load_all, train_rows
 from metanet.zoo import Zoo
 
 SMALL = {"filter_size": 3, "conv_depth": [3, 4], "fc_depth": 2, "conv_width": 4, "fc_width": 16, "batch_size": [32, 64]}
@@ -218,7 +218,7 @@ def test_a_killed_generation_goes_on_to_the_same_zoo(tmp_path: Path) -> None:
 def test_a_zoo_of_several_image_sets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     digits = load_images("digits")
     others = {"digits": digits, "mnist": replace(digits, name="mnist", train_labels=9 - digits.train_labels)}
-    monkeypatch.setattr("metanet.generation.launchers.load_images", lambda name, *_: others[name])
+    monkeypatch.setattr("metanet.generation.training.load_images", lambda name, *_: others[name])
     zoo = grow(tmp_path / "a", data=["digits", "mnist"])
     assert set(zoo.networks["hp.dataset"]) == {"digits", "mnist"}
     assert zoo.data["name"] == "digits+mnist"
@@ -242,8 +242,8 @@ def test_the_papers_five_sets_are_loaded_each_by_its_own_settings(name: str, mon
             few, name=data, train_images=few.train_images[:1].expand(60_000, -1, -1, -1), train_labels=torch.zeros(60_000)
         )
 
-    monkeypatch.setattr("metanet.generation.launchers.load_images", load)
-    monkeypatch.setattr("metanet.generation.recipes.resize_set", lambda images, size: images)
+    monkeypatch.setattr("metanet.generation.training.load_images", load)
+    monkeypatch.setattr("metanet.generation.recipes.nws.resize_set", lambda images, size: images)
     data = config["data"]
     mix = load_all(create_recipe(**config["recipe"]), data["name"], data["root"], data["train_limit"], data["size"])
     assert asked == {n: (None, None, 32 if n == "stl10" else None) for n in data["name"]}

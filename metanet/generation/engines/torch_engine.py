@@ -20,13 +20,27 @@ from torch.nn import functional
 
 from data_modules.images import scale_pixels
 from metanet.generation.dropout import DropoutNoise
+from metanet.generation.engines import Engine
 from metanet.generation.group import StackedGroup
 from metanet.generation.networks import StackedNetwork, StepNoise
 from metanet.generation.optimizers import StackedOptimizer
+from metanet.generation.plan import Plan
 
 # Activations of one tile on a CPU core: about 4 MB of float32, the working set that measured fastest.
 CPU_TILE_ACTIVATIONS = 900_000
 CPU_TILE_IMAGES = 64
+
+
+class TorchEngine(Engine):
+    """K stacked networks in one pass, on any device."""
+
+    name = "torch"
+
+    def refusal(self, plan: Plan, trainer: dict[str, Any]) -> str | None:
+        return None if plan.of(StackedNetwork) else "it stacks the networks of recipes small_cnn and mlp"
+
+    def group(self, plan: Plan, rows: pd.DataFrame, threads: int, *shared: Any) -> TorchGroup:
+        return TorchGroup(plan.network(rows, StackedNetwork), *shared)
 
 
 class TorchGroup(StackedGroup):

@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from test_fused_group import TORCH, keep_masks, padded, reference_gradient, unpadded
+from test_fused_engine import TORCH, keep_masks, padded, reference_gradient, unpadded
 from torch.nn import functional
 
-from metanet.generation import fused
-from metanet.generation.fused import kernel_order
-from metanet.generation.fused.cuda import RULE_CODES, defines, network_rows, shared_bytes
+from metanet.generation import native
+from metanet.generation.engines.fused_cuda_engine import RULE_CODES, defines, network_rows, shared_bytes
+from metanet.generation.native import kernel_order
 from metanet.generation.networks import SmallCNN
 
 COMPILER = shutil.which("g++") or shutil.which("clang++")
@@ -36,7 +36,7 @@ class Emulation:
     def __init__(self, network: SmallCNN, threads: int, folder: Path) -> None:
         self.network = network
         library = folder / "emulated.so"
-        source = Path(fused.__file__).with_name("kernel.cu")
+        source = Path(native.__file__).with_name("kernel.cu")
         flags = [f"-D{name}={value}" for name, value in (defines(network) | {"THREADS": threads}).items()]
         assert COMPILER is not None
         subprocess.run(

@@ -1,7 +1,7 @@
-"""The fused engine: the whole training step of one small CNN out of one core's own cache.
+"""Compiled code: the whole training step of one small CNN out of one core's own cache, and what the blocks engine takes of it.
 
-``kernel.hpp`` holds the step, compiled once per instruction set when the package is installed with a compiler; without
-one the modules are absent, :func:`load_kernel` says so, and the torch engine does the work.
+``network.hpp`` holds the step, compiled once per instruction set when the package is installed with a compiler; without
+one the modules are absent, :func:`load_kernel` says so, and the torch engine does the work. ``kernel.cu`` is the same for GPUs.
 """
 
 from __future__ import annotations
@@ -13,11 +13,9 @@ from types import ModuleType
 import numpy as np
 
 from metanet.errors import MetanetError
-from metanet.generation.networks import SmallCNN, StackedNetwork
+from metanet.generation.networks import StackedNetwork
 
 VARIANTS = ("avx512", "avx2", "baseline")  # the fastest first; baseline is SSE2 or NEON
-WIDTHS = (8, 16, 32)
-CHANNELS = (1, 3)
 MOST_CLASSES = 16
 
 
@@ -53,21 +51,6 @@ def load_kernel(variant: str | None = None) -> ModuleType:
     if variant is not None and variant not in known:
         raise MetanetError(f"no fused engine for '{variant}' here; this processor runs {', '.join(known)}")
     return _import(variant or known[0])
-
-
-def why_not(network: object) -> str | None:
-    """Why the fused engine cannot train a network; None where it can."""
-    if not variants():
-        return "it was not built (no C++20 compiler at installation)"
-    if not isinstance(network, SmallCNN) or (network.kernel, network.stride) != (3, 2):
-        return "it trains the networks of recipe=small_cnn only"
-    if network.num_units not in WIDTHS:
-        return f"it has widths {', '.join(map(str, WIDTHS))}, not {network.num_units}"
-    if network.input_shape[2] not in CHANNELS:
-        return f"it reads images of 1 or 3 channels, not {network.input_shape[2]}"
-    if network.classes > MOST_CLASSES:
-        return f"it has at most {MOST_CLASSES} classes, not {network.classes}"
-    return None
 
 
 def kernel_order(network: StackedNetwork) -> np.ndarray:

@@ -14,14 +14,15 @@ from torch.nn import functional
 
 from data_modules.images import ImageDataModule, load_images, scale_pixels
 from metanet.errors import MetanetError
-from metanet.generation import fused
+from metanet.generation import native
 from metanet.generation.dropout import mix
-from metanet.generation.engines import train_rows
-from metanet.generation.fused import kernel_order, load_kernel, variants, why_not
-from metanet.generation.fused.group import ACTIVATION_CODES, FusedGroup
+from metanet.generation.engines import fused_engine
+from metanet.generation.engines.fused_engine import ACTIVATION_CODES, FusedGroup, why_not
 from metanet.generation.mlp import MLP
+from metanet.generation.native import kernel_order, load_kernel, variants
 from metanet.generation.networks import SmallCNN
 from metanet.generation.plan import make_plan
+from metanet.generation.training import train_rows
 
 pytestmark = pytest.mark.skipif(not variants(), reason="the fused engine was not built here")
 
@@ -235,7 +236,8 @@ def test_what_it_cannot_train_is_said() -> None:
 
 
 def test_without_the_extension_it_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fused, "variants", lambda: ())
+    for module in (native, fused_engine):
+        monkeypatch.setattr(module, "variants", lambda: ())
     assert "not built" in str(why_not(SmallCNN((16, 16, 1))))
     with pytest.raises(MetanetError, match="engine=torch"):
         load_kernel()

@@ -13,13 +13,17 @@ import torch
 from torch import Tensor
 
 from metanet.errors import MetanetError
-from metanet.generation.fused import MOST_CLASSES, kernel_order
-from metanet.generation.fused.group import ACTIVATION_CODES, RULE_CODES, EpochOrders
+from metanet.generation import native
+from metanet.generation.engines import Engine
+from metanet.generation.engines.fused_engine import ACTIVATION_CODES, RULE_CODES, EpochOrders, float32_alone
 from metanet.generation.group import GroupModule
+from metanet.generation.native import MOST_CLASSES, kernel_order
 from metanet.generation.networks import SmallCNN
+from metanet.generation.plan import Plan
 
 THREADS = 256
 FIRST_LAYER_PARTS = 8
+GROUP = 2048
 # Half of the 227 KiB that a multiprocessor of an H100 or H200 has for blocks: two blocks hide each other's barriers.
 SHARED_BYTES_GOAL = 113 * 1024
 
@@ -90,9 +94,27 @@ def why_not_cuda(network: object) -> str | None:
 def _compiled(geometry: tuple[tuple[str, int], ...]) -> Any:
     import cupy
 
-    source = Path(__file__).with_name("kernel.cu").read_text()
+    source = Path(str(native.__file__)).with_name("kernel.cu").read_text()
     options = ("--std=c++17", *(f"-D{name}={value}" for name, value in geometry))
     return cupy.RawModule(code=source, options=options, backend="nvrtc")
+
+
+class FusedCudaEngine(Engine):
+    """One small CNN a thread block of a GPU, which has a few hundred blocks at once."""
+
+    name = "fused_cuda"
+    measured_networks = 512
+
+    def refusal(self, plan: Plan, trainer: dict[str, Any]) -> str | None:
+        if (asked := trainer.get("accelerator", "auto")) not in ("auto", "gpu", "cuda"):
+            return f"it runs on a CUDA device, not on trainer.accelerator={asked}"
+        return float32_alone(trainer) or plan.first_reason(why_not_cuda)
+
+    def group(self, plan: Plan, rows: pd.DataFrame, threads: int, *shared: Any) -> CudaGroup:
+        return CudaGroup(plan.network(rows, SmallCNN), *shared)
+
+    def group_size(self, work: float) -> int:
+        return GROUP
 
 
 class CudaGroup(GroupModule):

@@ -14,10 +14,10 @@ from torch.nn import functional
 
 from data_modules.images import load_images, scale_pixels
 from metanet.errors import MetanetError
-from metanet.generation.engines import train_rows
 from metanet.generation.plan import make_plan
 from metanet.generation.recipes import ModuleRecipe, create_recipe
 from metanet.generation.runner import generate
+from metanet.generation.training import train_rows
 from metanet.zoo import Layout
 
 

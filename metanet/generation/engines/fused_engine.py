@@ -13,12 +13,62 @@ import torch
 from torch import Tensor
 
 from metanet.errors import MetanetError
-from metanet.generation.fused import kernel_order, load_kernel, why_not
+from metanet.generation.engines import Engine
 from metanet.generation.group import GroupModule
+from metanet.generation.native import MOST_CLASSES, kernel_order, load_kernel, variants
 from metanet.generation.networks import SmallCNN
+from metanet.generation.plan import Plan
 
 RULE_CODES = {"sgd": 0, "momentum": 1, "adam": 2, "rmsprop": 3}
 ACTIVATION_CODES = {"relu": 0, "tanh": 1}
+WIDTHS = (8, 16, 32)
+CHANNELS = (1, 3)
+# Networks train one after another, so a group is what a kill may cost: about so many multiply-adds of training.
+GROUP_WORK = 1.2e13
+GROUP_BOUNDS = (4, 128)
+
+
+def float32_alone(trainer: dict[str, Any]) -> str | None:
+    """Why the fused engines cannot train at another precision."""
+    given = trainer.get("precision")
+    return None if given in (None, 32, "32", "32-true") else f"it has float32, not trainer.precision={given}"
+
+
+class FusedEngine(Engine):
+    """One small CNN a core, the whole step out of its cache."""
+
+    name = "fused"
+    measured_networks = 2
+    threaded = True
+
+    def refusal(self, plan: Plan, trainer: dict[str, Any]) -> str | None:
+        if (asked := trainer.get("accelerator", "auto")) not in ("auto", "cpu"):
+            return f"it runs on the CPU, not on trainer.accelerator={asked}"
+        return float32_alone(trainer) or plan.first_reason(why_not)
+
+    def group(self, plan: Plan, rows: pd.DataFrame, threads: int, *shared: Any) -> FusedGroup:
+        return FusedGroup(plan.network(rows, SmallCNN), *shared, threads=threads)
+
+    def group_size(self, work: float) -> int:
+        return int(np.clip(GROUP_WORK / work, *GROUP_BOUNDS))
+
+    def accelerator(self, trainer: dict[str, Any]) -> str:
+        return "cpu"
+
+
+def why_not(network: object) -> str | None:
+    """Why the fused engine cannot train a network; None where it can."""
+    if not variants():
+        return "it was not built (no C++20 compiler at installation)"
+    if not isinstance(network, SmallCNN) or (network.kernel, network.stride) != (3, 2):
+        return "it trains the networks of recipe=small_cnn only"
+    if network.num_units not in WIDTHS:
+        return f"it has widths {', '.join(map(str, WIDTHS))}, not {network.num_units}"
+    if network.input_shape[2] not in CHANNELS:
+        return f"it reads images of 1 or 3 channels, not {network.input_shape[2]}"
+    if network.classes > MOST_CLASSES:
+        return f"it has at most {MOST_CLASSES} classes, not {network.classes}"
+    return None
 
 
 class FusedGroup(GroupModule):

@@ -5,7 +5,8 @@
 #include <chrono>
 #include <string>
 
-#include "kernel.hpp"
+#include "measure.hpp"
+#include "network.hpp"
 #include "norm_pool.hpp"
 #include "thin_conv.hpp"
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import functools
 import warnings
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,10 +13,11 @@ from joblib import Parallel, delayed, parallel_config
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 
 from metanet.errors import MetanetError, check_whole, did_you_mean
-from metanet.generation.cluster import ray_cluster
+from metanet.launching.cluster import Task, ray_cluster, run_on_ray
+from metanet.launching.crew import run_in_crew
 
+LAUNCHERS = ("local", "ray")
 MAPPED_BYTES = 1_000_000  # arrays larger than this reach the workers as a memory map
-MOST_RETRIES = 3
 
 
 @dataclass(frozen=True)
@@ -37,11 +38,13 @@ class Launcher:
     def of(cls, config: dict[str, Any], threads: int) -> Launcher:
         """From the config group; ``threads`` where it names no number of workers."""
         name, workers = config.get("name", "local"), config.get("workers")
-        if name not in ("local", "ray"):
-            raise MetanetError(f"no launcher '{name}'{did_you_mean(name, ('local', 'ray'))}")
         if workers is not None:
             check_whole("launcher.workers", workers)
         return cls(name, workers or threads, config.get("address"))
+
+    def __post_init__(self) -> None:
+        if self.name not in LAUNCHERS:
+            raise MetanetError(f"no launcher '{self.name}'{did_you_mean(self.name, LAUNCHERS)}")
 
     def run(self, function: Callable[..., Any], shared: Any, tasks: Sequence[tuple[Any, ...]]) -> Iterator[Any]:
         """``function(shared, *task)`` of each task; processes are never forked.
@@ -52,7 +55,7 @@ class Launcher:
         if not tasks:
             return
         if self.name == "ray":
-            yield from self._on_ray(function, shared, tasks)
+            yield from run_on_ray(function, shared, tasks, self.address, self.workers)
         elif self.workers == 1 or len(tasks) == 1:
             for task in tasks:
                 yield function(shared, *task)
@@ -78,25 +81,28 @@ class Launcher:
         else:
             yield
 
-    def _on_ray(self, function: Callable[..., Any], shared: Any, tasks: Sequence[tuple[Any, ...]]) -> Iterator[Any]:
-        with ray_cluster(self.address, self.workers) as ray:
-            remote = ray.remote(num_cpus=1, max_retries=MOST_RETRIES)(function)
-            reference = ray.put(shared)
-            queue = deque(tasks)
-            waiting: set[Any] = set()
-            while queue or waiting:
-                slots = max(1, int(ray.cluster_resources().get("CPU", 1))) + 1
-                while queue and len(waiting) < slots:
-                    waiting.add(remote.remote(reference, *queue.popleft()))
-                finished, _ = ray.wait(list(waiting), timeout=5.0)
-                for done in finished:
-                    waiting.remove(done)
-                    try:
-                        yield ray.get(done)
-                    except ray.exceptions.RayTaskError as error:
-                        raise error.cause if isinstance(error.cause, MetanetError) else error from None
-                    except ray.exceptions.RayError as error:
-                        raise MetanetError(
-                            f"Ray lost a task {MOST_RETRIES + 1} times ({type(error).__name__}); what was finished is kept: give "
-                            "the same command again"
-                        ) from None
+    def run_reported(
+        self,
+        function: Callable[..., Any],
+        shared: Any,
+        tasks: Sequence[Task],
+        again: Callable[[Task], Task],
+        on_progress: Callable[[Task, Any], None],
+        on_gpu: bool = False,
+        alone: bool = False,
+    ) -> Iterator[Any]:
+        """``function(shared, *task, report)`` of long tasks that report their progress and outlive the death of a worker.
+
+        Args:
+            again: the task that takes the place of one whose worker died.
+            on_progress: told what ``report`` was given, with its task; not on a cluster.
+            on_gpu: whether a task needs one of the cluster's GPUs.
+            alone: stay in this process, whatever the number of workers.
+        """
+        if self.name == "ray":
+            yield from run_on_ray(function, shared, tasks, self.address, self.workers, again, on_gpu)
+        elif alone or min(self.workers, len(tasks)) <= 1:
+            for task in tasks:
+                yield function(shared, *task, functools.partial(on_progress, task))
+        else:
+            yield from run_in_crew(function, shared, tasks, min(self.workers, len(tasks)), again, on_progress)

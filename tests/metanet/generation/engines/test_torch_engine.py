@@ -8,9 +8,9 @@ from conftest import small_recipe
 from torch.nn import functional
 
 from data_modules.images import ImageDataModule, load_images, scale_pixels
+from metanet.generation.engines.torch_engine import TorchGroup
 from metanet.generation.networks import SmallCNN
 from metanet.generation.plan import make_plan
-from metanet.generation.torch_group import TorchGroup
 from metanet.lightning import quiet_trainer
 
 TORCH = {

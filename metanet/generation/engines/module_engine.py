@@ -19,11 +19,25 @@ from torch.nn import functional
 
 from data_modules.images import scale_pixels
 from metanet.generation.dropout import mix
+from metanet.generation.engines import Engine
 from metanet.generation.group import StackedGroup
-from metanet.generation.recipes import ModuleNetwork
+from metanet.generation.plan import Plan
+from metanet.generation.recipes.module import ModuleNetwork
 from metanet.zoo.layout import Layout
 
 EVALUATION_BATCH = 1024
+
+
+class ModuleEngine(Engine):
+    """Any ``nn.Module``, one after another."""
+
+    name = "module"
+
+    def refusal(self, plan: Plan, trainer: dict[str, Any]) -> str | None:
+        return None if plan.of(ModuleNetwork) else "it is for recipes of modules, such as your own by path"
+
+    def group(self, plan: Plan, rows: pd.DataFrame, threads: int, *shared: Any) -> ModuleGroup:
+        return ModuleGroup(plan.networks_of(rows, ModuleNetwork), plan.layouts[rows["layout_id"].iloc[0]], *shared)
 
 
 class ModuleGroup(StackedGroup):

@@ -18,17 +18,17 @@ from conftest import assert_same_zoo, small_recipe
 
 from data_modules.images import load_images
 from metanet.errors import MetanetError
-from metanet.generation import launchers
-from metanet.generation.launchers import Job, train_group
+from metanet.generation import training
 from metanet.generation.plan import make_plan
 from metanet.generation.runner import generate
+from metanet.generation.training import Job, train_group
 from metanet.zoo import Zoo, open_zoo, store
 from metanet.zoo.store import progress, read_header
 
 COMMAND = [
     *(sys.executable, "-m", "metanet", "generate", "data=digits", "n=30", "seed=3", "group_size=8", "engine=torch"),
     *("recipe.epochs=2", "recipe.batch_size=32", "recipe.snapshots=[0,1,2]"),
-    "recipe.hyperparameters.train_fraction=[0.1,0.25]",
+    *("recipe.hyperparameters.train_fraction=[0.1,0.25]", "recipe.share=[]"),
 ]
 ARGUMENTS = {"n": 30, "seed": 3, "group_size": 8, "converged": 0.5, "engine": "torch"}
 
@@ -149,12 +149,11 @@ def test_killed_twenty_times_it_ends_with_the_same_zoo(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried")])
 def test_a_group_without_memory_is_halved_until_it_fits(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
-    images = load_images("digits")
-    plan = make_plan(small_recipe(train_fraction=0.1, activation="relu"), images.facts(), 7)
+    plan = make_plan(small_recipe(train_fraction=0.1, activation="relu"), load_images("digits").facts(), 7)
     job = Job(plan, None, None, None, {"accelerator": "cpu"})
-    whole = train_group(job, images, 0)
+    whole = train_group(job, 0)
     sizes: list[int] = []
-    train_rows = launchers.train_rows
+    train_rows = training.train_rows
 
     def narrow(plan, rows, *rest, **more):  # type: ignore[no-untyped-def]
         sizes.append(len(rows))
@@ -171,31 +170,30 @@ def test_a_group_without_memory_is_halved_until_it_fits(monkeypatch: pytest.Monk
         alive.append(weakref.ref(held))
         return narrow(plan, rows, *rest, **more)
 
-    monkeypatch.setattr(launchers, "train_rows", remembering)
-    halved = train_group(job, images, 0)
+    monkeypatch.setattr(training, "train_rows", remembering)
+    halved = train_group(job, 0)
     assert sizes == [7, 3, 1, 2, 4, 2, 2]
     assert halved.networks["network_id"].tolist() == whole.networks["network_id"].tolist()
     ids = halved.snapshots[["network_id", "epoch"]].apply(tuple, axis=1).tolist()
     order = [ids.index(key) for key in whole.snapshots[["network_id", "epoch"]].apply(tuple, axis=1)]
     np.testing.assert_allclose(np.stack(halved.weights)[order], np.stack(whole.weights), rtol=1e-4, atol=1e-5)
-    monkeypatch.setattr(launchers, "train_rows", lambda *a, **k: (_ for _ in ()).throw(MemoryError()))
+    monkeypatch.setattr(training, "train_rows", lambda *a, **k: (_ for _ in ()).throw(MemoryError()))
     with pytest.raises(MetanetError, match="alone finds no memory"):
-        train_group(job, images, 0)
+        train_group(job, 0)
 
 
 def test_other_errors_of_a_group_come_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    images = load_images("digits")
-    job = Job(make_plan(small_recipe(), images.facts(), 2), None, None, None, {})
-    monkeypatch.setattr(launchers, "train_rows", lambda *a, **k: (_ for _ in ()).throw(RuntimeError("shape mismatch")))
+    job = Job(make_plan(small_recipe(), load_images("digits").facts(), 2), None, None, None, {})
+    monkeypatch.setattr(training, "train_rows", lambda *a, **k: (_ for _ in ()).throw(RuntimeError("shape mismatch")))
     with pytest.raises(RuntimeError, match="shape mismatch"):
-        train_group(job, images, 0)
+        train_group(job, 0)
 
 
 def test_a_worker_that_is_killed_is_replaced_and_its_group_redone(grown: Zoo, tmp_path: Path) -> None:
     """As the system does to the largest process when memory ends."""
     killed: list[int] = []
 
-    def kill_one(state: launchers.Progress) -> None:
+    def kill_one(state: training.Progress) -> None:
         if state.done and not killed:
             worker = own_workers()[0]
             assert worker.pid is not None
@@ -215,7 +213,7 @@ def test_a_worker_that_dies_with_nothing_to_do_is_no_loss(grown: Zoo, tmp_path: 
     """At the tail one worker is idle; both are killed once, and the zoo is complete all the same."""
     killed: list[int] = []
 
-    def kill_at_the_tail(state: launchers.Progress) -> None:
+    def kill_at_the_tail(state: training.Progress) -> None:
         if state.groups_done == state.groups - 1 and not killed:
             for worker in own_workers():
                 assert worker.pid is not None
@@ -229,7 +227,7 @@ def test_a_worker_that_dies_with_nothing_to_do_is_no_loss(grown: Zoo, tmp_path: 
 
 
 def test_workers_that_always_die_are_given_up(tmp_path: Path) -> None:
-    def kill_all(state: launchers.Progress) -> None:
+    def kill_all(state: training.Progress) -> None:
         for worker in own_workers():
             assert worker.pid is not None
             os.kill(worker.pid, signal.SIGKILL)
@@ -251,7 +249,7 @@ def test_a_ray_cluster_that_loses_a_node_makes_the_same_zoo(grown: Zoo, tmp_path
     nodes = [cluster.add_node(num_cpus=1) for _ in range(2)]
     removed: list[bool] = []
 
-    def lose_a_node(state: launchers.Progress) -> None:
+    def lose_a_node(state: training.Progress) -> None:
         if state.groups_done == 1 and not removed:
             removed.append(True)
             cluster.remove_node(nodes[0], allow_graceful=False)
