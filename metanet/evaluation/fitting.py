@@ -402,15 +402,18 @@ def unseen(view: View, run: Path, part: str = "auto") -> View:
 def seen_by(run: Path, view: View) -> np.ndarray:
     """Whether each snapshot is of a network that a run's fit has seen, or of a twin of one, shape (N,) of bool.
 
-    A run of an older version knows no identities: those of its own zoo that it saw are found, twins in others are not.
+    In its own zoo those of its training and validation part, and where its split parts no configuration also other seeds of
+    theirs, by which the zoo has grown. A run of an older version knows no identities, so no twins are found in other zoos.
     """
     path = run / "split.json"
     facts = split_facts(path)
-    seen = np.zeros(len(view), bool)
-    if _trained_on(view.zoo, facts):
-        split = stored_split(path, view.zoo)
-        seen = view.frame["network_id"].isin({*split.train, *split.validation}).to_numpy()
-    return seen | Seen.load(run / facts["seen"]).twins(view) if "seen" in facts else seen
+    if not _trained_on(view.zoo, facts):
+        return Seen.load(run / facts["seen"]).twins(view) if "seen" in facts else np.zeros(len(view), bool)
+    split, units = stored_split(path, view.zoo), view.zoo.units
+    seen = {*split.train, *split.validation}
+    if not split.parted(units.index.tolist(), units.tolist()):
+        seen = set(units.index[units.isin(units[units.index.isin(seen)])])
+    return view.frame["network_id"].isin(seen).to_numpy()
 
 
 def _trained_on(zoo: Zoo, facts: dict[str, Any]) -> bool:

@@ -41,29 +41,29 @@ SEED = "seed"
 TWINS = "twins of such (equal drawn hyperparameters, and seeds where each has its own)"
 
 
-def units_of(networks: pd.DataFrame) -> tuple[pd.Series, str]:
+def units_of(networks: pd.DataFrame, header: dict[str, Any]) -> tuple[pd.Series, str]:
     """The unit of splitting of each network, by network_id, and a sentence where that is not plainly the network.
 
     A column ``configuration`` decides. Without one, networks whose ``hp.*`` are all equal are one unit, named by the first of
-    them, as in an imported zoo of many seeds; but where these are fewer than :data:`FEWEST`, too few to split, each network is
-    a unit, and the sentence says so. Of networks that are all of one configuration each is a unit: nothing but seeds tells
-    them apart.
+    them, as in an imported zoo of many seeds; where networks have no seeds of their own, so that hyperparameters are their
+    identity, twins that differ in size are one too. But where these are fewer than :data:`FEWEST`, too few to split, each
+    network is a unit, and the sentence says so. Of networks that are all of one configuration each is a unit: nothing but
+    seeds tells them apart.
 
     Args:
-        networks: one row a network: network_id, ``hp.*``, perhaps configuration.
+        networks: one row a network: network_id, ``hp.*``, perhaps configuration and seed.
+        header: of their zoo.
     """
     ids = networks["network_id"].to_numpy(object)
-    columns = [c for c in networks if c.startswith("hp.")]
     given = "configuration" in networks
     if given:
         named = networks["configuration"]
         units = np.where(named.isna(), ids, named.astype(str).to_numpy(object))
-    elif columns:
-        codes = np.stack([pd.factorize(networks[c], use_na_sentinel=False)[0] for c in columns], axis=1)
-        _, first, of_row = np.unique(codes, axis=0, return_index=True, return_inverse=True)
-        units = ids[first[of_row.ravel()]]
     else:
-        units = ids
+        units = ids[_alike(networks, [c for c in networks if c.startswith("hp.")])]
+        twins = ids[_alike(networks, _drawn(networks, header))]
+        if not _own_seeds(networks, header) and len(set(twins)) >= FEWEST:
+            units = twins
     count, note = len(set(units)), ""
     if count in (1, len(ids)):
         units = ids
@@ -78,6 +78,22 @@ def units_of(networks: pd.DataFrame) -> tuple[pd.Series, str]:
     return pd.Series(units, index=ids, dtype=object), note
 
 
+def _alike(networks: pd.DataFrame, columns: list[str]) -> np.ndarray:
+    """The position of the first network with the same values, for each, shape (N,); without columns all are alike."""
+    if not columns:
+        return np.zeros(len(networks), np.int64)
+    codes = np.stack([pd.factorize(networks[c], use_na_sentinel=False)[0] for c in columns], axis=1)
+    _, first, of_row = np.unique(codes, axis=0, return_index=True, return_inverse=True)
+    return first[of_row.ravel()]
+
+
+def _drawn(networks: pd.DataFrame, header: dict[str, Any]) -> list[str]:
+    """The hyperparameters that a recipe draws or that vary, neither sizes nor images, sorted."""
+    recipe = (header.get("recipe") or {}).get("hyperparameters") or {}
+    columns = sorted(c for c in networks if c.startswith("hp.") and c not in SIZES_AND_IMAGES)
+    return [c for c in columns if _varies(recipe.get(c.removeprefix("hp."))) or networks[c].nunique(dropna=False) > 1]
+
+
 def drawn(networks: pd.DataFrame, header: dict[str, Any]) -> tuple[str, ...]:
     """The columns that make an identity: hyperparameters that were drawn, neither sizes nor images; sorted.
 
@@ -87,16 +103,9 @@ def drawn(networks: pd.DataFrame, header: dict[str, Any]) -> tuple[str, ...]:
     Args:
         networks, header: of a zoo.
     """
-    recipe = (header.get("recipe") or {}).get("hyperparameters") or {}
-    names = sorted(
-        c
-        for c in networks
-        if c.startswith("hp.")
-        and c not in SIZES_AND_IMAGES
-        and (_varies(recipe.get(c.removeprefix("hp."))) or networks[c].nunique(dropna=False) > 1)
-    )
-    different = len(networks[names].drop_duplicates()) if names else 0
-    if different < FEWEST and different < units_of(networks)[0].nunique():
+    names = _drawn(networks, header)
+    different = len(set(_alike(networks, names))) if names else 0
+    if different < FEWEST and different < units_of(networks, header)[0].nunique():
         names = [*names, SEED] if _own_seeds(networks, header) else []
     return tuple(names)
 
@@ -143,7 +152,7 @@ def _written(value: Any) -> str:
     if isinstance(value, bool | np.bool_):
         return str(bool(value))
     if isinstance(value, int | float | np.number):
-        return "" if math.isnan(value) else repr(float(f"{value:.12g}"))
+        return "" if math.isnan(value) else f"{value + 0:.12g}"  # + 0: minus zero is zero
     return "" if value is None else str(value)
 
 

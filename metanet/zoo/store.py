@@ -82,7 +82,7 @@ class Zoo:
 
         See :func:`metanet.zoo.identity.units_of`.
         """
-        units, note = units_of(self.networks)
+        units, note = units_of(self.networks, self.header)
         if note:
             print(f"{self.name}: {note}")
         return units

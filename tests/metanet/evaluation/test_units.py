@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from sklearn.metrics import r2_score
 
 import metanet
 from metanet.errors import MetanetError
-from metanet.evaluation.fitting import split_of
+from metanet.evaluation.fitting import origin, split_of, unseen
 from metanet.evaluation.protocol import FitResult, Floors, constant_floor, fit_and_score
 from metanet.evaluation.search import Rows, Search, SearchPlan
 from metanet.evaluation.tasks import Launcher
@@ -20,7 +21,7 @@ from metanet.models.base import MatrixModel
 from metanet.models.deepsets import DeepSets
 from metanet.runs.folder import Run
 from metanet.runs.records import Record
-from metanet.zoo import Layout, View, zoo_from_arrays
+from metanet.zoo import Layout, Split, View, zoo_from_arrays
 from metanet.zoo.split import split_networks
 
 CONFIGURATIONS, SEEDS = 66, 7
@@ -165,6 +166,19 @@ def test_a_stored_split_that_parts_configurations_is_refused(
     published = split_of(view, DRAW | {"file": "nfn"})
     assert len(published.test) == len(view) // 2
     assert "the published permutation is taken as it is" in capsys.readouterr().out
+
+
+def test_seeds_by_which_a_zoo_has_grown_are_no_test_networks_where_the_fit_has_seen_others(tmp_path: Path) -> None:
+    view = many_seeds(True)
+    view.zoo.header.update(recipe={}, data={}, seed=0)
+    by_unit, by_network = view.draw_split(seed=1), split_networks(view.network_ids.tolist(), seed=1)
+    for split in (by_unit, by_network):
+        stored = Split(split.train[1:], split.validation, split.test).save(tmp_path)
+        facts = {"stored": str(stored), "origin": origin(view.zoo), "seen": "seen.json"}
+        (tmp_path / "split.json").write_text(json.dumps(facts))
+        rest = set(unseen(view, tmp_path).network_ids)
+        later = () if split is by_unit else split.train[:1]  # a split that parts configurations says nothing of these
+        assert rest == {*split.test, *later}
 
 
 def test_units_too_few_to_split_are_counted_by_their_name() -> None:

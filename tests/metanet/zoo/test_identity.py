@@ -89,6 +89,23 @@ def test_a_plan_of_many_seeds_says_its_configurations() -> None:
     assert np.array_equal(planned().view().units, planned().view().network_ids)
 
 
+@pytest.mark.parametrize("share", [["init"], []])
+def test_twins_of_one_zoo_are_one_unit_where_hyperparameters_are_the_identity(share: list[str]) -> None:
+    zoo = planned(2 * FEWEST, num_units=[8, 16])
+    drawn_hp = list(drawn(zoo.networks, zoo.header))
+    zoo.networks.loc[FEWEST:, drawn_hp] = zoo.networks.loc[: FEWEST - 1, drawn_hp].to_numpy()
+    zoo.networks["hp.num_units"] = np.repeat([8, 16], FEWEST)
+    zoo.header["recipe"]["share"] = share
+    units = zoo.view().units
+    assert np.array_equal(units[:FEWEST], units[FEWEST:]) == bool(share)
+    assert len(set(units)) == (FEWEST if share else 2 * FEWEST)
+
+
+def test_sizes_make_units_where_nothing_else_does() -> None:
+    frame = {"hp.conv_width": np.repeat(np.arange(FEWEST), 2), "hp.optimizer": ["sgd", "sgd"] * FEWEST}
+    assert len(set(arrays(frame).view().units)) == FEWEST
+
+
 # ------------------------------------------------------------------------------- identities
 
 
@@ -190,5 +207,5 @@ def test_a_multilayer_perceptron_of_the_same_draws_is_a_twin() -> None:
 
 
 def test_a_unit_is_a_plain_table_of_networks() -> None:
-    units, note = units_of(pd.DataFrame({"network_id": ["b", "a"], "configuration": [1, 1]}))
+    units, note = units_of(pd.DataFrame({"network_id": ["b", "a"], "configuration": [1, 1]}), {})
     assert (units.to_dict(), note) == ({"b": "b", "a": "a"}, "")
