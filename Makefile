@@ -113,7 +113,7 @@ meta: $(VENV)/.installed
 # images), and beside other authors' layers, each on one core (four hours).
 COMPARED = mnist_mini fashion_mnist_mini cifar10_gs_mini mnist_wide nws_main_mini
 encoders: $(VENV)/.installed
-	$(BIN)/metanet generate recipe=small_cnn_mini data=mnist recipe.num_units=32 n=300 out=$(ZOOS)/mnist_wide
+	$(BIN)/metanet generate recipe=small_cnn_mini data=mnist recipe.num_units=32 n=300 seed=1 out=$(ZOOS)/mnist_wide
 	$(BIN)/metanet reproduce encoders out=$(ZOOS)/encoders zoo=[$(subst $(space),$(comma),$(foreach z,$(COMPARED),$(ZOOS)/$(z)))] \
 		| tee results/encoders.txt
 	mkdir -p results/encoders

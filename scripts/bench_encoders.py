@@ -150,10 +150,9 @@ def _training_steps(model, view) -> Iterator[int]:  # type: ignore[no-untyped-de
 
 def _parts(zoo: Path, split: int):  # type: ignore[no-untyped-def]
     from metanet import open_zoo
-    from metanet.zoo.split import split_networks
 
     view = open_zoo(zoo).view()
-    drawn = split_networks(view.network_ids.tolist(), test=0.5, validation=0.2, seed=split)
+    drawn = view.draw_split(test=0.5, validation=0.2, seed=split)
     return [view.part(drawn, part) for part in ("train", "validation", "test")]
 
 

@@ -11,7 +11,7 @@ import pandas as pd
 from metanet.cli.compose import required
 from metanet.cli.terminal import print_leaderboard, print_run, print_table
 from metanet.errors import MetanetError
-from metanet.evaluation.fitting import is_converged_view, origin, unseen, view_of
+from metanet.evaluation.fitting import is_converged_view, origin, seen_by, unseen, view_of
 from metanet.evaluation.protocol import evaluate_on
 from metanet.models import load_model
 from metanet.plots.predictions import draw_result
@@ -20,6 +20,7 @@ from metanet.plots.transfer import transfer_matrices, transfer_scatters
 from metanet.runs.folder import Run, choose_folder, read_config, read_metrics
 from metanet.runs.leaderboard import leaderboard
 from metanet.runs.tracking import track
+from metanet.zoo.identity import TWINS, left_out
 from metanet.zoo.store import open_zoo
 
 
@@ -41,8 +42,10 @@ def run(config: dict[str, Any]) -> None:
         for zoo in zoos:
             whole = view_of(zoo, config)
             view = unseen(whole, source, config["part"])
-            if len(view) < len(whole):
-                print(f"{zoo.name}: the run was trained there; scored on the {len(set(view.network_ids))} networks it never saw")
+            if note := left_out(whole, view):
+                print(note)
+            if config["part"] == "all" and (count := len(set(whole.network_ids[seen_by(source, whole)]))):
+                print(f"{zoo.name}: part=all: {count} of the networks are ones that the fit has seen, or {TWINS}")
             result = evaluate_on(model, view)
             rows.append(result.metrics | {"trained_on": source.name, "tested_on": zoo.name})
             predictions.append(result.predictions.assign(zoo=zoo.name, trained_on=source.name, tested_on=zoo.name))

@@ -21,6 +21,7 @@ from metanet.plots.style import save
 from metanet.probing.maps import FEW, ProbeMap, check_local, check_positions, probe_map
 from metanet.runs.folder import Run, choose_folder, read_config, read_metrics
 from metanet.runs.tracking import track
+from metanet.zoo.identity import left_out
 from metanet.zoo.view import View
 
 
@@ -174,7 +175,10 @@ def _map(config: dict[str, Any], view: View, folder: Path, on_trial: Any) -> Pro
         model.part, model.short = probe["part"] or model.part, probe["short"] or model.short
     if hasattr(model, "trainer"):
         model.trainer = config["trainer"]
-    every = view.zoo.view(epoch="all").of_networks(unseen(view, folder).network_ids)
+    rest = unseen(view, folder)
+    if config["run"] and (note := left_out(view, rest)):
+        print(note)
+    every = view.zoo.view(epoch="all").of_networks(rest.network_ids)
 
     def on_progress(done: int, of: int) -> None:
         if done % 20 == 0 or done == of:

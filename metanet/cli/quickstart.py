@@ -84,7 +84,7 @@ def _print_stats_against_flat(rows: list[dict[str, Any]]) -> None:
     if not {"stats", "flat"} <= set(runs) or "r2" not in runs["stats"]:
         return
     a, b = (pd.read_parquet(Path(runs[f]["run"]) / "predictions.parquet").query("part == 'test'") for f in ("stats", "flat"))
-    columns = a["true"], a["predicted"], b["predicted"], a["network_id"]
+    columns = a["true"], a["predicted"], b["predicted"], a["unit"]
     low, high = r2_difference_interval(*(column.to_numpy() for column in columns))
     gain = runs["stats"]["r2"] - runs["flat"]["r2"]
     print(f"gbm on stats - gbm on flat weights: r2 {gain:+.3f} (95 % {low:+.3f} to {high:+.3f})")

@@ -34,11 +34,13 @@ from metanet.representations.features import FeatureMap
 from metanet.runs.folder import Run, read_config, read_metrics
 from metanet.runs.records import flat
 from metanet.runs.tracking import card_of, track
-from metanet.zoo.split import Split, fetch_nfn_permutation, permutation_split, read_permutation, split_networks
+from metanet.zoo.identity import Seen, without
+from metanet.zoo.split import Split, fetch_nfn_permutation, permutation_split, read_permutation
 from metanet.zoo.store import Zoo, open_zoo, read_header
 from metanet.zoo.view import View
 
 Draw = Callable[[FitResult, Run], None]
+SPLITS, SEEN = "splits", "seen.json"  # of a zoo: its stored splits; of a run: the identities of the networks that its fit saw
 
 
 def hyper_floor(folder: Path, task: str) -> float:
@@ -280,7 +282,9 @@ class Fitter:
             "stored": str(stored),
             "plan_hash": view.zoo.header.get("plan_hash"),
             "origin": origin(view.zoo),
+            "seen": SEEN,
         }
+        Seen.of(view, [*split.train, *split.validation]).save(run.folder / SEEN)
         counts = {f"networks_{part}": len(getattr(split, part)) for part in ("train", "validation", "test")}
         (run.folder / "split.json").write_text(json.dumps(facts | counts, indent=1))
         run.write_predictions(result.predictions)
@@ -317,15 +321,33 @@ def is_converged_view(zoo: Zoo, config: dict[str, Any]) -> bool:
 
 
 def split_of(view: View, config: dict[str, Any]) -> Split:
-    """Draw the split of a config, or read the one it names."""
+    """Draw the split of a config, or read the one it names.
+
+    Raises:
+        MetanetError: a split that is named is of other networks, or has networks of one configuration in two parts; the
+            published permutation alone is taken as it is, and what it parts is printed.
+    """
     if not config["file"]:
-        return split_networks(view.network_ids.tolist(), config["test"], config["validation"], config["seed"])
-    if config["file"] == "nfn":
+        return view.draw_split(config["test"], config["validation"], config["seed"])
+    published = config["file"] == "nfn"
+    if published:
         path = fetch_nfn_permutation(str(view.zoo.data.get("name")))
     else:
         path = Path(config["file"]).expanduser()
-    if path.suffix == ".csv":
-        return permutation_split(view.zoo, read_permutation(path))
+    split = permutation_split(view.zoo, read_permutation(path)) if path.suffix == ".csv" else _read_split(path, view)
+    if parted := split.parted(view.network_ids.tolist(), view.units.tolist()):
+        words = f"split.file={config['file']} has networks of one configuration in two parts, {len(parted)} configurations in all"
+        if not published:
+            raise MetanetError(
+                f"{words} (such as {parted[0]}): seeds of what was trained on would be tested; leave split.file= out to draw by "
+                "configuration"
+            )
+        print(f"{words}; the published permutation is taken as it is")
+    return split
+
+
+def _read_split(path: Path, view: View) -> Split:
+    """A stored split, or that of a run, which is of the networks of a view."""
     split = stored_split(path) if path.name == "split.json" and path.exists() else Split.load(path)
     known, drawn = set(view.zoo.networks["network_id"]), {*split.train, *split.validation, *split.test}
     if drawn - known or (homeless := set(view.network_ids) - drawn):
@@ -347,11 +369,13 @@ def split_facts(path: Path) -> dict[str, Any]:
     return facts
 
 
-def stored_split(path: Path) -> Split:
-    """The split that a run's ``split.json`` points to."""
+def stored_split(path: Path, zoo: Zoo | None = None) -> Split:
+    """The split that a run's ``split.json`` points to; also where it was moved with its run, or with its zoo if that is given."""
     stored = Path(split_facts(path)["stored"])
-    beside = path.parent / stored.name
-    return Split.load(stored if stored.exists() else beside)
+    places = [stored, path.parent / stored.name]
+    if zoo is not None and zoo.folder is not None:
+        places.append(zoo.folder / SPLITS / stored.name)
+    return Split.load(next((place for place in places if place.exists()), stored))
 
 
 def origin(zoo: Zoo) -> list[Any]:
@@ -361,31 +385,47 @@ def origin(zoo: Zoo) -> list[Any]:
 
 
 def unseen(view: View, run: Path, part: str = "auto") -> View:
-    """The networks of a view that a run may be scored on: of its own zoo those that its fit never saw, of others all.
+    """The networks of a view that a run may be scored on: none that its fit has seen, and no twin of one, in whatever zoo.
 
     Args:
         run: folder of ``metanet train``.
-        part: ``auto``, ``all``, or ``test``, which refuses other zoos.
+        part: ``auto``; ``test``, which refuses other zoos; ``all``, which leaves nothing out.
+
+    Raises:
+        MetanetError: none is left.
     """
-    zoo, path = view.zoo, run / "split.json"
-    trained_on = split_facts(path).get("origin")
-    own = bool(trained_on) and origin(zoo) == trained_on  # also where it was moved, copied or grown larger
-    if part == "test" and not own:
-        raise MetanetError(f"part=test: the run was trained on another zoo than {zoo.name}; give part=auto or all")
-    if part == "all" or not own:
-        return view
-    split = stored_split(path)
-    rest = view.of_networks(set(view.network_ids) - {*split.train, *split.validation})
-    if len(rest) == 0:
-        raise MetanetError(f"the run was trained on all networks of {zoo.name}, so none is left to test on")
-    return rest
+    if part == "test" and not _trained_on(view.zoo, split_facts(run / "split.json")):
+        raise MetanetError(f"part=test: the run was trained on another zoo than {view.zoo.name}; give part=auto or all")
+    return view if part == "all" else without(view, seen_by(run, view))
+
+
+def seen_by(run: Path, view: View) -> np.ndarray:
+    """Whether each snapshot is of a network that a run's fit has seen, or of a twin of one, shape (N,) of bool.
+
+    In its own zoo those of its training and validation part, and where its split parts no configuration also other seeds of
+    theirs, by which the zoo has grown. A run of an older version knows no identities, so no twins are found in other zoos.
+    """
+    path = run / "split.json"
+    facts = split_facts(path)
+    if not _trained_on(view.zoo, facts):
+        return Seen.load(run / facts["seen"]).twins(view) if "seen" in facts else np.zeros(len(view), bool)
+    split, units = stored_split(path, view.zoo), view.zoo.units
+    seen = {*split.train, *split.validation}
+    if not split.parted(units.index.tolist(), units.tolist()):
+        seen = set(units.index[units.isin(units[units.index.isin(seen)])])
+    return view.frame["network_id"].isin(seen).to_numpy()
+
+
+def _trained_on(zoo: Zoo, facts: dict[str, Any]) -> bool:
+    """Whether a run was trained on a zoo, also where this was moved, copied or grown larger."""
+    return bool(facts.get("origin")) and origin(zoo) == facts["origin"]
 
 
 def store_split(zoo: Zoo, split: Split, folder: Path) -> Path:
     """Once per zoo, by hash; in the run folder where the zoo cannot be written."""
     if zoo.folder is not None:
         try:
-            return split.save(zoo.folder.resolve() / "splits")
+            return split.save(zoo.folder.resolve() / SPLITS)
         except OSError:
             pass
     return split.save(folder)

@@ -48,8 +48,9 @@ class FitResult:
 
     Attributes:
         metrics: flat name -> number.
-        predictions: network_id, epoch, part (validation or test), true, predicted, of a classification confidence (the
-            probability that it gave its answer), and the floors' columns.
+        predictions: network_id, epoch, unit (of resampling, see :attr:`metanet.zoo.view.View.units`), part (validation or
+            test), true, predicted, of a classification confidence (the probability that it gave its answer), and the floors'
+            columns.
     """
 
     model: MetaModel
@@ -164,12 +165,11 @@ def result_of(
 def score(model: MetaModel, view: View, predicted: np.ndarray, floors: Floors | None = None) -> dict[str, float]:
     """All metrics of predictions on a view, with intervals and ceilings; floors where given."""
     true = model.target.true(view)
-    networks = view.network_ids
     if model.target.task == "classification":
-        return _score_classes(true, predicted, networks, floors)
+        return _score_classes(true, predicted, view.units, floors)
     metrics = regression_metrics(true, predicted)
-    metrics["r2_low"], metrics["r2_high"] = bootstrap_interval(lambda i: r2(true[i], predicted[i]), networks)
-    metrics["tau_low"], metrics["tau_high"] = tau_interval(true, predicted, networks)
+    metrics["r2_low"], metrics["r2_high"] = bootstrap_interval(lambda i: r2(true[i], predicted[i]), view.units)
+    metrics["tau_low"], metrics["tau_high"] = tau_interval(true, predicted, view.units)
     metrics["tau_ties"] = tau_ties(true)
     data = view.zoo.data
     if model.target.name in ("test_accuracy", "final_test_accuracy") and "n_test" in data:
@@ -184,21 +184,21 @@ def score(model: MetaModel, view: View, predicted: np.ndarray, floors: Floors | 
         if floors.hyper is not None:
             metrics["r2_hyper"], metrics["tau_hyper"] = r2(true, floors.hyper), tau(true, floors.hyper)
             metrics["r2_beyond_hyper"] = r2_beyond(true, predicted, floors.hyper)
-            low, high = r2_difference_interval(true, predicted, floors.hyper, networks)
+            low, high = r2_difference_interval(true, predicted, floors.hyper, view.units)
             metrics["r2_minus_hyper_low"], metrics["r2_minus_hyper_high"] = low, high
     return metrics
 
 
-def _score_classes(true: np.ndarray, predicted: np.ndarray, networks: np.ndarray, floors: Floors | None) -> dict[str, float]:
+def _score_classes(true: np.ndarray, predicted: np.ndarray, units: np.ndarray, floors: Floors | None) -> dict[str, float]:
     metrics = classification_metrics(true, predicted)
     right = (true == predicted).astype(float)
-    metrics["accuracy_low"], metrics["accuracy_high"] = bootstrap_interval(lambda i: float(right[i].mean()), networks)
+    metrics["accuracy_low"], metrics["accuracy_high"] = bootstrap_interval(lambda i: float(right[i].mean()), units)
     if floors is not None:
         metrics["accuracy_constant"] = float(np.mean(true == floors.constant))
         if floors.hyper is not None:
             other = (true == floors.hyper).astype(float)
             metrics["accuracy_hyper"] = float(other.mean())
-            low, high = bootstrap_interval(lambda i: float(right[i].mean() - other[i].mean()), networks)
+            low, high = bootstrap_interval(lambda i: float(right[i].mean() - other[i].mean()), units)
             metrics["accuracy_minus_hyper_low"], metrics["accuracy_minus_hyper_high"] = low, high
     return metrics
 
@@ -222,7 +222,8 @@ def evaluate_on(model: MetaModel, view: View) -> FitResult:
 
 def _prediction_frame(model: MetaModel, view: View, output: np.ndarray, part: str, floors: Floors | None = None) -> pd.DataFrame:
     target = model.target
-    frame = view.frame[["network_id", "epoch"]].assign(part=part, true=target.true(view), predicted=target.decode(output))
+    frame = view.frame[["network_id", "epoch"]].assign(unit=view.units, part=part)
+    frame = frame.assign(true=target.true(view), predicted=target.decode(output))
     if target.task == "classification":
         frame["confidence"] = output.max(1)
     if floors is not None:

@@ -2,8 +2,8 @@
 
 All configurations are drawn up front from one seed. Each is fitted on all folds but one and stopped by the fold that was
 held out; the best mean loss wins, is fitted on the whole training part for the median number of trees or epochs, and is
-scored on the test part once. Folds are of networks, never of snapshots. Every finished trial is a line of ``trials.jsonl``,
-so an interrupted search goes on where it stopped.
+scored on the test part once. Folds are of networks, never of snapshots, and part no networks of one configuration. Every
+finished trial is a line of ``trials.jsonl``, so an interrupted search goes on where it stopped.
 """
 
 from __future__ import annotations
@@ -119,7 +119,7 @@ class Material:
     """Everything a trial needs besides its settings; large arrays reach other processes as memory maps.
 
     Attributes:
-        x, y, folds: rows to fit on, (N, F), (N,) and the fold of each row's network (N,).
+        x, y, folds: rows to fit on, (N, F), (N,) and the fold of each row's unit (N,).
         x_out, y_out, folds_out: rows to hold out, of the same networks; the same arrays unless all snapshots are fitted on.
         token: of the search, for what a process keeps from one trial to the next.
     """
@@ -185,17 +185,6 @@ def loss(target: Target, codes: np.ndarray, output: np.ndarray) -> float:
     if target.task == "classification":
         return float(-np.mean(np.log(np.clip(output[np.arange(len(codes)), codes], 1e-12, None))))
     return float(np.mean((target.clip(output) - codes) ** 2))
-
-
-def fold_of_networks(network_ids: Sequence[str], folds: int, seed: int) -> dict[str, int]:
-    """network_id -> fold, of equal sizes but for one network."""
-    ids = sorted(set(network_ids))
-    if len(ids) < 2 * folds:
-        raise MetanetError(
-            f"the training part has {len(ids)} networks, too few for search.folds={folds}; give at least two networks a fold"
-        )
-    order = np.random.default_rng(seed).permutation(len(ids))
-    return {ids[i]: position % folds for position, i in enumerate(order)}
 
 
 @dataclass(frozen=True)
@@ -289,13 +278,13 @@ class Search:
         to_predict = Target.of(rows.out, target)
         features_of = FeatureMap(features, threads).fit(rows.out, target)
         search_space(plan, name, base, len(features_of.names))
-        folds = fold_of_networks(rows.out.network_ids.tolist(), plan.folds, plan.seed)
+        folds_out = rows.out.draw_folds(plan.folds, plan.seed, "search.folds")
         x_out, y_out = features_of.transform(rows.out), to_predict.encode(rows.out)
-        folds_out = np.array([folds[i] for i in rows.out.network_ids])
         x, y, folds_fit = x_out, y_out, folds_out
         if rows.fit is not rows.out:
             x, y = features_of.transform(rows.fit), to_predict.encode(rows.fit)
-            folds_fit = np.array([folds[i] for i in rows.fit.network_ids])
+            fold_of = dict(zip(rows.out.network_ids, folds_out, strict=True))
+            folds_fit = np.array([fold_of[i] for i in rows.fit.network_ids])
         token = hashlib.sha256(json.dumps([str(folder.resolve()), identity], default=str).encode()).hexdigest()
         settings = base | {"features": features, "seed": seed}
         material = Material(name, settings, to_predict, x, y, folds_fit, x_out, y_out, folds_out, token)

@@ -25,8 +25,8 @@ def transfer_table(models: Mapping[str, MetaModel], views: Mapping[tuple[str, st
     rows, predictions = [], []
     for (trained_on, tested_on), view in views.items():
         model = models[trained_on]
-        true, predicted, networks = model.target.true(view), model.predict(view), view.network_ids
-        low, high = tau_interval(true, predicted, networks)
+        true, predicted = model.target.true(view), model.predict(view)
+        low, high = tau_interval(true, predicted, view.units)
         pair = {"trained_on": trained_on, "tested_on": tested_on}
         score = {"tau": tau(true, predicted), "tau_low": low, "tau_high": high, "r2": r2(true, predicted)}
         rows.append(pair | {"n_test": len(view)} | score)

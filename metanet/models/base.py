@@ -21,7 +21,6 @@ from metanet.errors import MetanetError, UnsuitableTargetError, check_seed, did_
 from metanet.models.scaling import Scaler
 from metanet.models.target import Target
 from metanet.representations.features import FeatureMap
-from metanet.zoo.split import split_networks
 from metanet.zoo.view import View
 
 
@@ -54,7 +53,7 @@ class MetaModel(ABC):
 
     @abstractmethod
     def fit(self, train: View, target: str = "test_accuracy", validation: View | None = None) -> MetaModel:
-        """Learn from ``train``; ``validation`` chooses the length (default: a fifth of the networks of ``train``)."""
+        """Learn from ``train``; ``validation`` chooses the length (default: a fifth of the units of ``train``)."""
 
     @abstractmethod
     def output(self, view: View) -> np.ndarray:
@@ -197,7 +196,7 @@ class MatrixModel(MetaModel):
 
     def fit(self, train: View, target: str = "test_accuracy", validation: View | None = None) -> MatrixModel:
         if validation is None:
-            split = split_networks(train.network_ids.tolist(), test=0.0, validation=0.2, seed=self.seed)
+            split = train.draw_split(test=0.0, validation=0.2, seed=self.seed)
             train, validation = train.part(split, "train"), train.part(split, "validation")
         self.choose_target(train, target, validation)
         self.map = FeatureMap(self.features, self.threads).fit(train, target)

@@ -29,7 +29,6 @@ from metanet.models.target import Target
 from metanet.representations.canonical import canonical
 from metanet.representations.slots import Architecture, Slots
 from metanet.zoo.layout import Layout
-from metanet.zoo.split import split_networks
 from metanet.zoo.view import View
 from metanet.zoo.wiring import wire
 
@@ -161,7 +160,7 @@ class Encoder(MetaModel):
     def fit(self, train: View, target: str | list[str] = "test_accuracy", validation: View | None = None) -> Encoder:
         """Learn from ``train``; with several targets one encoder for all, with a head each (:attr:`by_target`)."""
         if validation is None:
-            split = split_networks(train.network_ids.tolist(), test=0.0, validation=0.2, seed=self.seed)
+            split = train.draw_split(test=0.0, validation=0.2, seed=self.seed)
             train, validation = train.part(split, "train"), train.part(split, "validation")
         names = [target] if isinstance(target, str) else list(target)
         self.targets = []

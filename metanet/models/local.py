@@ -22,7 +22,7 @@ from metanet.models.target import Target
 from metanet.plugins import absolute, is_path
 from metanet.representations.features import FeatureMap
 from metanet.representations.measures import measure_names, sixteen_measures
-from metanet.zoo.split import balanced_networks, split_networks
+from metanet.zoo.split import balanced_networks
 from metanet.zoo.view import View
 
 BALANCES = ("drop", "draw", "none")
@@ -199,10 +199,9 @@ class Local(SliceModel):
         x, y = np.concatenate(blocks), np.repeat(codes[order], self.per_vector)
         model.target, model.map = self.target, FeatureMap("measures_global", self.threads, measure_names())
         rounds = None
-        if model.rounds_setting is not None:  # a fifth of the networks chooses trees or epochs
-            ids = slices.view.network_ids[order]
-            split = split_networks(ids.tolist(), test=0.0, validation=0.2, seed=self.seed)
-            chooses = np.repeat(np.isin(ids, split.validation), self.per_vector)
+        if model.rounds_setting is not None:  # a fifth of the units chooses trees or epochs
+            split = slices.view.draw_split(test=0.0, validation=0.2, seed=self.seed)
+            chooses = np.repeat(np.isin(slices.view.network_ids[order], split.validation), self.per_vector)
             model.fit_features(x[~chooses], y[~chooses], (x[chooses], y[chooses]))
             rounds = model.rounds
         model.fit_features(x, y, rounds=rounds)

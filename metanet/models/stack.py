@@ -30,7 +30,7 @@ class Stack(MetaModel):
         members: each ``MODEL``, ``MODEL:FEATURES``, or a mapping of ``name``, perhaps ``features``, and settings.
         beside: features that every member reads too, where ``members`` are the default; ``probe`` makes a stack of access F.
         method: ``mean``, or ``weights`` learned out of fold.
-        folds: of the networks, for ``weights``; each member is fitted once more for each.
+        folds: of the units, for ``weights``; each member is fitted once more for each.
         base: ``seed`` and ``threads``; ``features`` are not looked at.
     """
 
@@ -88,11 +88,7 @@ class Stack(MetaModel):
 
     def _out_of_fold(self, view: View, target: str) -> np.ndarray:
         """Weights of the members, none negative, of sum 1, by least squares on networks that they were not fitted on."""
-        networks = np.unique(view.network_ids.astype(str))
-        if len(networks) < self.folds:
-            raise MetanetError(f"model.folds={self.folds}: there are {len(networks)} networks to fold; give fewer folds")
-        fold = dict(zip(networks, np.random.default_rng(self.seed).permutation(len(networks)) % self.folds, strict=True))
-        of_row = np.array([fold[n] for n in view.network_ids.astype(str)])
+        of_row = view.draw_folds(self.folds, self.seed, "model.folds")
         found: list[np.ndarray] = []
         for model in [m for k in range(self.folds) for m in self._create()]:
             k = len(found) // len(self.chosen)

@@ -34,6 +34,8 @@ def transfer_scatters(predictions: pd.DataFrame, rows: Sequence[str], columns: S
 
 
 def transfer_scatter(predictions: pd.DataFrame, trained_on: str, tested_on: str, ax: Axes) -> Axes:
-    """True against predicted for one pair; ``predictions`` has trained_on, tested_on, true, predicted."""
+    """True against predicted for one pair, nothing where it was not scored; ``predictions`` has trained_on, tested_on, true,
+    predicted.
+    """
     part = predictions[(predictions["trained_on"] == trained_on) & (predictions["tested_on"] == tested_on)]
-    return predicted_against_true(part, ax)
+    return predicted_against_true(part, ax) if len(part) else ax

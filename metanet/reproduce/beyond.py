@@ -14,7 +14,6 @@ from metanet.models import MetaModel, create_model
 from metanet.plots.curves import curves
 from metanet.plots.style import new_axes
 from metanet.reproduce.study import Exhibit, Study, interval
-from metanet.zoo.split import split_networks
 from metanet.zoo.view import View
 
 PAPER_NETWORKS = 15_000  # that the paper trains on
@@ -34,21 +33,22 @@ def within_configurations(study: Study, name: str) -> Exhibit:
     figure, axes = new_axes(len(study.zoos("seeds")), width=4.6)
     for ax, zoo in zip(axes, study.zoos("seeds"), strict=True):
         view = study.zoo(zoo).view()
-        configuration = view.frame["configuration"].astype(str).to_numpy()
-        split = split_networks(configuration.tolist(), test=0.5, validation=0.2, seed=study.seed)
-        parts = [view.take(np.flatnonzero(np.isin(configuration, ids))) for ids in (split.train, split.validation, split.test)]
-        train, validation, test = parts
+        split = view.draw_split(test=0.5, validation=0.2, seed=study.seed)
+        train, validation, test = (view.part(split, part) for part in ("train", "validation", "test"))
         own = create_model("gbm", features="stats", seed=study.seed, threads=study.threads)
-        models: dict[str, MetaModel] = {f"half of the configurations of {zoo}": own.fit(train, validation=validation)}
+        models: dict[str, tuple[MetaModel, View]] = {
+            f"half of the configurations of {zoo}": (own.fit(train, validation=validation), test)
+        }
         for other in study.zoos("cnn"):
             if study.data(other) != study.data(zoo):
                 continue
-            if study.zoo(other).header.get("seed") == study.zoo(zoo).header.get("seed"):
-                notes.append(f"{other} was drawn from the same seed as {zoo} and shares its configurations: left out.")
-            else:
-                models[other] = study.searched(other, "gbm", "stats").model(study.threads)
-        for trained_on, model in models.items():
-            row, taus = _within(test, model.predict(test))
+            fit = study.searched(other, "gbm", "stats")
+            rest, note = study.tested(fit, test)
+            if rest is not None:
+                models[other] = fit.model(study.threads), rest
+            notes += [f"{zoo}, trained on {other}: {note}"] if note else []
+        for trained_on, (model, tested) in models.items():
+            row, taus = _within(tested, model.predict(tested))
             rows.append({"zoo": zoo, "trained_on": trained_on, **row})
             ax.hist(taus, bins=np.linspace(-1, 1, 21).tolist(), alpha=0.6, label=f"{trained_on}: mean {row['tau within']:.2f}")
             better = "do" if row["low"] > 0 else "do not show that they"
@@ -138,7 +138,7 @@ def early_prediction(study: Study, name: str) -> Exhibit:
                     test["true"].to_numpy(),
                     test["predicted"].to_numpy(),
                     floor["predicted"].to_numpy(),
-                    test["network_id"].to_numpy(),
+                    test["unit"].to_numpy(),
                 )
                 rows.append(
                     {

@@ -23,7 +23,6 @@ from torch import Tensor
 
 from data_modules.images import NAMES, load_images, scale_pixels
 from metanet.errors import MetanetError
-from metanet.evaluation.fitting import unseen
 from metanet.evaluation.metrics import r2, tau
 from metanet.evaluation.resampling import paired_interval
 from metanet.generation.execution import executors
@@ -33,7 +32,8 @@ from metanet.plots.curves import curves, line_styles, shared_legend
 from metanet.plots.encoders import cost_points, generalisation_bars
 from metanet.plots.style import new_axes
 from metanet.reproduce.study import Exhibit, Fit, NotFittedError, Study, interval, readable
-from metanet.zoo.split import Split, split_networks
+from metanet.zoo.identity import Seen, left_out
+from metanet.zoo.split import Split
 from metanet.zoo.store import zoo_from_arrays
 from metanet.zoo.view import View
 
@@ -260,7 +260,7 @@ def told_by_images(view: View, pixels: Tensor, labels: Tensor) -> dict[str, np.n
 def halves(study: Study, view: View) -> Split:
     """The first of the splits: a test part, and a fifth of the rest for validation."""
     given = study.config["split"]
-    return split_networks(view.network_ids.tolist(), given["test"], VALIDATION, given["seed"])
+    return view.draw_split(given["test"], VALIDATION, given["seed"])
 
 
 # ------------------------------------------------------------------------------- few networks
@@ -315,6 +315,7 @@ def predictions(study: Study, zoo: str, name: str, fitted: Callable[[], MetaMode
         "snapshots": study.config["encoders"]["snapshots"]
     }
     facts["zoos"] = [study.zoo(zoo).header.get("plan_hash"), test.zoo.header.get("plan_hash")]
+    facts["tested"] = test.network_ids.tolist()
     key = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:8]
     path: Path = study.folder / "fits" / zoo / "predictions" / f"{name.replace(':', '_').replace('/', '_')}-{key}.parquet"
     if path.exists():
@@ -322,7 +323,7 @@ def predictions(study: Study, zoo: str, name: str, fitted: Callable[[], MetaMode
     if not study.config["fit"]:
         return None
     study.begin(f"{zoo}: {name}")
-    frame = pd.DataFrame({"network_id": test.network_ids.astype(str), "true": test.target("test_accuracy")})
+    frame = pd.DataFrame({"network_id": test.network_ids, "unit": test.units, "true": test.target("test_accuracy")})
     try:
         frame["predicted"] = fitted().predict(test)
     except MetanetError as error:
@@ -348,6 +349,7 @@ def generalisation(study: Study, name: str) -> Exhibit:
     view = study.zoo(base).view()
     split = halves(study, view)
     pool, test = view.part(split, "train", "validation"), view.part(split, "test")
+    twins: dict[str, None] = {}  # what is said of those that are left out, each sentence once
     cases: list[tuple[str, Callable[[Contender], pd.DataFrame | None]]] = [
         (f"{base}, a tenth of the training networks", lambda one: few(study, base, one, pool, test, 0.1))
     ]
@@ -356,10 +358,10 @@ def generalisation(study: Study, name: str) -> Exhibit:
             continue
         wider = study.zoo(other).view().layout.id != layout.id
         words = f"{base} to wider networks ({other})" if wider else f"{base} to {other}"
-        cases.append((words, lambda one, other=other: _transferred(study, base, one, other)))  # type: ignore[misc]
+        cases.append((words, lambda one, other=other: _transferred(study, base, one, other, twins)))  # type: ignore[misc]
     for zoo in study.zoos("nws"):
         if len(study.zoo(zoo).layouts) > 1:
-            cases.append((f"{zoo}, smaller half to larger half", lambda one, zoo=zoo: _larger(study, zoo, one)))  # type: ignore[misc]
+            cases.append((f"{zoo}, smaller half to larger half", lambda one, zoo=zoo: _larger(study, zoo, one, twins)))  # type: ignore[misc]
     rows: list[dict[str, Any]] = []
     notes = []
     levels = {one.title: level_of(one.create(study).access) for one in contenders(study)}
@@ -382,7 +384,7 @@ def generalisation(study: Study, name: str) -> Exhibit:
     table = pd.DataFrame(rows)
     shown = table.drop(columns="tied")
     figure = generalisation_bars(table.dropna(subset="tau"))
-    return Exhibit(name, f"generalisation, trained on {base}", {name: shown}, {name: figure}, notes)
+    return Exhibit(name, f"generalisation, trained on {base}", {name: shown}, {name: figure}, [*notes, *twins])
 
 
 def _beside_best(scored: dict[str, pd.DataFrame]) -> tuple[list[dict[str, Any]], str]:
@@ -408,19 +410,28 @@ def _beside_best(scored: dict[str, pd.DataFrame]) -> tuple[list[dict[str, Any]],
     return rows, f"best {best} (tau {taus[best]:.3f})" + (f"; tied with it: {', '.join(tied)}." if tied else ".")
 
 
-def _transferred(study: Study, base: str, one: Contender, other: str) -> pd.DataFrame | None:
+def _transferred(study: Study, base: str, one: Contender, other: str, twins: dict[str, None]) -> pd.DataFrame | None:
     """A fit of the base zoo, asked about another zoo unchanged."""
     try:
         own = one.fit(study, base, 0, 0)
     except NotFittedError:
         return None
-    view = unseen(study.zoo(other).view(), own.folder)
+    view, note = study.tested(own, study.zoo(other).view())
+    twins |= {note: None} if note else {}
+    if view is None:
+        return None
     return predictions(study, base, f"{one.title}-to-{other}", lambda: own.model(study.threads), view)
 
 
-def _larger(study: Study, zoo: str, one: Contender) -> pd.DataFrame | None:
+def _larger(study: Study, zoo: str, one: Contender, twins: dict[str, None]) -> pd.DataFrame | None:
     """Fitted on the smaller half of the networks of a mixed zoo, asked about the larger half."""
     view = study.zoo(zoo).view(converged=False)
     sizes = np.array([view.zoo.layouts[i].size for i in view.frame["layout_id"]])
     small, large = (view.take(np.flatnonzero(rows)) for rows in (sizes <= np.median(sizes), sizes > np.median(sizes)))
-    return predictions(study, zoo, f"{one.title}-larger", lambda: one.create(study, blind=True).fit(small), large)
+    try:
+        rest = Seen.of(small).rest(large)
+    except MetanetError as error:
+        twins |= {f"{error}.": None}
+        return None
+    twins |= {f"{note}.": None} if (note := left_out(large, rest)) else {}
+    return predictions(study, zoo, f"{one.title}-larger", lambda: one.create(study, blind=True).fit(small), rest)

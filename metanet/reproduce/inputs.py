@@ -186,7 +186,7 @@ def _order(study: Study, zoos: Sequence[str]) -> pd.DataFrame:
                 continue
             one, other = a.test, b.test
             low, high = r2_difference_interval(
-                one["true"].to_numpy(), one["predicted"].to_numpy(), other["predicted"].to_numpy(), one["network_id"].to_numpy()
+                one["true"].to_numpy(), one["predicted"].to_numpy(), other["predicted"].to_numpy(), one["unit"].to_numpy()
             )
             rows.append(
                 {

@@ -18,6 +18,7 @@ from matplotlib.figure import Figure
 from metanet.errors import MetanetError, check_whole, did_you_mean
 from metanet.evaluation.fitting import Fitter, finished_run, stored_split, unseen
 from metanet.models import MetaModel, load_model
+from metanet.zoo.identity import left_out
 from metanet.zoo.split import Split
 from metanet.zoo.store import Zoo
 from metanet.zoo.view import View
@@ -91,7 +92,7 @@ class Fit:
 
     @cached_property
     def test(self) -> pd.DataFrame:
-        """Predictions on the test part: network_id, true, predicted, constant_floor, hyper_floor; sorted by network."""
+        """Predictions on the test part: network_id, unit, true, predicted, constant_floor, hyper_floor; sorted by network."""
         return self._part("test")
 
     @property
@@ -101,6 +102,8 @@ class Fit:
 
     def _part(self, part: str) -> pd.DataFrame:
         frame = pd.read_parquet(self.folder / "predictions.parquet")
+        if "unit" not in frame:  # of an older version, which resampled networks
+            frame["unit"] = frame["network_id"]
         return frame[frame["part"] == part].sort_values("network_id", ignore_index=True)
 
     def model(self, threads: int = 1) -> MetaModel:
@@ -209,6 +212,18 @@ class Study:
     def test_view(self, fit: Fit, zoo: str) -> View:
         """The networks of a zoo that a fit may be tested on: of its own (also copied or grown larger) those it never saw."""
         return unseen(self.zoo(zoo).view(), fit.folder)
+
+    def tested(self, fit: Fit, view: View) -> tuple[View | None, str]:
+        """The networks of a view that a fit may be scored on, and a sentence on those that are left out, empty where none is.
+
+        None where the fit has seen all of them, or twins of them; the sentence says so then.
+        """
+        try:
+            rest = unseen(view, fit.folder)
+        except MetanetError as error:
+            return None, f"{error}."
+        note = left_out(view, rest)
+        return rest, note and f"{note}."
 
 
 def _listed(estimator: str, given: Any) -> list[str]:

@@ -1,6 +1,6 @@
 """Run folders: everything that one command made, in plain files.
 
-config.yaml  metrics.json  predictions.parquet  split.json  leaderboard.csv  versions.json  figures/  model/
+config.yaml  metrics.json  predictions.parquet  split.json  seen.json  leaderboard.csv  versions.json  figures/  model/
 """
 
 from __future__ import annotations

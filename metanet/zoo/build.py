@@ -187,7 +187,9 @@ def save_zoo(zoo: Zoo, folder: str | Path) -> Zoo:
     hidden = ("shard", "offset", "length", "crc32", "row", "network_id", "epoch")
     metrics = [c for c in zoo.snapshots if c not in hidden]
     rows_of = {str(name): rows for name, rows in zoo.snapshots.groupby("network_id", sort=False).indices.items()}
-    kept = {key: zoo.header[key] for key in ("recipe", "data", "seed", "trainer", "plan_hash") if key in zoo.header}
+    kept: dict[str, Any] = {
+        key: zoo.header[key] for key in ("recipe", "data", "seed", "trainer", "plan_hash") if key in zoo.header
+    }
     epochs, records = zoo.snapshots["epoch"].to_numpy(), zoo.snapshots[metrics].to_dict("records")
     histories = dict(iter(zoo.history.groupby("network_id", sort=False))) if zoo.folder is not None else {}
     with ZooBuilder(folder, header=kept) as build:

@@ -1,8 +1,12 @@
-"""Splits by network: seeded and stored. Snapshots of one network are always in one part."""
+"""Splits of networks: seeded and stored.
+
+Snapshots of one network are always in one part, and so are networks of one configuration, see :mod:`metanet.zoo.identity`.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import os
 import random
@@ -52,6 +56,17 @@ class Split:
             return cls(*(tuple(parts[part]) for part in PARTS))
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise MetanetError(f"'{path}' is not a stored split (JSON with train, validation and test): {error}") from None
+
+    def parted(self, network_ids: Sequence[str], units: Sequence[str]) -> list[str]:
+        """The units that have networks in more than one part, sorted.
+
+        Args:
+            network_ids: of a view, in any order; one may come many times.
+            units: of each of them.
+        """
+        unit_of = dict(zip(network_ids, units, strict=True))
+        held = [{unit_of[i] for i in getattr(self, part) if i in unit_of} for part in PARTS]
+        return sorted({unit for a, b in itertools.combinations(held, 2) for unit in a & b})
 
     def save(self, folder: Path) -> Path:
         """Store the split as ``folder/<hash>.json``, once."""
@@ -148,24 +163,61 @@ def balanced_networks(network_ids: Sequence[str], classes: Sequence[str], seed: 
     return {ids[i] for _, ids in sorted(members.items()) for i in rng.permutation(len(ids))[:rarest]}
 
 
-def split_networks(network_ids: Sequence[str], test: float = 0.5, validation: float = 0.2, seed: int = 0) -> Split:
+def fold_networks(
+    network_ids: Sequence[str], folds: int, seed: int, setting: str = "folds", units: Sequence[str] | None = None
+) -> np.ndarray:
+    """The fold of each row, shape (N,): of units, in equal numbers but for one.
+
+    Args:
+        network_ids: of each row; an id may come many times.
+        folds: how many.
+        seed: of the permutation.
+        setting: what asks for so many folds, for the error.
+        units: as for :func:`split_networks`.
+    """
+    rows = network_ids if units is None else units
+    names = sorted(set(rows))
+    if len(names) < 2 * folds:
+        what = _words(len(names), network_ids)
+        raise MetanetError(f"{len(names)} {what} are too few for {setting}={folds}; give at least two {what} a fold")
+    order = np.random.default_rng(seed).permutation(len(names))
+    fold = {names[i]: position % folds for position, i in enumerate(order)}
+    return np.array([fold[name] for name in rows])
+
+
+def _words(units: int, network_ids: Sequence[str]) -> str:
+    """What so many units are."""
+    return "networks" if units == len(set(network_ids)) else "configurations"
+
+
+def split_networks(
+    network_ids: Sequence[str],
+    test: float = 0.5,
+    validation: float = 0.2,
+    seed: int = 0,
+    units: Sequence[str] | None = None,
+) -> Split:
     """Draw a split of networks.
 
     Args:
         network_ids: the networks to split, in any order; an id may come many times.
-        test: share of the networks that are kept for the one test score.
+        test: share of the units that are kept for the one test score.
         validation: share of the *training part* that chooses trees, epochs and configurations.
         seed: of the permutation.
+        units: of each of ``network_ids``, what is drawn as a whole, see :attr:`metanet.zoo.view.View.units`; default: each
+            network by itself.
     """
     check_seed("split.seed", seed)
     for name, share in (("split.test", test), ("split.validation", validation)):
         if not 0 <= share < 1:
             raise MetanetError(f"{name}={share} is not a share; give a number from 0 up to, not including, 1")
-    ids = sorted(set(network_ids))
-    order = np.random.default_rng(seed).permutation(len(ids))
-    n_test = round(test * len(ids))
-    n_validation = round(validation * (len(ids) - n_test))
-    n_train = len(ids) - n_test - n_validation
+    unit_of = dict(zip(network_ids, network_ids if units is None else units, strict=True))
+    names = sorted(set(unit_of.values()))
+    order = np.random.default_rng(seed).permutation(len(names))
+    n_test = round(test * len(names))
+    n_validation = round(validation * (len(names) - n_test))
+    n_train = len(names) - n_test - n_validation
+    what = _words(len(names), network_ids)
     for name, share, count in (
         ("test", test, n_test),
         ("validation", validation, n_validation),
@@ -173,9 +225,12 @@ def split_networks(network_ids: Sequence[str], test: float = 0.5, validation: fl
     ):
         if share > 0 and count == 0:
             raise MetanetError(
-                f"split.test={test} split.validation={validation} of {len(ids)} networks leaves the {name} part "
-                "empty; take more networks or other shares"
+                f"split.test={test} split.validation={validation} of {len(names)} {what} leaves the {name} part "
+                f"empty; take more {what} or other shares"
             )
-    parts = np.split(order, [n_test, n_test + n_validation])
-    test_ids, validation_ids, train_ids = (tuple(ids[i] for i in sorted(part)) for part in parts)
+    part_of = {names[i]: part for part, own in enumerate(np.split(order, [n_test, n_test + n_validation])) for i in own}
+    parts: list[list[str]] = [[], [], []]
+    for network in sorted(unit_of):
+        parts[part_of[unit_of[network]]].append(network)
+    test_ids, validation_ids, train_ids = map(tuple, parts)
     return Split(train_ids, validation_ids, test_ids)

@@ -33,6 +33,7 @@ import pandas as pd
 from filelock import FileLock, Timeout
 
 from metanet.errors import MetanetError
+from metanet.zoo.identity import units_of
 from metanet.zoo.layout import Layout
 from metanet.zoo.view import View
 
@@ -74,6 +75,17 @@ class Zoo:
         if self.folder is None:
             return self.snapshots.drop(columns=["shard", "offset", "length", "crc32", "row"], errors="ignore")
         return _read_table(self.folder / "history.parquet", self.header["tables"]["history"])
+
+    @cached_property
+    def units(self) -> pd.Series:
+        """The unit of splitting of each network, by network_id; printed where that is not plainly the network.
+
+        See :func:`metanet.zoo.identity.units_of`.
+        """
+        units, note = units_of(self.networks, self.header)
+        if note:
+            print(f"{self.name}: {note}")
+        return units
 
     @property
     def data(self) -> dict[str, Any]:
@@ -266,7 +278,8 @@ def zoo_from_arrays(
         weights: float array of shape (N, D), or N vectors of any lengths.
         layout: what the positions are; one for all, or one for each vector.
         frame: N rows of columns to predict or to filter by (``test_accuracy``, ``hp.optimizer`` ...).
-            ``network_id`` and ``epoch`` are made where they are missing.
+            ``network_id`` and ``epoch`` are made where they are missing; ``configuration`` says which networks are seeds of
+            one, and no split parts these.
         header: more facts, as in ``zoo.json``: with ``recipe`` and ``data`` (``shape`` and ``classes``) networks can be run.
     """
     vectors = [np.ascontiguousarray(w, np.float32) for w in weights]
@@ -286,7 +299,7 @@ def zoo_from_arrays(
         status=frame.get("status", "ok"),
     )
     lengths = np.array([len(v) for v in vectors], np.int64)
-    of_network = [c for c in frame if c.startswith("hp.") or c in ("network_id", "layout_id", "status")]
+    of_network = [c for c in frame if c.startswith("hp.") or c in ("network_id", "layout_id", "status", "configuration")]
     networks = frame[of_network].drop_duplicates("network_id").reset_index(drop=True)
     snapshots = frame[[c for c in frame if c == "network_id" or c not in of_network]].assign(
         shard=0, offset=np.cumsum(lengths) - lengths, length=lengths

@@ -12,7 +12,7 @@ import pandas as pd
 
 from metanet.errors import MetanetError, did_you_mean
 from metanet.zoo.layout import Layout
-from metanet.zoo.split import Split, split_networks
+from metanet.zoo.split import Split, fold_networks, split_networks
 
 if TYPE_CHECKING:
     from data_modules.loaders import Loader
@@ -53,6 +53,17 @@ class View:
     def network_ids(self) -> np.ndarray:
         """The network of each snapshot, shape (N,)."""
         return self.frame["network_id"].to_numpy(dtype=object)
+
+    @cached_property
+    def units(self) -> np.ndarray:
+        """The unit of splitting of each snapshot, shape (N,) of str.
+
+        Where networks share a configuration, the configuration; else the network itself, as where all networks of this view
+        are of one configuration. Splits, folds, validation parts and resamples are of units; see
+        :func:`metanet.zoo.identity.units_of`.
+        """
+        units = self.zoo.units.loc[self.network_ids].to_numpy(object)
+        return self.network_ids if len(set(units)) == 1 else units
 
     @property
     def layout(self) -> Layout:
@@ -138,9 +149,17 @@ class View:
         return columns + [f"final_{c}" for c in columns if c.endswith(("_accuracy", "_loss"))]
 
     def split(self, test: float = 0.5, seed: int = 0) -> tuple[View, View]:
-        """Training and test part of this view's networks; see :func:`metanet.zoo.split.split_networks`."""
-        split = split_networks(self.network_ids.tolist(), test=test, validation=0.0, seed=seed)
+        """Training and test part of this view's networks, see :meth:`draw_split`."""
+        split = self.draw_split(test=test, validation=0.0, seed=seed)
         return self.part(split, "train"), self.part(split, "test")
+
+    def draw_split(self, test: float = 0.5, validation: float = 0.2, seed: int = 0) -> Split:
+        """A split of this view's networks that parts no unit; see :func:`metanet.zoo.split.split_networks`."""
+        return split_networks(self.network_ids.tolist(), test, validation, seed, units=self.units.tolist())
+
+    def draw_folds(self, folds: int, seed: int, setting: str = "folds") -> np.ndarray:
+        """The fold of each snapshot, shape (N,), which part no unit; see :func:`metanet.zoo.split.fold_networks`."""
+        return fold_networks(self.network_ids.tolist(), folds, seed, setting, self.units.tolist())
 
     def part(self, split: Split, *names: str) -> View:
         """The snapshots of one or more parts of a stored split; an error where none is left."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -13,10 +14,14 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from conftest import small_recipe
 from safetensors.torch import save_file
 from sklearn.metrics import r2_score
 
 from metanet.cli.main import VERBS, main
+from metanet.errors import MetanetError
+from metanet.evaluation.fitting import stored_split, unseen
+from metanet.generation.runner import generate
 from metanet.runs.folder import read_config
 from metanet.zoo import open_zoo
 
@@ -369,8 +374,46 @@ def test_a_larger_zoo_of_the_same_seed_is_scored_on_networks_the_fit_never_saw(c
         assert run("generate", f"n={n}", f"out=z{n}", *words) == 0
     assert run("train", "zoo=z20", "model=constant", "out=r") == 0
     assert run("evaluate", "run=r", "zoo=z26", "out=e") == 0
-    assert "scored on the 16 networks it never saw" in capsys.readouterr().out
+    assert "10 of 26 networks are ones that the fit has seen" in (out := capsys.readouterr().out)
+    assert "scored on the 16 networks it never saw" in out
     assert int(pd.read_csv("e/leaderboard.csv")["n_test"][0]) == 10 + 6
+
+
+def test_twins_of_what_a_run_has_seen_are_not_scored(grown_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The same seed at another width: the same draws, and filters that begin alike."""
+    twins, others = (
+        generate(small_recipe(1, num_units=4), n=6, out=name, seed=seed, engine="torch")
+        for name, seed in (("twins", 3), ("others", 4))
+    )
+    words = ["model=random_forest", "features=stats_global", "threads=1"]  # of any width
+    assert run("train", f"zoo={grown_folder}", *words, "out=r") == 0
+    split = stored_split(Path("r/split.json"))
+    seen = [i for i in twins.view().network_ids if i not in split.test]
+    assert 0 < len(seen) < 6
+    assert run("evaluate", "run=r", "zoo=twins", "out=e", "threads=1") == 0
+    assert f"twins: {len(seen)} of 6 networks are ones that the fit has seen, or twins of such" in capsys.readouterr().out
+    assert set(pd.read_parquet("e/predictions.parquet")["network_id"]).isdisjoint(seen)
+    assert run("evaluate", "run=r", "zoo=twins", f"where=network_id in {seen}", "out=f", "threads=1") == 2
+    assert f"all {len(seen)} networks of twins are ones" in capsys.readouterr().err
+    assert run("evaluate", "run=r", "zoo=twins", "part=all", "out=f", "threads=1") == 0
+    assert f"part=all: {len(seen)} of the networks are ones that the fit has seen" in capsys.readouterr().out
+    assert len(unseen(others.view(), Path("r"))) == 6
+    Path("r/seen.json").unlink()
+    with pytest.raises(MetanetError, match=r"seen.json' does not say which networks the run has seen"):
+        unseen(twins.view(), Path("r"))
+    facts = json.loads(Path("r/split.json").read_text())
+    Path("r/split.json").write_text(json.dumps({k: v for k, v in facts.items() if k != "seen"}))  # of an older version
+    assert len(unseen(twins.view(), Path("r"))) == 6
+    assert set(unseen(open_zoo(grown_folder).view(), Path("r")).network_ids) == set(split.test)
+
+
+def test_a_zoo_that_was_moved_is_still_the_runs_own(grown_folder: Path) -> None:
+    shutil.copytree(grown_folder, "before")
+    assert run("train", "zoo=before", "model=constant", "threads=1", "out=r") == 0
+    Path("before").rename("after")
+    assert run("evaluate", "run=r", "zoo=after", "part=test", "out=e", "threads=1") == 0
+    tested = pd.read_parquet("r/predictions.parquet").query("part == 'test'")
+    assert set(pd.read_parquet("e/predictions.parquet")["network_id"]) == set(tested["network_id"])
 
 
 def test_a_search_is_trained_resumed_and_refused(grown_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -14,7 +14,7 @@ from scipy.stats import chisquare, kstest
 import metanet
 from metanet.errors import MetanetError
 from metanet.evaluation.fitting import model_identity
-from metanet.evaluation.search import Material, Rows, Search, SearchPlan, fold_of_networks, loss, run_trial
+from metanet.evaluation.search import Material, Rows, Search, SearchPlan, loss, run_trial
 from metanet.launching.launcher import Launcher
 from metanet.models.gbm import GBM
 from metanet.models.target import Target
@@ -68,15 +68,6 @@ def test_the_space_is_the_papers(tmp_path: Path) -> None:
     assert pd.DataFrame(wide.configurations())["colsample_bytree"].between(0.0316, 0.1).all()
     fewer = Search(tmp_path / "c", SearchPlan(n=10), material_of(), {}, Launcher())
     assert fewer.configurations() == search.configurations()[:10]  # the first ones do not depend on how many follow
-
-
-def test_folds_are_of_networks_and_even() -> None:
-    folds = fold_of_networks([f"{i // 5}" for i in range(100)], 3, 0)
-    assert len(folds) == 20
-    assert sorted(np.bincount(list(folds.values()))) == [6, 7, 7]
-    assert folds != fold_of_networks([str(i) for i in range(20)], 3, 1)
-    with pytest.raises(MetanetError, match=r"5 networks, too few for search.folds=3"):
-        fold_of_networks(list("abcde"), 3, 0)
 
 
 def test_a_trial_is_what_lightgbm_alone_finds() -> None:

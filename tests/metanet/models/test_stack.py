@@ -36,9 +36,7 @@ def test_weights_are_least_squares_out_of_fold(parts: tuple[View, View], tmp_pat
     train, test = parts
     members = [{"name": "gbm", "max_trees": 20}, "constant"]
     stack = metanet.create_model("stack", members=members, method="weights", folds=3, seed=1).fit(train)
-    ids = np.unique(train.network_ids.astype(str))
-    fold = dict(zip(ids, np.random.default_rng(1).permutation(len(ids)) % 3, strict=True))
-    of_row = np.array([fold[n] for n in train.network_ids])
+    of_row = train.draw_folds(3, 1)
     columns, true = [], []
     for k in range(3):
         rest, held_out = train.take(np.flatnonzero(of_row != k)), train.take(np.flatnonzero(of_row == k))

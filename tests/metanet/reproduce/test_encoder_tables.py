@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +31,7 @@ BUDGET = [
 @pytest.fixture(scope="module")
 def zoos(tmp_path_factory: pytest.TempPathFactory, nws_zoos: dict[str, Path]) -> list[Path]:
     root = tmp_path_factory.mktemp("encoders")
-    for name, seed, changes in (("plain", 1, {}), ("other", 2, {}), ("wide", 3, {"num_units": 20})):
+    for name, seed, changes in (("plain", 1, {}), ("other", 2, {}), ("wide", 1, {"num_units": 20})):
         generate(small_recipe(3, **changes), n=60 if name == "plain" else 20, out=root / name, seed=seed, engine="torch")
     return [root / "plain", root / "other", root / "wide", nws_zoos["mixed"]]
 
@@ -41,6 +42,12 @@ def made(zoos: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
     words = [f"zoo=[{','.join(map(str, zoos))}]", f"out={out}", "trainer.max_epochs=4", "threads=1"]
     assert main(["reproduce", "encoders", *words, *BUDGET]) == 0
     return out
+
+
+def halves(made: Path) -> dict[str, list[str]]:
+    """The first split of the zoo that was fitted."""
+    facts = json.loads((made / "fits" / "plain" / "gbm_stats-last-split0-seed0" / "split.json").read_text())
+    return json.loads(Path(facts["stored"]).read_text())
 
 
 def test_scores_are_means_over_the_runs(made: Path) -> None:
@@ -112,7 +119,11 @@ def test_generalisation_has_every_case(made: Path) -> None:
     )
     row = table[(table["case"] == "plain to wider networks (wide)") & (table["model"] == "gbm:stats")].iloc[0]
     assert row["tau"] == pytest.approx(kendalltau(kept["true"], kept["predicted"]).statistic)
-    assert row["networks"] == 20
+    seen = {i for part in ("train", "validation") for i in halves(made)[part]}  # drawn from the same seed: twins of these
+    assert sorted(kept["network_id"]) == [i for i in (f"{k:06d}" for k in range(20)) if i not in seen]
+    assert row["networks"] == len(kept) < 20
+    notes = (made / "generalisation" / "notes.txt").read_text()
+    assert notes.count(f"{20 - len(kept)} of 20 networks are ones that the fit has seen, or twins of such") == 1
 
 
 def test_curves_have_every_share(made: Path) -> None:

@@ -2,11 +2,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from metanet.errors import MetanetError
 from metanet.zoo import Split, Zoo, split_networks
-from metanet.zoo.split import balanced_networks
+from metanet.zoo.split import balanced_networks, fold_networks
 
 IDS = [f"n{i}" for i in range(100)]
 
@@ -56,6 +57,16 @@ def test_snapshots_of_one_network_never_part(grown: Zoo) -> None:
     train, test = grown.view(epoch="all").split(test=0.5, seed=0)
     assert set(train.network_ids).isdisjoint(test.network_ids)
     assert len(train) + len(test) == len(grown.snapshots)
+
+
+def test_folds_are_of_networks_and_even() -> None:
+    ids = [f"{i // 5}" for i in range(100)]
+    folds = fold_networks(ids, 3, 0)
+    assert len(set(zip(ids, folds, strict=True))) == 20
+    assert sorted(np.bincount(folds)) == [30, 35, 35]
+    assert (folds != fold_networks(ids, 3, 1)).any()
+    with pytest.raises(MetanetError, match=r"5 networks are too few for search.folds=3"):
+        fold_networks(list("abcde"), 3, 0, "search.folds")
 
 
 def test_balanced_networks_are_as_many_of_each_class() -> None:
