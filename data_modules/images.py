@@ -1,7 +1,7 @@
 """Image sets that zoos are grown on, as bytes that lie whole on the training device.
 
 ``digits`` is scikit-learn's set of real handwritten digits and needs no download. The others are
-the official files of the papers' sets (:mod:`data_modules.sources`); a name that ends in ``_gs`` is a set in grey. The
+the official files of the papers' sets (:mod:`metanet.data_modules.sources`); a name that ends in ``_gs`` is a set in grey. The
 data module yields batches by one indexed gather from tensors that are already on the device: no workers, no collation.
 """
 
@@ -18,7 +18,17 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
-from data_modules.sources import CLASSES, SOURCES, OnDownload, Parts, Source, data_root, grey, read_idx_folder, read_source
+from metanet.data_modules.sources import (
+    CLASSES,
+    SOURCES,
+    OnDownload,
+    Parts,
+    Source,
+    data_root,
+    grey,
+    read_idx_folder,
+    read_source,
+)
 from metanet.errors import MetanetError, check_whole, did_you_mean
 
 DIGITS_SIZE = 16

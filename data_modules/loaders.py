@@ -1,6 +1,7 @@
 """Batches of networks for training loops of one's own: flat vectors, named tensors, tokens or graphs.
 
-``view.loader("graph", batch_size=32, seed=0)`` goes over the view once, again in another order each time it is iterated.
+``metanet.batches(view, "graph", batch_size=32, seed=0)`` goes over the view once, in another order each time it
+is iterated.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from metanet.representations.tokens import WIDTH, Tokens
 from metanet.zoo.layout import Layout
 
 if TYPE_CHECKING:
-    from metanet.zoo.view import View
+    from metanet.zoo.zoo import View
 
 KINDS = ("flat", "tensors", "tokens", "graph")
 
@@ -39,6 +40,23 @@ class LoadedBatch:
     index: np.ndarray
     inputs: Any
     layout: Layout | None
+
+
+def batches(
+    view: View, kind: str, batch_size: int = 64, seed: int | None = None, on_device: bool = False, width: int = WIDTH
+) -> Loader:
+    """Batches of a view for a training loop of one's own.
+
+    Args:
+        kind: ``flat``, ``tensors``, ``tokens`` (one for each neuron) or ``graph``.
+        seed: of the order; None for the view's own.
+        on_device: put batches on the CUDA device where there is one.
+        width: of tokens.
+
+    Raises:
+        MetanetError: an unknown kind, or a batch size that is no whole number from 1 up.
+    """
+    return Loader(view, kind, batch_size, seed, on_device, width)
 
 
 class Loader:

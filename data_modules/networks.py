@@ -17,7 +17,7 @@ from torch import Tensor
 
 from metanet.representations.canonical import canonical
 from metanet.representations.slots import Architecture, Slots
-from metanet.zoo.view import View
+from metanet.zoo.zoo import View
 
 KEPT_VALUES = 1 << 28  # weights that are kept in memory: 1 GiB
 

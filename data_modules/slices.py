@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from metanet.errors import MetanetError, check_whole, did_you_mean
-from metanet.zoo.view import View
 from metanet.zoo.wiring import Wiring, wire
+from metanet.zoo.zoo import View
 
 SHORT = ("run_on", "pad", "skip")
 

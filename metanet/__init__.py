@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 _HOMES = {
+    "batches": "metanet.data_modules.loaders",
     "Layout": "metanet.zoo",
     "View": "metanet.zoo",
     "Zoo": "metanet.zoo",
@@ -26,8 +27,8 @@ _HOMES = {
     "create_model": "metanet.models",
     "list_models": "metanet.models",
     "load_model": "metanet.models",
-    "describe": "metanet.representations.describe",
-    "list_features": "metanet.representations.features",
+    "describe": "metanet.formats.describe",
+    "list_features": "metanet.features.unions",
     "list_recipes": "metanet.generation.recipes",
     "MetanetError": "metanet.errors",
 }
@@ -35,11 +36,12 @@ _HOMES = {
 __all__ = ["__version__", *_HOMES]
 
 if TYPE_CHECKING:
+    from metanet.data_modules.loaders import batches
     from metanet.errors import MetanetError
+    from metanet.features.unions import list_features
+    from metanet.formats.describe import describe
     from metanet.generation.recipes import list_recipes
     from metanet.models import create_model, list_models, load_model
-    from metanet.representations.describe import describe
-    from metanet.representations.features import list_features
     from metanet.zoo import Layout, View, Zoo, ZooBuilder, open_zoo, zoo_from_arrays
 
 

@@ -15,10 +15,10 @@ import torch
 from torch import nn
 
 from metanet.models.base import MetaModel
+from metanet.zoo.arrays import zoo_from_arrays
 from metanet.zoo.layout import Layout
-from metanet.zoo.store import zoo_from_arrays
-from metanet.zoo.view import View
 from metanet.zoo.wiring import wire
+from metanet.zoo.zoo import View
 
 
 def reordered(view: View, seed: int = 0) -> View:

@@ -226,8 +226,8 @@ def _report(zoos: list[str], budget: str, splits: int, out: Path, names) -> None
     """Means over splits, and the paired difference of each of ours to nfn_hnp, the better peer, over the splits of both."""
     import numpy as np
 
-    from metanet.evaluation.metrics import r2, tau
     from metanet.evaluation.resampling import paired_interval
+    from metanet.metrics import r2, tau
 
     print(f"\n{budget} each")
     print(f"{'zoo':20} {'model':18} {'fits':>4} {'epochs':>6} {'R2':>7} {'tau':>6} {'networks/s':>10}   R2, tau - nfn_hnp (95 %)")

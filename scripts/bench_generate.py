@@ -31,9 +31,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from data_modules.images import ImageDataModule, ImageSet, load_images, scale_pixels
-from data_modules.sources import data_root
 from metanet.cli.compose import compose
+from metanet.data_modules.images import ImageDataModule, ImageSet, load_images, scale_pixels
+from metanet.data_modules.sources import data_root
 from metanet.generation.engines.choice import refusal
 from metanet.generation.native import load_kernel, variants
 from metanet.generation.plan import Plan, images_per_epoch, make_plan

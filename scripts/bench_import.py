@@ -18,9 +18,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from metanet.formats.small_cnn_zoo import layout_table
 from metanet.generation.networks import SmallCNN
 from metanet.machine import describe_machine
-from metanet.zoo.small_cnn_zoo import layout_table
 
 EPOCHS = (0, 1, 2, 3, 20, 40, 60, 80, 86)
 MEASURE = """

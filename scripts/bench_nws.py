@@ -96,8 +96,8 @@ def compare(name: str, count: int, peak: float) -> None:
     """Train some groups of a recipe's plan both ways."""
     import numpy as np
 
-    from data_modules.images import load_images
     from metanet.cli.compose import compose
+    from metanet.data_modules.images import load_images
     from metanet.generation.plan import make_plan
     from metanet.generation.recipes import create_recipe
     from metanet.generation.training import train_rows
@@ -137,7 +137,7 @@ def trainer(plan, rows, images) -> float:
     import torch
     from torch.nn import functional
 
-    from data_modules.images import ImageDataModule, unit_pixels
+    from metanet.data_modules.images import ImageDataModule, unit_pixels
     from metanet.generation.augmentation import augment
     from metanet.lightning import quiet_trainer
 

@@ -30,8 +30,8 @@ def main() -> None:
     import numpy as np
     import torch
 
-    from data_modules.slices import SliceBatches, Slices
     from metanet import open_zoo
+    from metanet.data_modules.slices import SliceBatches, Slices
     from metanet.machine import describe_machine
     from metanet.models.dmc import LOCAL, DMCNetwork
 

@@ -39,7 +39,7 @@ def _compare(folder: Path, count: int, networks: int) -> None:
     import pandas as pd
 
     from metanet.evaluation.comparison import compare
-    from metanet.evaluation.metrics import r2
+    from metanet.metrics import r2
     from metanet.runs.folder import Run
     from metanet.runs.records import find_runs
 

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from metanet.zoo.layout import Layout
-from metanet.zoo.view import View
+from metanet.zoo.zoo import View
 
 CHANNELS, HIDDEN, BATCH, RATE = (16, 16, 5), 1000, 8, 1e-3
 PEERS = {"nfn_np": (layers.NPLinear, layers.NPPool), "nfn_hnp": (layers.HNPLinear, layers.HNPPool)}

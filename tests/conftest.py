@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from data_modules.images import load_images
 from metanet.cli.compose import compose
+from metanet.data_modules.images import load_images
 from metanet.generation.recipes import Recipe, create_recipe
 from metanet.generation.runner import generate
 from metanet.zoo import Layout, Zoo, open_zoo, zoo_from_arrays

@@ -19,7 +19,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
         pytest.skip("no checkout to build a wheel from")
     folder = tmp_path_factory.mktemp("wheel")
     source = folder / "source"
-    copy = "git ls-files -z --cached --others --exclude-standard | xargs -0 cp --parents -t"
+    copy = "git ls-files -z --cached --others --exclude-standard | xargs -0 cp --parents --no-dereference -t"
     source.mkdir()
     subprocess.run(f"{copy} {source}", shell=True, cwd=ROOT, check=True)
     build = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(folder), str(source)]
@@ -31,12 +31,22 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "site"
 
 
-def test_the_wheel_holds_both_packages_and_the_configs_and_nothing_else(installed: Path) -> None:
-    assert {p.name for p in installed.iterdir() if not p.name.endswith(".dist-info")} == {"metanet", "data_modules"}
+def test_the_wheel_holds_one_package_with_its_configs_and_nothing_else(installed: Path) -> None:
+    assert {p.name for p in installed.iterdir() if not p.name.endswith(".dist-info")} == {"metanet"}
     shipped = {p.relative_to(installed / "metanet/configs") for p in (installed / "metanet/configs").rglob("*.yaml")}
     assert shipped == {p.relative_to(ROOT / "configs") for p in (ROOT / "configs").rglob("*.yaml")}
-    modules = {p.relative_to(ROOT) for package in ("metanet", "data_modules") for p in (ROOT / package).rglob("*.py")}
-    assert modules == {p.relative_to(installed) for p in installed.rglob("*.py")}
+    ours = [p.relative_to(ROOT) for p in (ROOT / "metanet").rglob("*.py") if "data_modules" not in p.parts]
+    theirs = ["metanet" / p.relative_to(ROOT) for p in (ROOT / "data_modules").rglob("*.py")]
+    assert {*ours, *theirs} == {p.relative_to(installed) for p in installed.rglob("*.py")}
+
+
+def test_a_users_own_data_modules_is_left_alone(installed: Path, tmp_path: Path) -> None:
+    (tmp_path / "data_modules").mkdir()
+    (tmp_path / "data_modules" / "__init__.py").write_text("MINE = True\n")
+    code = "import data_modules, metanet; metanet.create_model('deepsets'); print(data_modules.MINE, metanet.batches.__module__)"
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), str(installed)]), "PYTHONSAFEPATH": "1"}
+    answer = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert answer.stdout.strip() == "True metanet.data_modules.loaders", answer.stderr
 
 
 def test_it_runs_a_recipe_from_another_folder(installed: Path, tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from metanet.runs.folder import Run, choose_folder
 from metanet.runs.leaderboard import leaderboard
 from metanet.runs.records import Record, find_runs
 from metanet.runs.tracking import track
-from metanet.zoo.view import query_mask
+from metanet.zoo.query import query_mask
 
 NOT_PAIRED = "other networks, trained on more images and 15,000 of them to learn from, so no difference is computed"
 PRINTED, NOTED = 25, 5  # rows and notes of a family in the terminal; files have all

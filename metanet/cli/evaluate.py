@@ -21,7 +21,7 @@ from metanet.runs.folder import Run, choose_folder, read_config, read_metrics
 from metanet.runs.leaderboard import leaderboard
 from metanet.runs.tracking import track
 from metanet.zoo.identity import TWINS, left_out
-from metanet.zoo.store import open_zoo
+from metanet.zoo.reading import open_zoo
 
 
 def run(config: dict[str, Any]) -> None:

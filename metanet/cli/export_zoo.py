@@ -8,8 +8,8 @@ from typing import Any
 from metanet.cli.compose import required
 from metanet.cli.terminal import bytes_bar
 from metanet.errors import MetanetError, did_you_mean
-from metanet.zoo.small_cnn_zoo import FILES, export_small_cnn_zoo
-from metanet.zoo.store import open_zoo
+from metanet.formats.small_cnn_zoo import FILES, export_small_cnn_zoo
+from metanet.zoo.reading import open_zoo
 
 EXPORTERS = {"small_cnn_zoo": export_small_cnn_zoo}
 

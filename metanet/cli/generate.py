@@ -19,7 +19,8 @@ from metanet.plots.style import new_axes, save
 from metanet.plots.zoo import accuracy_histogram, train_against_test
 from metanet.runs.folder import Run
 from metanet.runs.tracking import card_of, track
-from metanet.zoo.store import Zoo, progress, read_header
+from metanet.zoo.reading import progress, read_header
+from metanet.zoo.zoo import Zoo
 
 
 def run(config: dict[str, Any]) -> None:

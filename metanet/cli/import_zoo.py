@@ -9,8 +9,8 @@ from metanet.cli.compose import required
 from metanet.cli.generate import print_zoo
 from metanet.cli.terminal import bytes_bar
 from metanet.errors import MetanetError, did_you_mean
-from metanet.zoo.nws_files import import_nws
-from metanet.zoo.small_cnn_zoo import import_small_cnn_zoo
+from metanet.formats.nws import import_nws
+from metanet.formats.small_cnn_zoo import import_small_cnn_zoo
 
 IMPORTERS = {"small_cnn_zoo": import_small_cnn_zoo, "nws": import_nws}
 

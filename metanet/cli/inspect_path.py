@@ -11,10 +11,10 @@ from metanet.cli.compose import required
 from metanet.cli.generate import print_zoo
 from metanet.cli.terminal import print_table
 from metanet.errors import MetanetError
-from metanet.representations.describe import describe
+from metanet.formats.describe import describe
 from metanet.runs.folder import read_metrics
 from metanet.zoo.layout import Layout
-from metanet.zoo.store import open_zoo, progress, read_header
+from metanet.zoo.reading import open_zoo, progress, read_header
 
 
 def run(config: dict[str, Any]) -> None:

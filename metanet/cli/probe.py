@@ -7,9 +7,9 @@ from typing import Any
 
 import pandas as pd
 
-from data_modules.slices import Slices
 from metanet.cli.compose import compose, required
 from metanet.cli.terminal import fit_bars, print_run, print_table
+from metanet.data_modules.slices import Slices
 from metanet.errors import MetanetError, UnsuitableTargetError, did_you_mean
 from metanet.evaluation.fitting import Fitter, finished_run, hyper_floor, is_converged_view, unseen
 from metanet.models import load_model
@@ -22,7 +22,7 @@ from metanet.probing.maps import FEW, ProbeMap, check_local, check_positions, pr
 from metanet.runs.folder import Run, choose_folder, read_config, read_metrics
 from metanet.runs.tracking import track
 from metanet.zoo.identity import left_out
-from metanet.zoo.view import View
+from metanet.zoo.zoo import View
 
 
 def run(config: dict[str, Any]) -> None:

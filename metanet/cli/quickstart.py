@@ -13,13 +13,13 @@ from metanet.cli.generate import draw_accuracies, grow, print_zoo
 from metanet.cli.terminal import fit_bars, print_leaderboard, print_run
 from metanet.cli.train import print_floors, run_name
 from metanet.evaluation.fitting import Fitter
-from metanet.evaluation.metrics import r2_difference_interval
+from metanet.metrics import r2_difference_interval
 from metanet.plots.predictions import draw_result
 from metanet.plots.style import new_axes, save
 from metanet.plots.zoo import bias_range_scatter, bias_ranges
 from metanet.runs.folder import Run
 from metanet.runs.leaderboard import leaderboard
-from metanet.zoo.store import Zoo
+from metanet.zoo.zoo import Zoo
 
 
 def run(config: dict[str, Any]) -> None:

@@ -23,8 +23,8 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from metanet.errors import MetanetError, did_you_mean
-from metanet.evaluation.metrics import percentiles
 from metanet.evaluation.resampling import Resamples, rounds_of, score_of, spread_over_runs, widened
+from metanet.metrics import percentiles
 from metanet.runs.records import Record
 
 SEEDS = ("seed", "split.seed")  # what runs of one group differ in

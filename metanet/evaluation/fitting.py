@@ -14,7 +14,6 @@ import pandas as pd
 from lightgbm.basic import LightGBMError
 
 from metanet.errors import MetanetError
-from metanet.evaluation.metrics import classification_metrics, r2
 from metanet.evaluation.protocol import (
     FitResult,
     Floors,
@@ -25,19 +24,21 @@ from metanet.evaluation.protocol import (
     floor_inputs,
 )
 from metanet.evaluation.search import OnTrial, Rows, Search, search_plan, search_space
+from metanet.features.unions import FeatureMap
+from metanet.formats.released_splits import fetch_nfn_permutation, permutation_split, read_permutation
 from metanet.launching.launcher import Launcher
+from metanet.metrics import classification_metrics, r2
 from metanet.models import create_model
 from metanet.models.base import MetaModel, check_settings, constructor_arguments
 from metanet.models.registry import model_class
 from metanet.models.target import Target
-from metanet.representations.features import FeatureMap
 from metanet.runs.folder import Run, read_config, read_metrics
 from metanet.runs.records import flat
 from metanet.runs.tracking import card_of, track
 from metanet.zoo.identity import Seen, without
-from metanet.zoo.split import Split, fetch_nfn_permutation, permutation_split, read_permutation
-from metanet.zoo.store import Zoo, open_zoo, read_header
-from metanet.zoo.view import View
+from metanet.zoo.reading import open_zoo, read_header
+from metanet.zoo.split import Split
+from metanet.zoo.zoo import View, Zoo
 
 Draw = Callable[[FitResult, Run], None]
 SPLITS, SEEN = "splits", "seen.json"  # of a zoo: its stored splits; of a run: the identities of the networks that its fit saw

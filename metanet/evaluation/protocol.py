@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from metanet.evaluation.metrics import (
+from metanet.metrics import (
     bootstrap_interval,
     classification_metrics,
     r2,
@@ -29,7 +29,7 @@ from metanet.evaluation.metrics import (
 from metanet.models.base import MetaModel
 from metanet.models.registry import create_model
 from metanet.zoo.split import Split
-from metanet.zoo.view import View
+from metanet.zoo.zoo import View
 
 CONSTANT_FLOOR, HYPER_FLOOR = "constant", "hyper"
 
@@ -48,7 +48,7 @@ class FitResult:
 
     Attributes:
         metrics: flat name -> number.
-        predictions: network_id, epoch, unit (of resampling, see :attr:`metanet.zoo.view.View.units`), part (validation or
+        predictions: network_id, epoch, unit (of resampling, see :attr:`metanet.zoo.zoo.View.units`), part (validation or
             test), true, predicted, of a classification confidence (the probability that it gave its answer), and the floors'
             columns.
     """

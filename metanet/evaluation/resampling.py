@@ -10,7 +10,7 @@ import pandas as pd
 from scipy import stats
 
 from metanet.errors import MetanetError
-from metanet.evaluation.metrics import BOOTSTRAP_ROUNDS, BOOTSTRAP_TAU_ROUNDS, classification_metrics, percentiles, r2, tau
+from metanet.metrics import BOOTSTRAP_ROUNDS, BOOTSTRAP_TAU_ROUNDS, classification_metrics, percentiles, r2, tau
 from metanet.runs.records import Answers
 
 

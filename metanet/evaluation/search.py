@@ -23,14 +23,14 @@ import pandas as pd
 
 from metanet.distributions import Distribution, draw_column
 from metanet.errors import MetanetError, check_seed, check_whole, did_you_mean
-from metanet.evaluation.metrics import r2
 from metanet.evaluation.protocol import FitResult, Floors, result_of
+from metanet.features.unions import FeatureMap
 from metanet.launching.launcher import Launcher
+from metanet.metrics import r2
 from metanet.models.base import MatrixModel, check_settings, constructor_arguments
 from metanet.models.registry import create_model, model_class
 from metanet.models.target import Target
-from metanet.representations.features import FeatureMap
-from metanet.zoo.view import View
+from metanet.zoo.zoo import View
 
 NAMES = ("random", "optuna")
 # What every model takes, and no search may draw: it would not be what the run says it is.

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 
 import pandas as pd
 
-from metanet.evaluation.metrics import r2, tau, tau_interval
+from metanet.metrics import r2, tau, tau_interval
 from metanet.models.base import MetaModel
-from metanet.zoo.view import View
+from metanet.zoo.zoo import View
 
 
 def transfer_table(models: Mapping[str, MetaModel], views: Mapping[tuple[str, str], View]) -> tuple[pd.DataFrame, pd.DataFrame]:

@@ -22,8 +22,7 @@ from metanet.generation.nws import OUTPUTS, NWSNetwork
 from metanet.generation.recipes import ModuleNetwork, create_recipe
 from metanet.plugins import is_path
 from metanet.zoo.layout import Layout
-from metanet.zoo.store import Zoo
-from metanet.zoo.view import View
+from metanet.zoo.zoo import View, Zoo
 
 SIDES = {"mnist": 28, "fashion_mnist": 28, "cifar10_gs": 32, "cifar10": 32, "svhn_gs": 32, "svhn": 32}  # of released zoos
 STACK = 8  # networks of one pass, whose activations stay in a core's cache

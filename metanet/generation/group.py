@@ -17,7 +17,7 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
-from data_modules.images import ImageBatches, ImageDataModule
+from metanet.data_modules.images import ImageBatches, ImageDataModule
 from metanet.generation.optimizers import StackedOptimizer
 
 

@@ -135,7 +135,7 @@ def make_plan(
 
     Args:
         recipe: what to draw.
-        data: facts of the image set (:meth:`data_modules.images.ImageSet.facts`).
+        data: facts of the image set (:meth:`metanet.data_modules.images.ImageSet.facts`).
         n: number of networks; the first m networks do not depend on n. None: all of a recipe whose design lists them.
         seed: of the draw, of the networks' seeds and of the data order.
         group_size: most networks of a group; default: what suits the engine.

@@ -13,8 +13,8 @@ import pandas as pd
 import pytorch_lightning as pl
 import torch
 
-from data_modules.images import ImageMix, ImageSet
-from data_modules.sources import OnDownload
+from metanet.data_modules.images import ImageMix, ImageSet
+from metanet.data_modules.sources import OnDownload
 from metanet.errors import MetanetError, check_whole
 from metanet.generation.engines import ENGINES
 from metanet.generation.engines.choice import choose_engine
@@ -24,7 +24,9 @@ from metanet.generation.training import GroupResult, Job, Progress, Reporter, lo
 from metanet.launching.launcher import Launcher
 from metanet.lightning import check_trainer
 from metanet.machine import processor, versions
-from metanet.zoo.store import Zoo, ZooWriter, open_zoo, read_header
+from metanet.zoo.reading import open_zoo, read_header
+from metanet.zoo.writer import ZooWriter
+from metanet.zoo.zoo import Zoo
 
 
 def generate(
@@ -54,7 +56,7 @@ def generate(
     Args:
         recipe: the recipe, see :func:`metanet.generation.recipes.create_recipe`.
         data: name of the image set, or several that each network's is drawn from; ``root``, ``train_limit``, ``size``
-            and ``on_download`` as in :func:`data_modules.images.load_images`.
+            and ``on_download`` as in :func:`metanet.data_modules.images.load_images`.
         n: number of networks; None for all of a recipe whose design lists them.
         out: the zoo's folder.
         converged: test accuracy above which a network counts as converged; by image set where there are several.

@@ -13,8 +13,8 @@ import pandas as pd
 import pytorch_lightning as pl
 import torch
 
-from data_modules.images import ImageDataModule, ImageMix, ImageSet, load_images
-from data_modules.sources import OnDownload
+from metanet.data_modules.images import ImageDataModule, ImageMix, ImageSet, load_images
+from metanet.data_modules.sources import OnDownload
 from metanet.errors import MetanetError
 from metanet.generation.engines import ENGINES
 from metanet.generation.group import GroupModule

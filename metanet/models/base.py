@@ -18,17 +18,17 @@ import pandas as pd
 
 from metanet.distributions import Distribution
 from metanet.errors import MetanetError, UnsuitableTargetError, check_seed, did_you_mean
+from metanet.features.unions import FeatureMap
 from metanet.models.scaling import Scaler
 from metanet.models.target import Target
-from metanet.representations.features import FeatureMap
-from metanet.zoo.view import View
+from metanet.zoo.zoo import View
 
 
 class MetaModel(ABC):
     """Predicts a column of a zoo's frame from what it reads of each network.
 
     Args:
-        features: what is read, see :mod:`metanet.representations.features`.
+        features: what is read, see :mod:`metanet.features.unions`.
         seed: of everything random in the fit.
         threads: of the fit and of the features.
     """
@@ -111,8 +111,8 @@ class MetaModel(ABC):
         return self.target.decode(self.output(view))
 
     def score(self, view: View) -> dict[str, float]:
-        """Metrics of :mod:`metanet.evaluation.metrics` on a view."""
-        from metanet.evaluation.metrics import classification_metrics, regression_metrics
+        """Metrics of :mod:`metanet.metrics` on a view."""
+        from metanet.metrics import classification_metrics, regression_metrics
 
         metrics = classification_metrics if self.target.task == "classification" else regression_metrics
         return metrics(self.target.true(view), self.predict(view))

@@ -10,7 +10,7 @@ import numpy as np
 
 from metanet.models.base import MetaModel
 from metanet.models.target import Target
-from metanet.zoo.view import View
+from metanet.zoo.zoo import View
 
 
 class Constant(MetaModel):

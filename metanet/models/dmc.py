@@ -16,12 +16,12 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from data_modules.slices import SliceBatches, SliceDataModule, Slices
+from metanet.data_modules.slices import SliceBatches, SliceDataModule, Slices
 from metanet.errors import MetanetError, check_whole, did_you_mean
 from metanet.lightning import Losses, device_of, quiet_trainer
 from metanet.models.local import SliceModel
 from metanet.models.losses import target_loss
-from metanet.zoo.view import View
+from metanet.zoo.zoo import View
 
 # Channels of each convolution. P: a max-pooling by 2 follows; p: it does while more than 50 positions are left.
 GLOBAL = "8p 16p 32p 64p 128p 128p 128p 128p 128p 128 256p 256 256p 256 256P"

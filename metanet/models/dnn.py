@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from data_modules.vectors import VectorDataModule
+from metanet.data_modules.vectors import VectorDataModule
 from metanet.distributions import Distribution
 from metanet.errors import MetanetError
 from metanet.generation.initializers import INITIALIZERS

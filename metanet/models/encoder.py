@@ -19,7 +19,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from data_modules.networks import NetworkBatch, NetworkBatches, NetworkDataModule, NetworkPart, Networks
+from metanet.data_modules.networks import NetworkBatch, NetworkBatches, NetworkDataModule, NetworkPart, Networks
 from metanet.errors import MetanetError, check_whole
 from metanet.lightning import KeepBest, Losses, device_of, quiet_trainer
 from metanet.models.base import MetaModel
@@ -29,8 +29,8 @@ from metanet.models.target import Target
 from metanet.representations.canonical import canonical
 from metanet.representations.slots import Architecture, Slots
 from metanet.zoo.layout import Layout
-from metanet.zoo.view import View
 from metanet.zoo.wiring import wire
+from metanet.zoo.zoo import View
 
 SAMPLED = 256  # training vectors of each layout that scales are read off
 

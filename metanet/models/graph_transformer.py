@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from data_modules.networks import NetworkPart
+from metanet.data_modules.networks import NetworkPart
 from metanet.errors import MetanetError, check_whole
 from metanet.models.encoder import Encoder, EncoderNetwork
 from metanet.models.weight_space import NodeInput, Readout, SlotLinear, TapLinear, WeightUpdate, over_readers, over_sources

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 
 from metanet.errors import MetanetError
+from metanet.features.unions import FeatureMap
 from metanet.models.scaling import Scaler
-from metanet.representations.features import FeatureMap
-from metanet.zoo.view import View
+from metanet.zoo.zoo import View
 
 CLIP = 5.0
 
@@ -20,7 +20,7 @@ class MatrixInput:
     Each column is squashed first and cut at five standard deviations, see :class:`metanet.models.scaling.Scaler`.
 
     Args:
-        features: see :mod:`metanet.representations.features`.
+        features: see :mod:`metanet.features.unions`.
     """
 
     def __init__(self, features: str | list[str], threads: int = 1) -> None:

@@ -14,16 +14,16 @@ from typing import Any, ClassVar
 import numpy as np
 from scipy.special import softmax
 
-from data_modules.slices import Slices, balanced_order
+from metanet.data_modules.slices import Slices, balanced_order
 from metanet.errors import MetanetError, UnsuitableTargetError, check_whole
+from metanet.features.unions import FeatureMap
 from metanet.models.base import MatrixModel, MetaModel
 from metanet.models.registry import create_model, load_model
 from metanet.models.target import Target
 from metanet.plugins import absolute, is_path
-from metanet.representations.features import FeatureMap
 from metanet.representations.measures import measure_names, sixteen_measures
 from metanet.zoo.split import balanced_networks
-from metanet.zoo.view import View
+from metanet.zoo.zoo import View
 
 BALANCES = ("drop", "draw", "none")
 LONG, BRIEF, ENOUGH = 5_000, 500, 10_000
@@ -35,7 +35,7 @@ class SliceModel(MetaModel):
     Args:
         slice: S; None takes 5,000, or 500 where the shortest vector is under 10,000.
         part: of the vectors: ``all``, ``conv`` or ``fc``.
-        short: of parts shorter than S: ``run_on``, ``pad`` or ``skip``, see :class:`data_modules.slices.Slices`.
+        short: of parts shorter than S: ``run_on``, ``pad`` or ``skip``, see :class:`metanet.data_modules.slices.Slices`.
         votes: slices at even distances that together judge a network.
         balance: of the training classes. ``drop`` keeps as many networks of each as the rarest has (the paper's), ``draw``
             shows as many of each, those of rare classes more often, ``none`` takes them as they are.

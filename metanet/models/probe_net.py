@@ -15,11 +15,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from data_modules.networks import NetworkPart, Networks
+from metanet.data_modules.networks import NetworkPart, Networks
 from metanet.errors import MetanetError, check_whole
 from metanet.generation.execution import Executor, executors, noise_images, on_scale
 from metanet.models.encoder import Encoder, EncoderNetwork
-from metanet.zoo.view import View
+from metanet.zoo.zoo import View
 
 CODES = 64  # of a probe, where a generator makes it
 

@@ -17,7 +17,7 @@ from metanet.errors import MetanetError, check_whole
 from metanet.models.base import MetaModel
 from metanet.models.registry import create_model, load_model, titled
 from metanet.models.target import Target
-from metanet.zoo.view import View
+from metanet.zoo.zoo import View
 
 MEMBERS = ("gbm:stats+neurons+spectra+products", "stat_net:stats+neurons+spectra+products", "deepsets")
 METHODS = ("mean", "weights")

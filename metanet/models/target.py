@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from metanet.errors import MetanetError, UnsuitableTargetError
-from metanet.zoo.view import View
+from metanet.zoo.zoo import View
 
 
 @dataclass(frozen=True)

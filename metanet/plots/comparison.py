@@ -17,7 +17,8 @@ from metanet.plots.page import html_picture, html_table, write_page
 from metanet.plots.predictions import confusion, fit_losses, predicted_against_true
 from metanet.plots.style import new_axes
 from metanet.runs.records import Answers, Record
-from metanet.zoo.store import Zoo, open_zoo
+from metanet.zoo.reading import open_zoo
+from metanet.zoo.zoo import Zoo
 
 SHOWN = 4  # groups that have a picture of their own, the best first
 BINS = 8

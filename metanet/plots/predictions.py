@@ -7,8 +7,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 from sklearn.metrics import ConfusionMatrixDisplay
 
-from metanet.evaluation.metrics import r2, tau
 from metanet.evaluation.protocol import FitResult
+from metanet.metrics import r2, tau
 from metanet.plots.style import new_axes, save
 from metanet.runs.folder import Run
 

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from metanet.zoo.view import View
+from metanet.zoo.zoo import View
 
 
 def accuracy_histogram(frame: pd.DataFrame, ax: Axes, chance: float | None = None) -> Axes:

@@ -24,7 +24,7 @@ from metanet.models.base import MetaModel
 from metanet.models.local import SliceModel
 from metanet.models.target import Target
 from metanet.zoo.layout import Layout
-from metanet.zoo.view import View
+from metanet.zoo.zoo import View
 
 _ARRAYS = ("strata", "said", "true", "progress", "epochs", "positions")
 _PLAIN = ("target", "task", "chance", "length", "part", "facts")

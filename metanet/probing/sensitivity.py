@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 
 from metanet.models.base import MetaModel
+from metanet.zoo.arrays import zoo_from_arrays
 from metanet.zoo.layout import Layout
-from metanet.zoo.store import zoo_from_arrays
-from metanet.zoo.view import View
+from metanet.zoo.zoo import View
 
 SCALES = (0.1, 0.25, 0.5, 0.75, 1.5, 2.0, 5.0, 10.0)
 

@@ -1,1 +1,1 @@
-"""Representations: pure functions (weights, layout) -> (array, names), and their unions."""
+"""Representations: pure functions (weights, layout) -> (array, names)."""

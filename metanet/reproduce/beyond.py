@@ -9,12 +9,12 @@ import numpy as np
 import pandas as pd
 
 from metanet.errors import MetanetError
-from metanet.evaluation.metrics import bootstrap_interval, r2, r2_difference_interval, tau, tau_ceiling, trained
+from metanet.metrics import bootstrap_interval, r2, r2_difference_interval, tau, tau_ceiling, trained
 from metanet.models import MetaModel, create_model
 from metanet.plots.curves import curves
 from metanet.plots.style import new_axes
 from metanet.reproduce.study import Exhibit, Study, interval
-from metanet.zoo.view import View
+from metanet.zoo.zoo import View
 
 PAPER_NETWORKS = 15_000  # that the paper trains on
 SUBSETS = 3  # draws of training networks for each size of the learning curve

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from metanet.evaluation.metrics import trained
+from metanet.metrics import trained
 from metanet.plots.style import new_grid
 from metanet.plots.zoo import accuracy_histogram, bias_range_scatter, bias_ranges, train_against_test
 from metanet.reproduce.study import Exhibit, Study

@@ -21,21 +21,21 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from data_modules.images import NAMES, load_images, scale_pixels
+from metanet.data_modules.images import NAMES, load_images, scale_pixels
 from metanet.errors import MetanetError
-from metanet.evaluation.metrics import r2, tau
 from metanet.evaluation.resampling import paired_interval
 from metanet.generation.execution import executors
+from metanet.metrics import r2, tau
 from metanet.models import MetaModel, create_model
 from metanet.models.registry import titled
 from metanet.plots.curves import curves, line_styles, shared_legend
 from metanet.plots.encoders import cost_points, generalisation_bars
 from metanet.plots.style import new_axes
 from metanet.reproduce.study import Exhibit, Fit, NotFittedError, Study, interval, readable
+from metanet.zoo.arrays import zoo_from_arrays
 from metanet.zoo.identity import Seen, left_out
 from metanet.zoo.split import Split
-from metanet.zoo.store import zoo_from_arrays
-from metanet.zoo.view import View
+from metanet.zoo.zoo import View
 
 BASELINE = "gbm:stats"
 FLOOR = "gbm:hyper"  # what is known without any weight

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from metanet.evaluation.metrics import r2_difference_interval
+from metanet.metrics import r2_difference_interval
 from metanet.plots.style import new_axes
 from metanet.plots.tables import heat_table
 from metanet.reproduce.published import ESTIMATORS, SOURCE, released_r2

@@ -16,7 +16,7 @@ import pandas as pd
 
 from metanet.errors import MetanetError
 from metanet.evaluation.fitting import hyper_floor, unseen
-from metanet.evaluation.metrics import balanced_accuracy_interval
+from metanet.metrics import balanced_accuracy_interval
 from metanet.models.local import Local, default_length
 from metanet.models.svm import SVMLinear
 from metanet.plots.maps import map_grid
@@ -24,9 +24,9 @@ from metanet.plots.meta import coefficient_points, score_bars, size_curves
 from metanet.plots.style import new_axes
 from metanet.probing.maps import ProbeMap, probe_map
 from metanet.reproduce.study import ARCHITECTURE, TRAINING, Exhibit, Fit, NotFittedError, Study
+from metanet.zoo.arrays import zoo_from_arrays
 from metanet.zoo.layout import Layout
-from metanet.zoo.store import Zoo, zoo_from_arrays
-from metanet.zoo.view import View
+from metanet.zoo.zoo import View, Zoo
 
 ENOUGH = 5  # test networks of each class that a verdict takes
 BAG = 8  # slices of a vector that attention sees at once

@@ -6,13 +6,13 @@ import numpy as np
 import pandas as pd
 
 from metanet.errors import MetanetError
-from metanet.evaluation.metrics import tau, tau_interval
+from metanet.metrics import tau, tau_interval
 from metanet.models import MetaModel, create_model
 from metanet.plots.style import new_axes
 from metanet.plots.tables import heat_table
 from metanet.reproduce.study import Exhibit, Study
 from metanet.zoo.identity import Seen, left_out
-from metanet.zoo.view import View
+from metanet.zoo.zoo import View
 
 ROTATIONS = 5  # of the paper's 80/20 split, so that every network is tested once
 

@@ -20,8 +20,7 @@ from metanet.evaluation.fitting import Fitter, finished_run, stored_split, unsee
 from metanet.models import MetaModel, load_model
 from metanet.zoo.identity import left_out
 from metanet.zoo.split import Split
-from metanet.zoo.store import Zoo
-from metanet.zoo.view import View
+from metanet.zoo.zoo import View, Zoo
 
 # Inputs in the order of the paper's tables, with its names for them (section 4.2).
 INPUTS = {

@@ -7,8 +7,8 @@ import itertools
 import pandas as pd
 
 from metanet.errors import MetanetError
-from metanet.evaluation.metrics import tau, tau_interval
 from metanet.evaluation.transfer import transfer_table
+from metanet.metrics import tau, tau_interval
 from metanet.plots.style import new_axes
 from metanet.plots.tables import heat_table
 from metanet.plots.transfer import transfer_matrices, transfer_scatter, transfer_scatters

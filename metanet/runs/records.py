@@ -30,7 +30,7 @@ class Answers:
         networks: of each row, (N,).
         true, predicted: (N,), numbers or categories.
         confidence: (N,), the probability that a classification gave its answer; None for numbers and runs that did not keep it.
-        units: of resampling, (N,), see :attr:`metanet.zoo.view.View.units`; the networks where a run did not keep them.
+        units: of resampling, (N,), see :attr:`metanet.zoo.zoo.View.units`; the networks where a run did not keep them.
     """
 
     networks: np.ndarray

@@ -16,7 +16,7 @@ from metanet.errors import MetanetError, did_you_mean
 from metanet.runs.folder import Run
 
 if TYPE_CHECKING:
-    from metanet.zoo.store import Zoo
+    from metanet.zoo.zoo import Zoo
 
 # Which end of a metric is the better one; W&B sorts and summarises by it.
 LARGEST = ("r2", "tau", "accuracy", "balanced_accuracy", "r2_trained", "tau_trained", "r2_beyond_hyper", "r2_validation")

@@ -13,15 +13,11 @@ import numpy as np
 import pandas as pd
 
 from metanet.errors import MetanetError
+from metanet.zoo.files import ExplainOSErrors, local_shard, write_vectors
 from metanet.zoo.layout import Layout
-from metanet.zoo.store import (
-    ExplainOSErrors,
-    Zoo,
-    local_shard,
-    open_zoo,
-    write_vectors,
-    write_zoo,
-)
+from metanet.zoo.reading import open_zoo
+from metanet.zoo.writer import write_zoo
+from metanet.zoo.zoo import Zoo
 
 SHARD_VALUES = 1 << 26  # of a weights file: 256 MB; no more is held in memory
 RESERVED = frozenset({"network_id", "epoch", "shard", "offset", "length", "crc32"})

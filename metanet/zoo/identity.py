@@ -25,7 +25,7 @@ import pandas as pd
 from metanet.errors import MetanetError
 
 if TYPE_CHECKING:
-    from metanet.zoo.view import View
+    from metanet.zoo.zoo import View
 
 # Fewer different hyperparameters neither make parts of a half and a fifth that say anything, nor tell networks apart.
 FEWEST = 20

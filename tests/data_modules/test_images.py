@@ -10,8 +10,8 @@ import pytest
 import torch
 from sklearn.datasets import load_digits
 
-from data_modules.images import ImageBatches, ImageDataModule, load_images, resize, scale_pixels
-from data_modules.sources import IDX_FILES
+from metanet.data_modules.images import ImageBatches, ImageDataModule, load_images, resize, scale_pixels
+from metanet.data_modules.sources import IDX_FILES
 from metanet.errors import MetanetError
 
 

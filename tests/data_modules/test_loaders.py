@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch_geometric.data import Batch
 
+import metanet
 from metanet.errors import MetanetError
 from metanet.representations.graph import Graph
 from metanet.zoo import Zoo, open_zoo
@@ -22,7 +23,7 @@ def mixed(nws_zoos: dict[str, Path]) -> Zoo:
 def test_flat_and_tensors_hold_one_architecture_each(mixed: Zoo) -> None:
     view = mixed.view()
     for kind in ("flat", "tensors"):
-        loader = view.loader(kind, batch_size=4, seed=0)
+        loader = metanet.batches(view, kind, batch_size=4, seed=0)
         batches = list(loader)
         assert len(batches) == len(loader)
         assert sorted(np.concatenate([b.index for b in batches])) == list(range(len(view)))
@@ -33,18 +34,18 @@ def test_flat_and_tensors_hold_one_architecture_each(mixed: Zoo) -> None:
 
 
 def test_orders_differ_by_seed_and_iteration(known: Zoo) -> None:
-    loader = known.view().loader("flat", batch_size=50, seed=0)
+    loader = metanet.batches(known.view(), "flat", batch_size=50, seed=0)
     first, second = (np.concatenate([b.index for b in loader]) for _ in range(2))
     assert not np.array_equal(first, second)
-    again = np.concatenate([b.index for b in known.view().loader("flat", batch_size=50, seed=0)])
+    again = np.concatenate([b.index for b in metanet.batches(known.view(), "flat", batch_size=50, seed=0)])
     np.testing.assert_array_equal(first, again)
-    plain = np.concatenate([b.index for b in known.view().loader("flat", batch_size=50)])
+    plain = np.concatenate([b.index for b in metanet.batches(known.view(), "flat", batch_size=50)])
     np.testing.assert_array_equal(plain, np.arange(200))
 
 
 def test_graphs_are_torch_geometrics_batches(mixed: Zoo) -> None:
     view = mixed.view()
-    batch = next(iter(view.loader("graph", batch_size=6)))
+    batch = next(iter(metanet.batches(view, "graph", batch_size=6)))
     data = [Graph.of(mixed.layouts[i]).data(v) for i, v in zip(view.frame["layout_id"], view.vectors(), strict=True)][:6]
     taps = max(d.edge_attr.shape[1] for d in data)
     for d in data:
@@ -55,7 +56,7 @@ def test_graphs_are_torch_geometrics_batches(mixed: Zoo) -> None:
 
 
 def test_tokens_of_mixed_architectures_are_padded(mixed: Zoo) -> None:
-    batch = next(iter(mixed.view().loader("tokens", batch_size=8, width=32)))
+    batch = next(iter(metanet.batches(mixed.view(), "tokens", batch_size=8, width=32)))
     values, facts, mask = batch.inputs
     assert values.shape[2] == 32
     assert facts.shape[:2] == mask.shape == values.shape[:2]
@@ -66,4 +67,4 @@ def test_tokens_of_mixed_architectures_are_padded(mixed: Zoo) -> None:
 
 def test_an_unknown_kind_is_named(known: Zoo) -> None:
     with pytest.raises(MetanetError, match=r"no loader of 'graphs'.*'graph'"):
-        known.view().loader("graphs")
+        metanet.batches(known.view(), "graphs")

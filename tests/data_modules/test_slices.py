@@ -6,11 +6,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from data_modules.slices import SliceBatches, Slices, balanced_order
+from metanet.data_modules.slices import SliceBatches, Slices, balanced_order
 from metanet.errors import MetanetError
 from metanet.zoo import Layout, Zoo, zoo_from_arrays
-from metanet.zoo.view import View
 from metanet.zoo.wiring import wire
+from metanet.zoo.zoo import View
 
 
 def layout(channels: int, units: int) -> Layout:

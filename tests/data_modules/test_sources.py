@@ -18,9 +18,9 @@ import pytest
 import torch
 from scipy.io import savemat
 
-from data_modules import sources
-from data_modules.images import load_images
-from data_modules.sources import SOURCES, Remote, fetch, grey
+from metanet.data_modules import sources
+from metanet.data_modules.images import load_images
+from metanet.data_modules.sources import SOURCES, Remote, fetch, grey
 from metanet.errors import MetanetError
 
 RNG = np.random.default_rng(0)

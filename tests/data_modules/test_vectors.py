@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from data_modules.vectors import VectorDataModule
+from metanet.data_modules.vectors import VectorDataModule
 
 
 def test_every_row_comes_once_an_epoch_and_keeps_its_target() -> None:

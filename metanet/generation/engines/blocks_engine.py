@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from data_modules.images import ImageBatches
+from metanet.data_modules.images import ImageBatches
 from metanet.generation.augmentation import augment
 from metanet.generation.blocks import logits
 from metanet.generation.dropout import mix

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 
-from data_modules.images import ImageMix, ImageSet
+from metanet.data_modules.images import ImageMix, ImageSet
 from metanet.errors import MetanetError, did_you_mean
 from metanet.generation.engines import ENGINES
 from metanet.generation.plan import Plan, images_per_epoch

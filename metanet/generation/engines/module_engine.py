@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional
 
-from data_modules.images import scale_pixels
+from metanet.data_modules.images import scale_pixels
 from metanet.generation.dropout import mix
 from metanet.generation.engines import Engine
 from metanet.generation.group import StackedGroup

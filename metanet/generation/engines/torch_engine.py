@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from data_modules.images import scale_pixels
+from metanet.data_modules.images import scale_pixels
 from metanet.generation.dropout import DropoutNoise
 from metanet.generation.engines import Engine
 from metanet.generation.group import StackedGroup

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 import pandas as pd
 
-from data_modules.images import ImageSet
+from metanet.data_modules.images import ImageSet
 from metanet.distributions import Distribution, draw_column
 from metanet.errors import MetanetError, check_seed, check_whole, did_you_mean
 from metanet.generation.initializers import INITIALIZERS
@@ -142,7 +142,7 @@ class Recipe:
         return min(available, self.train_images or available)
 
     def protocol(self, images: ImageSet) -> dict[str, Any]:
-        """Settings of :class:`data_modules.images.ImageDataModule` beyond the common ones."""
+        """Settings of :class:`metanet.data_modules.images.ImageDataModule` beyond the common ones."""
         return {}
 
     def draw(self, n: int, seed: int, dataset: str | Sequence[str]) -> pd.DataFrame:

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 import pandas as pd
 
-from data_modules.images import ImageSet, colour, resize_set, unit_pixels
+from metanet.data_modules.images import ImageSet, colour, resize_set, unit_pixels
 from metanet.distributions import Distribution
 from metanet.errors import MetanetError, check_whole, did_you_mean
 from metanet.generation.augmentation import ZOOM

@@ -5,8 +5,8 @@ import pytest
 import torch
 from torch.nn import functional
 
-from data_modules.images import ImageDataModule, load_images, scale_pixels
 from metanet.cli.compose import compose
+from metanet.data_modules.images import ImageDataModule, load_images, scale_pixels
 from metanet.generation.engines.torch_engine import TorchGroup
 from metanet.generation.mlp import MLP
 from metanet.generation.plan import make_plan

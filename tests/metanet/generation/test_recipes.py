@@ -9,8 +9,8 @@ import torch
 from conftest import small_recipe
 from scipy.stats import chisquare, kstest
 
-from data_modules.images import ImageDataModule, load_images
 from metanet.cli.compose import compose
+from metanet.data_modules.images import ImageDataModule, load_images
 from metanet.distributions import draw_column
 from metanet.errors import MetanetError
 from metanet.generation.plan import images_per_epoch, make_plan

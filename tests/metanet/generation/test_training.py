@@ -16,14 +16,14 @@ import numpy as np
 import pytest
 from conftest import assert_same_zoo, small_recipe
 
-from data_modules.images import load_images
+from metanet.data_modules.images import load_images
 from metanet.errors import MetanetError
 from metanet.generation import training
 from metanet.generation.plan import make_plan
 from metanet.generation.runner import generate
 from metanet.generation.training import Job, train_group
-from metanet.zoo import Zoo, open_zoo, store
-from metanet.zoo.store import progress, read_header
+from metanet.zoo import Zoo, open_zoo, writer
+from metanet.zoo.reading import progress, read_header
 
 COMMAND = [
     *(sys.executable, "-m", "metanet", "generate", "data=digits", "n=30", "seed=3", "group_size=8", "engine=torch"),
@@ -70,7 +70,7 @@ def test_shares_at_once_from_the_command_line(grown: Zoo, tmp_path: Path) -> Non
 def test_writers_of_the_same_groups_exclude_each_other(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, first: tuple[int, int] | None, second: tuple[int, int] | None
 ) -> None:
-    monkeypatch.setattr(store, "BRIEF_LOCK_SECONDS", 0.2)
+    monkeypatch.setattr(writer, "BRIEF_LOCK_SECONDS", 0.2)
     refused: list[bool] = []
 
     def meanwhile(_: object) -> None:

@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 from torch import nn
 
 import metanet
-from data_modules.networks import NetworkPart
+from metanet.data_modules.networks import NetworkPart
 from metanet.errors import MetanetError
-from metanet.evaluation.metrics import r2
 from metanet.generation.mlp import MLP
 from metanet.generation.nws import NWSNetwork
 from metanet.generation.resnet import ResNetMini
+from metanet.metrics import r2
 from metanet.models.encoder import Encoder
 from metanet.models.registry import model_class
 from metanet.models.weight_space import TapLinear

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 import metanet
-from data_modules.vectors import VectorBatches
+from metanet.data_modules.vectors import VectorBatches
 from metanet.errors import MetanetError
 from metanet.zoo import Zoo
 

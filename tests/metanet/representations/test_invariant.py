@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from torch import nn
 
+from metanet.features.unions import WEIGHT_FEATURES
 from metanet.generation.nws import NWSNetwork
 from metanet.generation.resnet import ResNetMini
-from metanet.representations.features import WEIGHT_FEATURES
 from metanet.zoo.layout import Layout
 from metanet.zoo.wiring import wire
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from metanet.features.unions import FeatureMap
 from metanet.generation.initializers import initial_weights
 from metanet.generation.networks import SmallCNN
-from metanet.representations.features import FeatureMap
 from metanet.reproduce.inputs import MAIN, MORE, ORDER
 from metanet.reproduce.study import INPUTS
 from metanet.zoo import View, zoo_from_arrays

@@ -12,7 +12,7 @@ from sklearn.metrics import balanced_accuracy_score
 
 from metanet import open_zoo
 from metanet.cli.main import main
-from metanet.evaluation.metrics import balanced_accuracy_interval
+from metanet.metrics import balanced_accuracy_interval
 from metanet.probing.maps import ProbeMap
 from metanet.reproduce.catalogue import META_ITEMS
 from metanet.reproduce.meta_classification import _hardest, _logarithmic, _most_telling, without_vectors

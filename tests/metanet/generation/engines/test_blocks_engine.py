@@ -14,10 +14,10 @@ import torch
 from conftest import assert_same_zoo
 from torch.nn import functional
 
-from data_modules.images import ImageBatches, ImageDataModule, ImageMix, load_images, unit_pixels
 from metanet.cli.compose import compose
 from metanet.cli.main import main
 from metanet.config_files import config_root
+from metanet.data_modules.images import ImageBatches, ImageDataModule, ImageMix, load_images, unit_pixels
 from metanet.errors import MetanetError
 from metanet.generation import blocks
 from metanet.generation.plan import make_plan

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from conftest import small_recipe
 
-from data_modules.images import load_images
+from metanet.data_modules.images import load_images
 from metanet.errors import MetanetError
 from metanet.generation.engines import choice
 from metanet.generation.engines.choice import choose_engine, measure, refusal
@@ -16,7 +16,7 @@ from metanet.generation.networks import SmallCNN
 from metanet.generation.plan import make_plan
 from metanet.generation.runner import generate
 from metanet.generation.training import train_rows
-from metanet.zoo.store import read_header
+from metanet.zoo.reading import read_header
 
 needs_fused = pytest.mark.skipif(not variants(), reason="the fused engine was not built here")
 

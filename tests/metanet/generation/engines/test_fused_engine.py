@@ -12,7 +12,7 @@ from conftest import small_recipe
 from scipy.stats import ks_2samp
 from torch.nn import functional
 
-from data_modules.images import ImageDataModule, load_images, scale_pixels
+from metanet.data_modules.images import ImageDataModule, load_images, scale_pixels
 from metanet.errors import MetanetError
 from metanet.generation import native
 from metanet.generation.dropout import mix

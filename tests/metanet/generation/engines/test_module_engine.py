@@ -12,7 +12,7 @@ from conftest import MINE
 from torch import nn
 from torch.nn import functional
 
-from data_modules.images import load_images, scale_pixels
+from metanet.data_modules.images import load_images, scale_pixels
 from metanet.errors import MetanetError
 from metanet.generation.plan import make_plan
 from metanet.generation.recipes import ModuleRecipe, create_recipe

@@ -7,7 +7,7 @@ import torch
 from conftest import small_recipe
 from torch.nn import functional
 
-from data_modules.images import ImageDataModule, load_images, scale_pixels
+from metanet.data_modules.images import ImageDataModule, load_images, scale_pixels
 from metanet.generation.engines.torch_engine import TorchGroup
 from metanet.generation.networks import SmallCNN
 from metanet.generation.plan import make_plan

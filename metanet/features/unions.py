@@ -29,16 +29,16 @@ from typing import Any
 import numpy as np
 
 from metanet.errors import MetanetError, did_you_mean
+from metanet.features.hyper import HYPER_PAPER, HyperEncoder
 from metanet.plugins import absolute, is_path, load_object
 from metanet.representations.flat import flat
-from metanet.representations.hyper import HYPER_PAPER, HyperEncoder
 from metanet.representations.measures import global_measures, layer_measures
 from metanet.representations.neurons import neurons
 from metanet.representations.norms import norms_l1, norms_l2
 from metanet.representations.products import products
 from metanet.representations.spectra import spectra
 from metanet.representations.statistics import global_statistics, layer_statistics
-from metanet.zoo.view import View
+from metanet.zoo.zoo import View
 
 WEIGHT_FEATURES: dict[str, Callable[..., tuple[np.ndarray, list[str]]]] = {
     "stats": layer_statistics,
@@ -194,7 +194,7 @@ class FeatureMap:
                 matrix = np.stack([view.target(c).astype(np.float64) for c in part.arguments], axis=1)
                 own = list(part.arguments)
             elif part.name in RESPONSE_FEATURES:
-                from metanet.representations.responses import probe  # torch and Lightning, which no other features need
+                from metanet.features.responses import probe  # torch and Lightning, which no other features need
 
                 assert weights is not None
                 matrix, own = probe(view, weights, layout, part.arguments, self.threads)

@@ -5,7 +5,7 @@ import pytest
 from scipy.stats import kendalltau
 from sklearn.metrics import mean_absolute_error, mean_squared_error, r2_score
 
-from metanet.evaluation.metrics import (
+from metanet.metrics import (
     bootstrap_interval,
     classification_metrics,
     r2,

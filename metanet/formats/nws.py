@@ -23,9 +23,11 @@ import numpy as np
 import pandas as pd
 
 from metanet.errors import MetanetError
+from metanet.formats.importing import check_new, importing
 from metanet.generation.nws import NWSNetwork
-from metanet.zoo.importing import check_new, importing
-from metanet.zoo.store import Zoo, open_zoo, write_zoo
+from metanet.zoo.reading import open_zoo
+from metanet.zoo.writer import write_zoo
+from metanet.zoo.zoo import Zoo
 
 CODES = {
     "optimizer": ("adam", "rmsprop", "momentum"),

@@ -14,9 +14,9 @@ from torch import nn
 
 from metanet.cli.main import main
 from metanet.errors import MetanetError
+from metanet.formats import nws
+from metanet.formats.nws import import_nws
 from metanet.generation.nws import NWSNetwork
-from metanet.zoo import nws_files
-from metanet.zoo.nws_files import import_nws
 
 META = {
     **{"dataset": "Fashion-MNIST", "lrate": 0.0013, "batch_size": 64, "batch_norm": 1, "augmentation": 0, "optimizer": 2},
@@ -89,9 +89,7 @@ def test_imported_networks_compute_what_the_released_ones_did(tmp_path: Path) ->
         layout = view.layout
         for k in (0, len(expected) - 1):
             row = zoo.networks.set_index("network_id").loc[number]
-            network = NWSNetwork(
-                (32, 32, 3), *(int(row[f"hp.{name}"]) for name in nws_files.ARCHITECTURE), bool(row["hp.batch_norm"])
-            )
+            network = NWSNetwork((32, 32, 3), *(int(row[f"hp.{name}"]) for name in nws.ARCHITECTURE), bool(row["hp.batch_norm"]))
             module = network.module("elu").eval()
             state = layout.unflatten(torch.from_numpy(np.array(list(view.vectors())[k])))
             module.load_state_dict(state, strict=False)
@@ -119,7 +117,7 @@ def test_hyperparameters_epochs_and_accuracies(tmp_path: Path) -> None:
 @pytest.fixture
 def few(monkeypatch: pytest.MonkeyPatch) -> int:
     """Runs of three snapshots in the place of twenty."""
-    monkeypatch.setattr(nws_files, "EXPORTS", 3)
+    monkeypatch.setattr(nws, "EXPORTS", 3)
     return 3
 
 
@@ -143,7 +141,7 @@ def test_many_runs_lie_in_several_files(tmp_path: Path, monkeypatch: pytest.Monk
     for name in "abc":
         write_run(tmp_path / "files" / name, snapshots=few)
     whole = import_nws(tmp_path / "files", tmp_path / "one")
-    monkeypatch.setattr(nws_files, "_SHARD_VALUES", 50_000)
+    monkeypatch.setattr(nws, "_SHARD_VALUES", 50_000)
     parts = import_nws(tmp_path / "files", tmp_path / "many")
     assert parts.snapshots["shard"].max() > 1
     assert np.array_equal(whole.view(epoch="all").weights(), parts.view(epoch="all").weights())

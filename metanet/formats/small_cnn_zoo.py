@@ -24,9 +24,11 @@ import numpy as np
 import pandas as pd
 
 from metanet.errors import MetanetError
-from metanet.zoo.importing import check_new, importing
+from metanet.formats.importing import check_new, importing
 from metanet.zoo.layout import Layout
-from metanet.zoo.store import Zoo, open_zoo, write_zoo
+from metanet.zoo.reading import open_zoo
+from metanet.zoo.writer import write_zoo
+from metanet.zoo.zoo import Zoo
 
 FILES = ("weights.npy", "metrics.csv.gz", "layout.csv")
 METRICS = ("test_accuracy", "test_loss", "train_accuracy", "train_loss")

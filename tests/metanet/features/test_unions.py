@@ -8,8 +8,8 @@ import pytest
 
 import metanet
 from metanet.errors import MetanetError
-from metanet.representations.features import FeatureMap, parse
-from metanet.representations.hyper import HyperEncoder
+from metanet.features.hyper import HyperEncoder
+from metanet.features.unions import FeatureMap, parse
 from metanet.zoo import Layout, Zoo, zoo_from_arrays
 
 

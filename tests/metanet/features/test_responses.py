@@ -12,9 +12,9 @@ from scipy.stats import entropy
 
 import metanet
 from metanet.errors import MetanetError
+from metanet.features.responses import probe
+from metanet.features.unions import FeatureMap
 from metanet.generation.execution import Executor, noise_images
-from metanet.representations.features import FeatureMap
-from metanet.representations.responses import probe
 from metanet.testing import reordered
 from metanet.zoo import Zoo, open_zoo, zoo_from_arrays
 

@@ -12,12 +12,12 @@ import pandas as pd
 import pytest
 import torch
 
-from data_modules.images import load_images, scale_pixels
+from metanet.data_modules.images import load_images, scale_pixels
 from metanet.errors import MetanetError
+from metanet.formats.released_splits import permutation_split, read_permutation
+from metanet.formats.small_cnn_zoo import export_small_cnn_zoo, import_small_cnn_zoo, parse_layout
 from metanet.generation.networks import SmallCNN
 from metanet.zoo import Layout, Zoo, open_zoo, zoo_from_arrays
-from metanet.zoo.small_cnn_zoo import export_small_cnn_zoo, import_small_cnn_zoo, parse_layout
-from metanet.zoo.split import permutation_split, read_permutation
 
 # What RECIPES A.10 says of the files of 16 filters on grey images.
 RELEASED_LAYOUT = [

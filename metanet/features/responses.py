@@ -18,7 +18,7 @@ from metanet.errors import MetanetError
 from metanet.generation.execution import Responses, executors, noise_images
 from metanet.representations.neurons import QUANTILES, TINY
 from metanet.zoo.layout import Layout
-from metanet.zoo.view import View
+from metanet.zoo.zoo import View
 
 IMAGES = 64
 SPECTRUM = 10

@@ -1,0 +1,1 @@
+"""What a meta-model reads, fitted on views: unions of representations, hyperparameters, responses."""
