@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from metanet.evaluation.tasks import Launcher
 from sklearn.metrics import r2_score
 
 import metanet
@@ -17,6 +16,7 @@ from metanet.errors import MetanetError
 from metanet.evaluation.fitting import origin, split_of, unseen
 from metanet.evaluation.protocol import FitResult, Floors, constant_floor, fit_and_score
 from metanet.evaluation.search import Rows, Search, SearchPlan
+from metanet.launching.launcher import Launcher
 from metanet.models.base import MatrixModel
 from metanet.models.deepsets import DeepSets
 from metanet.runs.folder import Run
