@@ -173,6 +173,15 @@ class Study:
         """Inputs that the budget holds for an estimator."""
         return self._inputs[estimator]
 
+    def known_of(self, source: str, other: str) -> str | None:
+        """The features of all hyperparameters that vary in a zoo and that another has too; None where there are none."""
+        frame, there = self.zoo(source).view().frame, self.zoo(other).view().frame
+        varying = [c for c in frame if c.startswith("hp.") and frame[c].nunique() > 1]
+        shared = [c.removeprefix("hp.") for c in varying if c in there and there[c].notna().any()]
+        if len(shared) < len(varying):
+            return f"hyper:{'+'.join(shared)}" if shared else None
+        return "hyper" if shared else None
+
     def fit(self, zoo: str, estimator: str, features: str) -> Fit | None:
         """A searched fit; None where the budget does not hold it, the zoo has not what it reads, or ``fit=false``."""
         if features not in self.inputs(estimator) or not readable(self.zoo(zoo).view(), features):
@@ -203,7 +212,7 @@ class Study:
             self.begin(f"{zoo}: {estimator} on {features}")
             # all estimators stand beside one floor, that of the GBM's own row in the tables
             widest = max(self.config["n"].values())
-            metrics = self.fitter.fit(config, folder, lambda key: fits / "gbm-hyper", widest)
+            metrics = self.fitter.fit(config, folder, lambda name, key: fits / f"gbm-{name}", widest)
         return Fit(folder, {k: np.nan if v is None else v for k, v in metrics.items()})
 
     def test_view(self, fit: Fit, zoo: str) -> View:
