@@ -259,7 +259,8 @@ def _score_classes(true: np.ndarray, predicted: np.ndarray, networks: np.ndarray
     for name, other in (others | {"floor": others[strongest]}).items():
         if name == CONSTANT:
             continue
-        low, high = bootstrap_interval(lambda i, other=other: float(right[i].mean() - other[i].mean()), networks)
+        gain = right - other
+        low, high = bootstrap_interval(lambda i, gain=gain: float(gain[i].mean()), networks)  # type: ignore[misc]
         metrics |= {f"accuracy_minus_{name}_low": low, f"accuracy_minus_{name}_high": high}
     return metrics
 

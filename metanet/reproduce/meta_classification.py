@@ -76,8 +76,9 @@ def _test(study: Study, zoo: str, made: Fit, every: bool = False) -> View:
     return whole.view(epoch="all").of_networks(last.network_ids) if every else last
 
 
-def _rounds(study: Study) -> range:
-    return range(int(study.config["meta"]["rounds"]))
+def _rounds(study: Study, model: str) -> range:
+    """The trainings of a model: more of SVMs, which are cheap, than of deep meta-classifiers."""
+    return range(int(study.config["meta"]["rounds"]["dmc" if model.startswith("dmc") else "svm"]))
 
 
 def _row(measured: list[tuple[float, float, float]], chances: list[float], networks: int, rarest: int) -> dict[str, object]:
@@ -105,7 +106,7 @@ def _row(measured: list[tuple[float, float, float]], chances: list[float], netwo
 def _whole(study: Study, zoo: str, target: str, model: str, features: str = "stats", **settings: Any) -> dict[str, object]:
     """Score of a meta-model of whole networks; with ``fit=false`` it may be missing."""
     measured, chances, floors, networks, rarest = [], [], [], 0, 0
-    for number in _rounds(study):
+    for number in _rounds(study, model):
         try:
             made = fit(study, zoo, model, target, number, features, **settings)
         except NotFittedError:
@@ -123,7 +124,7 @@ def _whole(study: Study, zoo: str, target: str, model: str, features: str = "sta
 def _sliced(study: Study, zoo: str, target: str, model: str, **settings: Any) -> tuple[dict[str, object], list[ProbeMap]]:
     """Score of a local model on single slices of the last snapshots; with ``fit=false`` it may be missing."""
     try:
-        fits = [fit(study, zoo, model, target, number, **settings) for number in _rounds(study)]
+        fits = [fit(study, zoo, model, target, number, **settings) for number in _rounds(study, model)]
     except NotFittedError:
         return MISSING, []
     maps = [mapped(study, zoo, made, SLICES, every=False) for made in fits]
@@ -237,7 +238,7 @@ def coefficient_norms(study: Study, name: str) -> Exhibit:
 def _norms(study: Study, zoo: str, target: str, train) -> pd.DataFrame:  # type: ignore[no-untyped-def]
     """Columns part (layer.kind), measure, norm, sd over rounds."""
     norms, names = [], []
-    for number in _rounds(study):
+    for number in _rounds(study, "svm_linear"):
         model = train(target, number).model(study.threads)
         if isinstance(model, Local):
             model = model.model
@@ -472,7 +473,7 @@ def batch_norm(study: Study, name: str) -> Exhibit:
         normalised = any(t.kind == "bn_mean" for t in _layout(study.zoo(zoo)).tensors)
         for target in targets_of(study, zoo, TRAINING):
             whole, stripped, floors = [], [], []
-            for number in _rounds(study):
+            for number in _rounds(study, deep):
                 try:
                     made = fit(study, zoo, deep, target, number, part="all")
                 except NotFittedError:

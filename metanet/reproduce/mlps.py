@@ -12,7 +12,8 @@ from metanet.evaluation.search import fold_of_networks
 from metanet.models import MetaModel, create_model
 from metanet.plots.style import new_axes
 from metanet.plots.tables import heat_table
-from metanet.reproduce.study import Exhibit, Study, interval, readable
+from metanet.reproduce.scores import interval
+from metanet.reproduce.study import Exhibit, Study, readable
 from metanet.zoo.view import View
 
 ROTATIONS = 5  # of the paper's 80/20 split, so that every network is tested once
@@ -72,8 +73,8 @@ def within_sizes(study: Study, name: str) -> Exhibit:
         heat_table(table.pivot(index="data", columns="width", values=measure), ax, title)
     notes = [
         f"Random forest of 32 trees on layer statistics; 80/20 split by network, rotated {ROTATIONS} times so that every network "
-        "is tested once by a forest that did not see it (the paper: one 80/20 split of 2,500 networks a width). hyper is the floor: "
-        "the same forests on all hyperparameters that vary.",
+        "is tested once by a forest that did not see it (the paper: one 80/20 split of 2,500 networks a width). hyper is the "
+        "floor: the same forests on all hyperparameters that vary.",
         f"Weights rank better than the floor in {(table['low'] > 0).sum()} of {len(table)} cells, worse in "
         f"{(table['high'] < 0).sum()}; in the others no difference is shown (95 %).",
     ]

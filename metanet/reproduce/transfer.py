@@ -16,7 +16,8 @@ from metanet.plots.style import new_axes
 from metanet.plots.tables import heat_table
 from metanet.plots.transfer import transfer_matrices, transfer_scatter, transfer_scatters
 from metanet.reproduce.published import SMALLEST_TRANSFER_TAU
-from metanet.reproduce.study import Exhibit, Study, interval
+from metanet.reproduce.scores import interval
+from metanet.reproduce.study import Exhibit, Study
 
 INPUT = "stats"
 
@@ -175,7 +176,7 @@ def _beyond_the_floor(table: pd.DataFrame) -> list[str]:
         above, below = (known[f"{which}_low"] > 0).sum(), (known[f"{which}_high"] < 0).sum()
         if len(known):
             words.append(
-                f"By {which} accuracy weights rank better than the floor in {above} of {len(known)} rows, worse in {below}; in the "
-                "others no difference is shown (95 %)."
+                f"By {which} accuracy weights rank better than the floor in {above} of {len(known)} rows, worse in {below}; in "
+                "the others no difference is shown (95 %)."
             )
     return words

@@ -326,8 +326,8 @@ def _tables(
     )[finite]
     dataset = str(networks["hp.dataset"].iloc[0])
     n_train, n_test, chance = DATASET_FACTS.get(dataset, (None, None, None))
-    facts = {"name": dataset, "n_train": n_train, "n_test": given or n_test, "classes": layout.tensors[-2].shape[0]}
-    facts["chance"] = chance
+    facts: dict[str, Any] = {"name": dataset, "n_train": n_train, "n_test": given or n_test, "chance": chance}
+    facts["classes"] = layout.tensors[-2].shape[0]
     log_uniform = {
         name: {"log_uniform": [float(networks[f"hp.{name}"].min()), float(networks[f"hp.{name}"].max())]}
         for name in ("learning_rate", "l2reg", "init_std")

@@ -19,7 +19,7 @@ from metanet.reproduce.meta_classification import _hardest, _logarithmic, _most_
 
 BUDGET = (
     *("meta.targets=[optimizer,conv_depth]", "meta.epochs_local=1", "meta.epochs_global=1", "meta.positions=4"),
-    *("meta.slices=[100,200,400]", "threads=1", "trainer.accelerator=cpu"),
+    *("meta.slices=[100,200,400]", "meta.rounds.svm=2", "meta.rounds.dmc=1", "threads=1", "trainer.accelerator=cpu"),
 )
 
 
@@ -167,7 +167,7 @@ def test_what_was_not_fitted_is_said(study: Path, nws_zoos: dict[str, Path], tmp
 @pytest.mark.parametrize(
     ("word", "says"),
     [
-        ("meta.rounds=0", "meta.rounds=0: give a whole number from 1 up"),
+        ("meta.rounds.dmc=0", "meta.rounds.dmc=0: give a whole number from 1 up"),
         ("meta.slices=500", "meta.slices=500: give a list such as meta.slices=[500,5000]"),
         ("meta.slices=[abc]", "meta.slices=abc: give a whole number from 16 up"),
         ("meta.positions=1", "meta.positions=1: give a whole number from 2 up"),
@@ -185,5 +185,5 @@ def test_mistakes_of_the_meta_classifiers(
 
 def test_a_mistake_stops_all_of_them(nws_zoos: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """As one exhibit's would; an exhibit that lacks its zoo is only left out."""
-    assert main(["reproduce", "meta", f"zoo={nws_zoos['mixed']}", f"out={tmp_path}/out", "meta.rounds=0"]) == 2
-    assert "meta.rounds=0" in capsys.readouterr().err
+    assert main(["reproduce", "meta", f"zoo={nws_zoos['mixed']}", f"out={tmp_path}/out", "meta.rounds.svm=0"]) == 2
+    assert "meta.rounds.svm=0" in capsys.readouterr().err
