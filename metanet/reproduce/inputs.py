@@ -244,9 +244,9 @@ def _estimators(study: Study, zoos: Sequence[str]) -> pd.DataFrame:
     for zoo in zoos:
         for features in MAIN:
             for higher, lower in (("gbm", "dnn"), ("dnn", "logit_linear")):
-                pair = {"higher": NAMES[higher], "lower": NAMES[lower], "paper": "higher"}
+                pair: dict[str, object] = {"higher": NAMES[higher], "lower": NAMES[lower], "paper": "higher"}
                 fits = (study.fit(zoo, estimator, features) for estimator in (higher, lower))
-                rows += _compared({"zoo": zoo, "features": features} | pair, *fits)
+                rows += _compared(pair | {"zoo": zoo, "features": features}, *fits)
     columns = ["zoo", "features", "higher", "lower", "difference", "interval", "verdict"]
     return without_ends(pd.DataFrame(rows)).reindex(columns=columns)
 

@@ -20,7 +20,7 @@ NETWORKS = 1000  # of the test part, as in Supplement C
 def sensitivity_table(study: Study, name: str) -> Exhibit:
     """Table 9: mean change of the prediction of the GBM on W when W is permuted or scaled, and what the paper says of it."""
     zoos = study.zoos("cnn")
-    tables, claims = [], []
+    moves, claims = [], []
     figure, axes = new_axes(len(zoos), width=5.0, height=3.8, most=2)
     for ax, zoo in zip(axes, zoos, strict=True):
         fit = study.searched(zoo, "gbm", "flat")
@@ -30,7 +30,7 @@ def sensitivity_table(study: Study, name: str) -> Exhibit:
         moved = changes(fit.model(study.threads), view.take(chosen), study.seed)
         table = summary(moved)
         sensitivity_bars(table, ax, f"{zoo}: R² {fit.metrics['r2']:.3f}")
-        tables.append(table.assign(zoo=zoo, networks=count)[["zoo", "networks", "modification", "mixed", "mad", "mad_se"]])
+        moves.append(table.assign(zoo=zoo, networks=count)[["zoo", "networks", "modification", "mixed", "mad", "mad_se"]])
         claims += [{"zoo": zoo} | claim for claim in claims_of(moved)]
     title = f"sensitivity of the GBM on W (its R² in the titles); {', '.join(zoos)}"
     said = pd.DataFrame(claims)
@@ -38,7 +38,7 @@ def sensitivity_table(study: Study, name: str) -> Exhibit:
     for zoo, part in said.groupby("zoo", sort=False):
         for verdict, own in part.groupby("verdict", sort=False):
             notes.append(f"{zoo}: {verdict}: {'; '.join(f'{r.claim} ({r.here})' for r in own.itertuples())}.")
-    tables = {name: pd.concat(tables, ignore_index=True), f"{name}_claims": said}
+    tables = {name: pd.concat(moves, ignore_index=True), f"{name}_claims": said}
     return Exhibit(name, title, tables, {name: figure}, notes)
 
 

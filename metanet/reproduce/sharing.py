@@ -84,8 +84,8 @@ def seed_table(study: Study, name: str) -> Exhibit:
         [_crossed(study, one, a, b, fits, tests) for one in models for a, b in _other_seeds(zoos) if fits[one.title, a.zoo]]
     )
     notes = [
-        f"The same hyperparameters, networks and splits in all zoos; {in_words(keys)}; every model with its defaults. Intervals are "
-        "over networks; those of differences draw the same networks on both sides.",
+        f"The same hyperparameters, networks and splits in all zoos; {in_words(keys)}; every model with its defaults. "
+        "Intervals are over networks; those of differences draw the same networks on both sides.",
         *_answers(table, zoos),
         *_across_words(across),
         *_invariance(tests, zoos),
@@ -256,9 +256,9 @@ def _across_words(across: pd.DataFrame) -> list[str]:
     if across.empty:
         return ["From one seed to another is not measured: give two zoos that share the same from two seeds (recipe.share_seed)."]
     return [
-        f"{r['model']}, trained on {r['trained_on']}, tested on {r['tested_on']}: R² {r['r2']:.3f}, tau {r['tau']:.3f}; trained there "
-        f"it is {r['r2 - trained there']} in R² and {r['tau - trained there']} in tau from that; beside hyperparameters "
-        f"{r['r2 - hyper']} and {r['tau - hyper']}."
+        f"{r['model']}, trained on {r['trained_on']}, tested on {r['tested_on']}: R² {r['r2']:.3f}, tau {r['tau']:.3f}; less what "
+        f"the same model scores that was trained there: {r['r2 - trained there']} and {r['tau - trained there']}; less "
+        f"hyperparameters alone: {r['r2 - hyper']} and {r['tau - hyper']}."
         for r in across[across["fits"] > 0].to_dict("records")
         if r["model"] != FLOOR
     ]
