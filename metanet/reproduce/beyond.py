@@ -212,14 +212,18 @@ def sizes(study: Study, most: int) -> list[int]:
 
 def _subsets(study: Study, zoo: str, one: Contender, pool: View, test: View, count: int) -> list[pd.DataFrame]:
     """Answers of a model fitted on disjoint subsets of ``count`` networks of ``pool``, as many as there may be."""
-    order = np.random.default_rng(study.config["split"]["seed"]).permutation(len(pool))
     tables = []
-    for draw in range(min(int(study.config["curve"]["draws"]), len(pool) // count)):
-        chosen = np.sort(order[draw * count : (draw + 1) * count])
+    for draw, chosen in enumerate(subsets(len(pool), count, study.config["curve"]["draws"], study.config["split"]["seed"])):
         name = f"{one.title}-{count}-draw{draw}"
         frame = predictions(study, zoo, name, partial(_fitted, study, one, draw, pool.take(chosen)), test)
         tables += [] if frame is None or frame.empty else [frame]
     return tables
+
+
+def subsets(total: int, count: int, most: int, seed: int) -> list[np.ndarray]:
+    """At most so many disjoint subsets of ``count`` positions of ``total``, each sorted."""
+    order = np.random.default_rng(seed).permutation(total)
+    return [np.sort(order[draw * count : (draw + 1) * count]) for draw in range(min(most, total // count))]
 
 
 def _fitted(study: Study, one: Contender, seed: int, view: View) -> MetaModel:

@@ -33,7 +33,7 @@ from metanet.reproduce.contenders import (
 from metanet.reproduce.scores import gain, mean_score, without_ends
 from metanet.reproduce.study import Exhibit, Fit, Study
 
-SECTION = "seed"
+SECTION = "sharing"
 INVARIANT = ("deepsets", "nf_invariant", "gnn", "graph_transformer")  # to the order of hidden neurons
 IN_ORDER = "gbm:flat"  # reads each weight by its place
 Tables = dict[Key, pd.DataFrame]
@@ -256,8 +256,8 @@ def _across_words(across: pd.DataFrame) -> list[str]:
     if across.empty:
         return ["From one seed to another is not measured: give two zoos that share the same from two seeds (recipe.share_seed)."]
     return [
-        f"{r['model']}, trained on {r['trained_on']}, tested on {r['tested_on']}: R² {r['r2']:.3f}, tau {r['tau']:.3f}; less what "
-        f"the same model scores that was trained there: {r['r2 - trained there']} and {r['tau - trained there']}; less "
+        f"{r['model']}, trained on {r['trained_on']}, tested on {r['tested_on']}: R² {r['r2']:.3f}, tau {r['tau']:.3f}; less "
+        f"what the same model scores that was trained there: {r['r2 - trained there']} and {r['tau - trained there']}; less "
         f"hyperparameters alone: {r['r2 - hyper']} and {r['tau - hyper']}."
         for r in across[across["fits"] > 0].to_dict("records")
         if r["model"] != FLOOR

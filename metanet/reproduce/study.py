@@ -246,10 +246,8 @@ def _listed(estimator: str, given: Any) -> list[str]:
 
 def _check_meta(meta: dict[str, Any]) -> None:
     """Refuse settings of the meta-classifiers that mean nothing, before anything is fitted."""
-    for key in ("epochs_local", "epochs_global"):
+    for key in ("epochs_local", "epochs_global", "rounds_svm", "rounds_dmc"):
         check_whole(f"meta.{key}", meta[key])
-    for kind, count in meta["rounds"].items():
-        check_whole(f"meta.rounds.{kind}", count)
     check_whole("meta.positions", meta["positions"], 2)
     for key, known in (("targets", (*TRAINING, *ARCHITECTURE)), ("parts", PARTS), ("slices", None)):
         listed = [] if meta[key] is None and key == "targets" else meta[key]
@@ -266,7 +264,7 @@ def _check_meta(meta: dict[str, Any]) -> None:
 
 def _check_comparisons(config: dict[str, Any]) -> None:
     """Refuse settings of encoders, seeds and learning curves that mean nothing, before anything is fitted."""
-    for section in ("encoders", "seed"):
+    for section in ("encoders", "sharing"):
         for key in ("splits", "seeds"):
             check_whole(f"{section}.{key}", config[section][key])
     check_whole("encoders.searched", config["encoders"]["searched"], 0)
