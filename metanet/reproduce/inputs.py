@@ -35,6 +35,7 @@ ORDER = (
     ("flat", "hyper"),
     ("hyper", "hyper:learning_rate"),
 )
+ALIKE = 0.02  # of R2
 EQUAL = (("flat", "flat:last"), ("hyper+flat", "flat"))  # of these pairs the paper says that they score about alike
 NAMES = {"gbm": "GBM", "dnn": "DNN", "logit_linear": "logit-linear"}
 
@@ -230,12 +231,17 @@ def _compared(row: dict[str, object], one: Fit | None, other: Fit | None) -> lis
     if one is None or other is None:
         return []
     spans = gain([(one.test, other.test)], "r2", "interval")
-    shown = "higher" if spans["interval_low"] > 0 else "lower" if spans["interval_high"] < 0 else "no difference is shown"
-    if row["paper"] == "about alike":
-        verdict = "holds" if shown == "no difference is shown" else f"does not hold, {shown}"
-    else:
-        verdict = {"higher": "holds", "lower": "does not hold"}.get(shown, shown)
+    verdict = judged(spans["interval_low"], spans["interval_high"], row["paper"] == "about alike")
     return [row | {"difference": one.metrics["r2"] - other.metrics["r2"]} | spans | {"verdict": verdict}]
+
+
+def judged(low: float, high: float, alike: bool) -> str:
+    """Whether a difference is above 0, or for what should be alike within ``ALIKE`` of it, by its 95 % interval."""
+    if alike:
+        held, failed = -ALIKE < low and high < ALIKE, low > ALIKE or high < -ALIKE
+    else:
+        held, failed = low > 0, high < 0
+    return "holds" if held else "does not hold" if failed else "not shown"
 
 
 def _estimators(study: Study, zoos: Sequence[str]) -> pd.DataFrame:
