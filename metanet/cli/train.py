@@ -70,6 +70,7 @@ def run(configs: list[dict[str, Any]], varied: list[str]) -> None:
         for family in families:
             print_table(readable(family), f"{family.target}: means over {' and '.join(k for k in SEEDS if k in varied)}")
             print(sentence(family))
+    print_notes(rows)
     print_floors(rows)
     print_searches(rows)
     for row in rows:
@@ -132,6 +133,13 @@ def run_name(config: dict[str, Any], varied: list[str]) -> str:
                 value = value[part]
             words.append(f"{key}={value}")
     return "-".join(str(w) for w in words).replace("/", "_").replace(":", "_")
+
+
+def print_notes(rows: list[dict[str, Any]]) -> None:
+    """What models decided by themselves, a line each."""
+    for row in rows:
+        if row.get("note"):
+            print(f"{Path(row['run']).name}: {row['note']}" if len(rows) > 1 else f"{row['model']} {row['note']}")
 
 
 def print_floors(rows: list[dict[str, Any]]) -> None:

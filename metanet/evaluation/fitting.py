@@ -113,7 +113,8 @@ class Fitter:
         ):  # stats is the default of all
             beside = "; model.beside= gives it features too" if "beside" in constructor_arguments(cls) else ""
             raise MetanetError(
-                f"model {cls.name} reads {cls.own_input}, not features={config['features']}{beside}; leave features= out"
+                f"model {cls.name} reads {cls.own_input}, not features={config['features']}{beside}; leave features= out, "
+                "or take a model on features such as model=gbm"
             )
         return config | {"view": config["view"] | {"converged": converged}, "features": cls.own_input or config["features"]}
 
@@ -144,7 +145,7 @@ class Fitter:
         if cls.own_input is not None:
             raise MetanetError(
                 f"search={config['search']['name']} looks for the settings of models on features, and {cls.name} reads "
-                f"{cls.own_input} itself; give a grid such as model.learning_rate=0.003,0.01"
+                f"{cls.own_input} itself; take one such as model=gbm, or give a grid such as seed=0,1,2"
             )
         search_space(search_plan(config["search"]), name, base, columns=1)
 

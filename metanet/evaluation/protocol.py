@@ -191,6 +191,7 @@ def result_of(
         "n_test": len(test),
         **score(model, test, model.target.decode(output), floors),
         **facts,
+        **({} if model.note is None else {"note": model.note}),
     }
     return FitResult(model, metrics, pd.concat(frames, ignore_index=True))
 

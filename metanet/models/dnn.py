@@ -46,6 +46,7 @@ class DNN(MatrixModel):
 
     name = "dnn"
     one_cycle: ClassVar[bool] = False
+    linear: type[nn.Linear] = nn.Linear
     ema: float | None = None
     standardise: ClassVar[bool] = True
     rounds_setting: ClassVar[str | None] = "max_epochs"
@@ -129,8 +130,8 @@ class DNN(MatrixModel):
             widths = [inputs] + [self.units] * self.layers
             blocks: list[nn.Module] = []
             for a, b in itertools.pairwise(widths):
-                blocks += [nn.Linear(a, b), nn.ReLU(), nn.Dropout(self.dropout)]
-            last = nn.Linear(widths[-1], self.classes or 1)
+                blocks += [self.linear(a, b), nn.ReLU(), nn.Dropout(self.dropout)]
+            last = self.linear(widths[-1], self.classes or 1)
             network = nn.Sequential(*blocks, last)
             if self.w_init != "default":
                 generator = torch.Generator().manual_seed(self.seed)

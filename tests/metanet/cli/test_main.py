@@ -38,7 +38,7 @@ def _in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
 @pytest.fixture(scope="session")
 def trained_run(grown_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("trained") / "run"
-    assert run("train", f"zoo={grown_folder}", f"out={out}", "model.max_trees=20", "threads=1") == 0
+    assert run("train", f"zoo={grown_folder}", f"out={out}", "model=gbm", "model.max_trees=20", "threads=1") == 0
     return out
 
 
@@ -157,7 +157,7 @@ def test_a_mistake_is_one_line_with_exit_code_2(words: list[str], says: str, cap
     ],
 )
 def test_mistakes_over_a_real_zoo(grown_folder: Path, words: list[str], says: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run("train", f"zoo={grown_folder}", "model.max_trees=5" if len(words) == 1 else "seed=0", *words) == 2
+    assert run("train", f"zoo={grown_folder}", "seed=0" if words[0].startswith("model=") else "model=gbm", *words) == 2
     assert says in capsys.readouterr().err
 
 
@@ -417,7 +417,8 @@ def test_a_zoo_that_was_moved_is_still_the_runs_own(grown_folder: Path) -> None:
 
 
 def test_a_search_is_trained_resumed_and_refused(grown_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    words = ["train", f"zoo={grown_folder}", "search=random", "search.n=3", "search.space.max_trees=20", "out=s", "threads=1"]
+    words = ["train", f"zoo={grown_folder}", "model=gbm", "search=random", "search.n=3", "search.space.max_trees=20", "out=s"]
+    words += ["threads=1"]
     assert run(*words) == 0
     text = capsys.readouterr().out
     assert "best of 3 configurations" in text
@@ -436,11 +437,11 @@ def test_a_search_is_trained_resumed_and_refused(grown_folder: Path, capsys: pyt
     Path("s/metrics.json").unlink()
     assert run(*words, "search.space.num_leaves=[2,3]") == 2
     assert "holds a search with another space" in capsys.readouterr().err
-    assert run("train", f"zoo={grown_folder}", "search=random", "search.folds=20", "out=t") == 2
+    assert run("train", f"zoo={grown_folder}", "model=gbm", "search=random", "search.folds=20", "out=t") == 2
     assert "too few for search.folds=20" in capsys.readouterr().err
     assert not Path("t").exists()
     for wrong in ("search.space.num_leafs=[3]", "features=statz", "search.halving=1", "train=all"):
-        assert run("train", f"zoo={grown_folder}", "search=random", wrong, "out=u") == 2
+        assert run("train", f"zoo={grown_folder}", "model=gbm", "search=random", wrong, "out=u") == 2
         assert not Path("u").exists()  # found before the floor was searched
     assert run("train", f"zoo={grown_folder}", "model=gbm,deepsets", "search=random", "out=u") == 2
     assert "deepsets reads weights itself" in capsys.readouterr().err
@@ -450,7 +451,7 @@ def test_a_search_is_trained_resumed_and_refused(grown_folder: Path, capsys: pyt
 
 
 def test_early_snapshots_predict_the_final_accuracy(grown_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    words = ["view.epoch=1", "target=final_test_accuracy", "model.max_trees=20", "threads=1"]
+    words = ["view.epoch=1", "target=final_test_accuracy", "model=gbm", "model.max_trees=20", "threads=1"]
     assert run("train", f"zoo={grown_folder}", *words, "out=e") == 0
     text = capsys.readouterr().out
     assert "test_accuracy so far (GBM) r2" in text
@@ -466,7 +467,10 @@ def test_early_snapshots_predict_the_final_accuracy(grown_folder: Path, capsys: 
     assert json.loads(Path("searched/metrics.json").read_text())["r2_so_far"] == pytest.approx(
         r2_score(floor["true"], floor["so_far_floor"])
     )
-    assert run("train", f"zoo={grown_folder}", "target=final_test_accuracy", "features=metrics:test_accuracy", "out=f") == 2
+    assert (
+        run("train", f"zoo={grown_folder}", "target=final_test_accuracy", "model=gbm", "features=metrics:test_accuracy", "out=f")
+        == 2
+    )
 
 
 def test_several_runs_on_several_zoos_make_a_matrix(
