@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: quickstart test test-slow test-gpu lint results bench bench_probe bench_runs zoos reproduction nws meta maps encoders bench_encoders clean
+.PHONY: quickstart test test-slow test-gpu lint results bench bench_probe bench_runs zoos reproduction seed nws meta maps encoders bench_encoders clean
 
 quickstart: $(VENV)/.installed
 	$(BIN)/metanet quickstart
@@ -74,7 +74,9 @@ zoos: $(VENV)/.installed
 REPRODUCED = digits_10000 mnist_mini fashion_mnist_mini cifar10_gs_mini mnist_seeds cifar10_gs_resnet mnist_mlp cifar10_gs_mlp
 comma := ,
 space := $(subst ,, )
-# The paper's tables and figures from those zoos (about two hours on two cores), and what the README shows of them.
+# The paper's tables and figures from those zoos, and what the README shows of them: for every input and estimator a search of
+# CONFIGURATIONS (about four hours on two cores for a zoo of 2,000 networks, which is trained on half of them).
+CONFIGURATIONS ?= 20
 reproduction: $(VENV)/.installed
 	$(BIN)/metanet generate recipe=small_cnn_seeds data=mnist n=2000 seed=1 out=$(ZOOS)/mnist_seeds
 	$(BIN)/metanet generate recipe=resnet_mini data=cifar10_gs n=null out=$(ZOOS)/cifar10_gs_resnet
@@ -82,13 +84,29 @@ reproduction: $(VENV)/.installed
 		'recipe.snapshots=[0,86]' out=$(ZOOS)/mnist_mlp
 	$(BIN)/metanet generate recipe=mlp data=cifar10_gs n=200 data.size=16 recipe.train_images=7500 recipe.batch_size=64 \
 		'recipe.snapshots=[0,86]' out=$(ZOOS)/cifar10_gs_mlp
-	$(BIN)/metanet reproduce all out=$(ZOOS)/reproduction zoo=[$(subst $(space),$(comma),$(foreach z,$(REPRODUCED),$(ZOOS)/$(z)))] \
+	$(BIN)/metanet reproduce all n=$(CONFIGURATIONS) out=$(ZOOS)/reproduction zoo=[$(subst $(space),$(comma),$(foreach z,$(REPRODUCED),$(ZOOS)/$(z)))] \
 		| tee results/reproduction.txt
 	for zoo in mnist_mini fashion_mnist_mini cifar10_gs_mini digits_10000; do \
-		$(BIN)/metanet train zoo=$(ZOOS)/$$zoo model=gbm features=stats search=random search.n=50 train.snapshots=all \
+		$(BIN)/metanet train zoo=$(ZOOS)/$$zoo model=gbm features=stats search=random search.n=$(CONFIGURATIONS) train.snapshots=all \
 			out=$(ZOOS)/all_snapshots/$$zoo || exit 1; done | tee results/all_snapshots.txt
 	mkdir -p results/reproduction
 	cp $(ZOOS)/reproduction/*/*.csv $(ZOOS)/reproduction/*/*.png results/reproduction/
+
+# What one seed for all networks changes, and whether initial weights or dropout do it: five zoos of the quickstart's networks, of
+# the same hyperparameters, and every model on each (a minute to grow, one to two hours of fits on two cores).
+SHARED = $(BIN)/metanet generate recipe=small_cnn data=digits n=1000 recipe.epochs=20 recipe.batch_size=64 \
+	'recipe.snapshots=[0,1,2,5,10,20]'
+SHARINGS = seed_own seed_init seed_dropout seed_one seed_one_43
+seed: $(VENV)/.installed
+	$(SHARED) 'recipe.share=[]' out=$(ZOOS)/seed_own
+	$(SHARED) 'recipe.share=[init]' out=$(ZOOS)/seed_init
+	$(SHARED) 'recipe.share=[dropout]' out=$(ZOOS)/seed_dropout
+	$(SHARED) 'recipe.share=[init,dropout]' out=$(ZOOS)/seed_one
+	$(SHARED) 'recipe.share=[init,dropout]' recipe.share_seed=43 out=$(ZOOS)/seed_one_43
+	$(BIN)/metanet reproduce seed out=$(ZOOS)/seed zoo=[$(subst $(space),$(comma),$(foreach z,$(SHARINGS),$(ZOOS)/$(z)))] \
+		| tee results/seed.txt
+	mkdir -p results/seed
+	cp $(ZOOS)/seed/*/*.csv $(ZOOS)/seed/*/*.png results/seed/
 
 # Two zoos of the neural weight space and its own figures (about 40 minutes on two cores).
 nws: $(VENV)/.installed

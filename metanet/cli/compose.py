@@ -25,7 +25,7 @@ from metanet.plugins import is_path
 Config = dict[str, Any]
 
 # Keys that are free text: neither split at commas nor parsed as YAML.
-TEXT_KEYS = frozenset({"where"})
+TEXT_KEYS = frozenset({"where", "encoders.frozen"})
 # Keys that hold names and paths: `out=2024` is a folder, not a number.
 NAME_KEYS = frozenset(
     {

@@ -11,8 +11,9 @@ import pandas as pd
 from metanet.cli.compose import required
 from metanet.cli.terminal import print_leaderboard, print_run, print_table
 from metanet.errors import MetanetError
-from metanet.evaluation.fitting import is_converged_view, origin, seen_by, unseen, view_of
-from metanet.evaluation.protocol import evaluate_on
+from metanet.evaluation.fitting import is_converged_view, origin, saved_floors, seen_by, unseen, view_of
+from metanet.evaluation.protocol import evaluate_on, floors_on
+from metanet.evaluation.transfer import COLUMNS
 from metanet.models import load_model
 from metanet.plots.predictions import draw_result
 from metanet.plots.style import save
@@ -38,7 +39,7 @@ def run(config: dict[str, Any]) -> None:
     record.write_config(config)
     rows, predictions = [], []
     for source in sources:
-        model = load_model(source / "model", config["threads"])
+        model, known = load_model(source / "model", config["threads"]), saved_floors(source, config["threads"])
         for zoo in zoos:
             whole = view_of(zoo, config)
             view = unseen(whole, source, config["part"])
@@ -46,7 +47,10 @@ def run(config: dict[str, Any]) -> None:
                 print(note)
             if config["part"] == "all" and (count := len(set(whole.network_ids[seen_by(source, whole)]))):
                 print(f"{zoo.name}: part=all: {count} of the networks are ones that the fit has seen, or {TWINS}")
-            result = evaluate_on(model, view)
+            floors, missing = floors_on(known, view)
+            for floor, why in missing.items():
+                print(f"{zoo.name}: the floor {floor} of {source.name} cannot be had there: {why}")
+            result = evaluate_on(model, view, floors)
             rows.append(result.metrics | {"trained_on": source.name, "tested_on": zoo.name})
             predictions.append(result.predictions.assign(zoo=zoo.name, trained_on=source.name, tested_on=zoo.name))
             folder = record.folder / source.name if len(sources) > 1 else record.folder
@@ -83,9 +87,11 @@ def _different(names: list[str], what: str) -> list[str]:
 
 def _write_matrix(scores: pd.DataFrame, predictions: pd.DataFrame, record: Run, runs: list[str], zoos: list[str]) -> None:
     """``transfer.csv``, a picture of the matrices, and one of true against predicted for each pair."""
-    columns = ["trained_on", "tested_on", "n_test", "tau", "tau_low", "tau_high", "r2"]
-    scores[columns].to_csv(record.folder / "transfer.csv", index=False)
-    matrix = scores.pivot_table(index="trained_on", columns="tested_on", values="tau").loc[runs, zoos]
-    print_table(matrix.reset_index(), "Kendall's tau, trained on rows, tested on columns")
+    scores = scores.reindex(columns=COLUMNS)
+    scores.to_csv(record.folder / "transfer.csv", index=False)
+    for measure, words in (("tau", "Kendall's tau"), ("tau_hyper", "Kendall's tau of the floor, hyperparameters alone")):
+        if scores[measure].notna().any():
+            matrix = scores.pivot(index="trained_on", columns="tested_on", values=measure).loc[runs, zoos]
+            print_table(matrix.reset_index(), f"{words}, trained on rows, tested on columns")
     save(transfer_matrices(scores, runs, zoos), record.figures / "transfer.png")
     save(transfer_scatters(predictions, runs, zoos), record.figures / "transfer_scatters.png")

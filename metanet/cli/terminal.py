@@ -148,11 +148,17 @@ def _leaderboard_columns(table: pd.DataFrame) -> pd.DataFrame:
     measure = "r2" if "r2" in table else "accuracy"
     shown[measure] = table[measure]
     shown["95 %"] = _intervals(table, measure, ".3f")
-    for column in ("balanced_accuracy", "chance", "mad", "tau", "r2_trained", "r2_beyond_hyper"):
+    for column in ("balanced_accuracy", "chance", "mad", "tau"):
         if column in table:
             shown[column] = table[column]
-    if f"{measure}_minus_hyper_low" in table:
-        shown[f"{measure} - floor"] = _intervals(table, f"{measure}_minus_hyper", "+.3f")
+    if "tau_minus_hyper_low" in table:  # of another zoo, where rankings are what transfers
+        shown["tau - hyper"] = _intervals(table, "tau_minus_hyper", "+.3f")
+    several = "r2_so_far" in table
+    for column in ("r2_trained", "r2_beyond_hyper", *(("floor", "r2_beyond_floor") if several else ())):
+        if column in table:
+            shown[column] = table[column]
+    if f"{measure}_minus_floor_low" in table:
+        shown[f"{measure} - floor"] = _intervals(table, f"{measure}_minus_floor", "+.3f")
     shown["seconds"] = table["seconds"].map("{:.1f}".format)
     return shown
 

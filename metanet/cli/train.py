@@ -70,6 +70,7 @@ def run(configs: list[dict[str, Any]], varied: list[str]) -> None:
         for family in families:
             print_table(readable(family), f"{family.target}: means over {' and '.join(k for k in SEEDS if k in varied)}")
             print(sentence(family))
+    print_notes(rows)
     print_floors(rows)
     print_searches(rows)
     for row in rows:
@@ -92,7 +93,7 @@ def _fit(fitter: Fitter, config: dict[str, Any], folder: Path, root: Path) -> li
     kept = finished_run(folder, config) if config["out"] else None
     if kept is not None:
         return [kept | {"run": str(folder), "config": config, "kept": True}]
-    return [fitter.fit(config, folder, lambda key: root / f"floor-{key}") | {"run": str(folder), "config": config}]
+    return [fitter.fit(config, folder, lambda name, key: root / f"floor-{name}-{key}") | {"run": str(folder), "config": config}]
 
 
 def _fit_apart(shared: tuple[list[dict[str, Any]], list[Path], Path, str, str], index: int) -> tuple[int, list[dict[str, Any]]]:
@@ -134,20 +135,33 @@ def run_name(config: dict[str, Any], varied: list[str]) -> str:
     return "-".join(str(w) for w in words).replace("/", "_").replace(":", "_")
 
 
+def print_notes(rows: list[dict[str, Any]]) -> None:
+    """What models decided by themselves, a line each."""
+    for row in rows:
+        if row.get("note"):
+            print(f"{Path(row['run']).name}: {row['note']}" if len(rows) > 1 else f"{row['model']} {row['note']}")
+
+
 def print_floors(rows: list[dict[str, Any]]) -> None:
-    """The floors of each target, and the ceiling of tau."""
+    """The floors of each target, and about where the ceiling of tau is."""
     seen = set()
     for row in rows:
         if (row.get("zoo"), row["target"], row.get("split")) in seen:
             continue
         seen.add((row.get("zoo"), row["target"], row.get("split")))
         measure = "accuracy" if "accuracy" in row else "r2"
-        constant, hyper = row.get(f"{measure}_constant"), row.get(f"{measure}_hyper")
+        constant = row.get(f"{measure}_constant")
         words = [f"floors of {row['target']} ({row['n_test']} test networks): best constant {measure} {constant:.3f}"]
-        known = "all else that is known but the weights" if row["target"].startswith("hp.") else "all hyperparameters"
-        words.append("nothing else varies" if hyper is None else f"{known} (GBM) {measure} {hyper:.3f}")
+        metric = row["target"].removeprefix("final_")
+        known = {
+            "hyper": "all else that is known but the weights" if row["target"].startswith("hp.") else "all hyperparameters",
+            "so_far": f"{metric} so far",
+            "so_far_hyper": f"{metric} so far and all hyperparameters",
+        }
+        scored = {name: row[f"{measure}_{name}"] for name in known if row.get(f"{measure}_{name}") is not None}
+        words += [f"{known[name]} (GBM) {measure} {value:.3f}" for name, value in scored.items()] or ["nothing else varies"]
         if row.get("tau_ceiling") is not None:
-            words.append(f"ceiling of tau {row['tau_ceiling']:.3f} (ties alone {row['tau_ties']:.3f})")
+            words.append(f"ceiling of tau about {row['tau_ceiling']:.2f} +-.02 (ties alone {row['tau_ties']:.3f})")
         print("; ".join(words))
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +17,9 @@ from lightgbm.basic import LightGBMError
 
 from metanet.errors import MetanetError
 from metanet.evaluation.protocol import (
+    CONSTANT,
     FitResult,
+    Floor,
     Floors,
     constant_floor,
     fit_and_score,
@@ -28,7 +32,7 @@ from metanet.features.unions import FeatureMap
 from metanet.formats.released_splits import fetch_nfn_permutation, permutation_split, read_permutation
 from metanet.launching.launcher import Launcher
 from metanet.metrics import classification_metrics, r2
-from metanet.models import create_model
+from metanet.models import create_model, load_model
 from metanet.models.base import MetaModel, check_settings, constructor_arguments
 from metanet.models.registry import model_class
 from metanet.models.target import Target
@@ -41,6 +45,7 @@ from metanet.zoo.split import Split
 from metanet.zoo.zoo import View, Zoo
 
 Draw = Callable[[FitResult, Run], None]
+FloorsAt = Callable[[str, str], Path]
 SPLITS, SEEN = "splits", "seen.json"  # of a zoo: its stored splits; of a run: the identities of the networks that its fit saw
 
 
@@ -94,6 +99,7 @@ class Fitter:
         self._zoos: dict[str, Zoo] = {}
         self._views: dict[str, View] = {}
         self._floors: dict[str, Floors] = {}
+        self._saved: dict[Floor, Path] = {}
 
     def settled(self, config: dict[str, Any]) -> dict[str, Any]:
         """A config of ``metanet train`` with what its zoo and model decide: the converged view, and the input of a model that
@@ -108,7 +114,8 @@ class Fitter:
         ):  # stats is the default of all
             beside = "; model.beside= gives it features too" if "beside" in constructor_arguments(cls) else ""
             raise MetanetError(
-                f"model {cls.name} reads {cls.own_input}, not features={config['features']}{beside}; leave features= out"
+                f"model {cls.name} reads {cls.own_input}, not features={config['features']}{beside}; leave features= out, "
+                "or take a model on features such as model=gbm"
             )
         return config | {"view": config["view"] | {"converged": converged}, "features": cls.own_input or config["features"]}
 
@@ -139,7 +146,7 @@ class Fitter:
         if cls.own_input is not None:
             raise MetanetError(
                 f"search={config['search']['name']} looks for the settings of models on features, and {cls.name} reads "
-                f"{cls.own_input} itself; give a grid such as model.learning_rate=0.003,0.01"
+                f"{cls.own_input} itself; take one such as model=gbm, or give a grid such as seed=0,1,2"
             )
         search_space(search_plan(config["search"]), name, base, columns=1)
 
@@ -160,15 +167,15 @@ class Fitter:
         self,
         config: dict[str, Any],
         folder: Path,
-        floors_at: Callable[[str], Path] | None = None,
+        floors_at: FloorsAt | None = None,
         floor_n: int | None = None,
     ) -> dict[str, Any]:
         """Fit, score and write one run; returns its metrics. A run that is not searched leaves no folder after a mistake.
 
         Args:
             config: of ``metanet train``.
-            floors_at: the folder of a floor's search by its key, where several runs share it; default: below the run.
-            floor_n: configurations of the floor's search, where they are more than the run's own.
+            floors_at: the folder of a floor's search by its name and key, where several runs share it; default: below the run.
+            floor_n: configurations of a floor's search, where they are more than the run's own.
         """
         config = self.settled(config)
         self.check(config)
@@ -180,7 +187,8 @@ class Fitter:
         model.check_view(view)
         try:
             if config["search"]["name"] != "none":
-                result = self._search(config, folder, view, split, floors_at or (lambda key: folder / "floor"), floor_n)
+                at = floors_at or (lambda name, key: folder / f"floor-{name}")
+                result, floors = self._search(config, folder, view, split, at, floor_n)
             else:
                 floors = self._plain_floors(config, view, split)
                 fit_view = more_snapshots(view, config)
@@ -189,7 +197,7 @@ class Fitter:
             # each library has its own words for a setting out of range; the cause stays attached
             raise MetanetError(f"model {model.name} cannot be fitted so: {str(error).splitlines()[0]}") from error
         metrics = result.metrics | {"zoo": path, "seed": config["seed"], "split": split.hash}
-        self._write(Run(folder), config, view, split, result, metrics)
+        self._write(Run(folder), config, view, split, result, metrics, floors)
         return metrics
 
     def fit_many(self, config: dict[str, Any], folder: Path) -> list[dict[str, Any]]:
@@ -207,10 +215,10 @@ class Fitter:
         floors = [self._plain_floors(config | {"target": target}, view, split) for target in targets]
         results = fit_and_score_heads(model, view, split, targets, floors, more_snapshots(view, config))
         rows = []
-        for target, result in zip(targets, results, strict=True):
+        for target, result, own in zip(targets, results, floors, strict=True):
             facts = {"zoo": str(config["zoo"]), "seed": config["seed"], "split": split.hash, "heads": len(targets)}
             rows.append(result.metrics | facts)
-            self._write(Run(folder / target), config | {"target": target}, view, split, result, rows[-1])
+            self._write(Run(folder / target), config | {"target": target}, view, split, result, rows[-1], own)
         return rows
 
     def _floor_key(self, config: dict[str, Any], split: Split, *more: Any) -> str:
@@ -228,10 +236,10 @@ class Fitter:
         folder: Path,
         view: View,
         split: Split,
-        floors_at: Callable[[str], Path],
+        floors_at: FloorsAt,
         floor_n: int | None,
-    ) -> FitResult:
-        """The best of a search, beside a floor that was searched at least as widely."""
+    ) -> tuple[FitResult, Floors]:
+        """The best of a search, beside floors that were searched at least as widely."""
         plan = search_plan(config["search"])
         training, test = view.part(split, "train", "validation"), view.part(split, "test")
         fit_view = more_snapshots(view, config)
@@ -259,22 +267,30 @@ class Fitter:
         floor_plan = replace(plan, space={}, n=max(plan.n, floor_n or 0))
         key = self._floor_key(config, split, vars(floor_plan))
         if key not in self._floors:
-            constant, hyper = constant_floor(view, split, config["target"]), None
-            if inputs := floor_inputs(view, config["target"]):
+            floors = {CONSTANT: constant_floor(view, split, config["target"])}
+            for floor, inputs in floor_inputs(training, config["target"]).items():
                 of_floor = identity | model_identity("gbm", {}, inputs, "last")
                 is_floor = own == of_floor and plan == floor_plan
-                at = folder if is_floor else floors_at(hashlib.sha256(key.encode()).hexdigest()[:8])
+                at = folder if is_floor else floors_at(floor, hashlib.sha256(key.encode()).hexdigest()[:8])
                 floor_rows = Rows(training, training, test)
-                floor = Search.of("gbm", {}, inputs, floor_rows, floor_plan, at, of_floor, **common)
-                found = floor.score(None)
-                hyper = found.predictions.query("part == 'test'")["predicted"].to_numpy()
+                searched = Search.of("gbm", {}, inputs, floor_rows, floor_plan, at, of_floor, **common)
+                found = searched.score(None)
+                predicted = found.predictions.query("part == 'test'")["predicted"].to_numpy()
+                floors[floor] = Floor(found.model, predicted)
                 if is_floor:
-                    search = floor
-            self._floors[key] = Floors(constant, hyper)
-        return search.score(self._floors[key])
+                    search = searched
+            self._floors[key] = floors
+        return search.score(self._floors[key]), self._floors[key]
 
     def _write(
-        self, run: Run, config: dict[str, Any], view: View, split: Split, result: FitResult, metrics: dict[str, Any]
+        self,
+        run: Run,
+        config: dict[str, Any],
+        view: View,
+        split: Split,
+        result: FitResult,
+        metrics: dict[str, Any],
+        floors: Floors,
     ) -> None:
         run.write_config(config)
         stored = store_split(view.zoo, split, run.folder)
@@ -290,6 +306,7 @@ class Fitter:
         (run.folder / "split.json").write_text(json.dumps(facts | counts, indent=1))
         run.write_predictions(result.predictions)
         result.model.save(run.folder / "model")
+        self._save_floors(floors, run.folder / "floors")
         if result.model.curve is not None:
             result.model.curve.to_csv(run.folder / "curve.csv")
         if self.draw is not None:
@@ -300,6 +317,35 @@ class Fitter:
             tables["trials"] = pd.read_csv(trials)
         artifacts = {f"split-{split.hash}": ("split", [run.folder / "split.json", stored])} | card_of(view.zoo)
         track(config["tracking"], run, config, metrics, "train", result.model.curve, tables, artifacts)
+
+    def _save_floors(self, floors: Floors, folder: Path) -> None:
+        """Floors go with their run, so that they can be asked about other zoos; runs of one split share the files."""
+        shutil.rmtree(folder, ignore_errors=True)  # of an unfinished run: what is linked must not be written into
+        for name, floor in floors.items():
+            if floor in self._saved and self._saved[floor].is_dir():
+                shutil.copytree(self._saved[floor], folder / name, copy_function=_link)
+            else:
+                floor.model.save(folder / name)
+                self._saved[floor] = folder / name
+
+
+def _link(source: str, target: str) -> None:
+    """A second name of a file; a copy where the file system has none."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
+
+
+def saved_floors(run: Path, threads: int = 1) -> dict[str, MetaModel]:
+    """The fitted floors of a run, by name.
+
+    Raises:
+        MetanetError: it was made before runs kept them.
+    """
+    if not (run / "floors").is_dir():
+        raise MetanetError(f"'{run}' keeps no floors; an earlier version made it: fit it again, with metanet train from={run}")
+    return {path.name: load_model(path, threads) for path in sorted((run / "floors").iterdir())}
 
 
 def view_of(zoo: Zoo, config: dict[str, Any]) -> View:

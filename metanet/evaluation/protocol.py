@@ -1,18 +1,23 @@
 """The protocol: fit on the training part, choose on the validation part, score the test part once.
 
-Every score stands beside two floors on the same split: the best constant, and a GBM on all
-hyperparameters that vary (for a hyperparameter target: on the others and the test accuracy).
+Every score stands beside floors on the same split, which read no weights. ``constant`` is the best constant; ``hyper`` a GBM on
+all hyperparameters that vary (for a hyperparameter target: on the others and the test accuracy). Where the target is a metric of
+a later snapshot than the view's, that metric so far is known too: ``so_far`` reads it alone, ``so_far_hyper`` with the
+hyperparameters. The strongest of them on the test part is ``floor``; choosing it there favours the floors.
 """
 
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from metanet.errors import MetanetError
+from metanet.evaluation.resampling import paired_interval
 from metanet.metrics import (
     bootstrap_interval,
     classification_metrics,
@@ -31,15 +36,18 @@ from metanet.models.registry import create_model
 from metanet.zoo.split import Split
 from metanet.zoo.zoo import View
 
-CONSTANT_FLOOR, HYPER_FLOOR = "constant", "hyper"
+CONSTANT = "constant"
 
 
-@dataclass(frozen=True)
-class Floors:
-    """Predictions of the floors on the test part, shape (N,) each; ``hyper`` is None where nothing varies."""
+@dataclass(frozen=True, eq=False)
+class Floor:
+    """A model that reads no weights, and what it predicts for the test part, (N,)."""
 
-    constant: np.ndarray
-    hyper: np.ndarray | None
+    model: MetaModel
+    predicted: np.ndarray
+
+
+Floors = Mapping[str, Floor]
 
 
 @dataclass(frozen=True)
@@ -58,32 +66,57 @@ class FitResult:
     predictions: pd.DataFrame
 
 
-def floor_inputs(view: View, target: str) -> list[str]:
-    """What the floor reads: all hyperparameters that vary; for a hyperparameter target the test accuracy too.
+def floor_inputs(view: View, target: str) -> dict[str, list[str]]:
+    """What each floor but the constant reads, by name; see the head of this file.
 
-    Empty where nothing varies.
+    Empty where nothing varies and nothing was measured before.
     """
     frame = view.frame
-    inputs = ["hyper"] if any(c.startswith("hp.") and c != target and frame[c].nunique() > 1 for c in frame) else []
-    if target.startswith("hp.") and "test_accuracy" in frame and frame["test_accuracy"].notna().all():
-        inputs.append("metrics:test_accuracy")
-    return inputs
+    varying = ["hyper"] if any(c.startswith("hp.") and c != target and frame[c].nunique() > 1 for c in frame) else []
+    if target.startswith("hp."):
+        measured = "test_accuracy" in frame and frame["test_accuracy"].notna().all()
+        known = {"hyper": [*varying, *(["metrics:test_accuracy"] if measured else [])]}
+    elif is_later(view, target):
+        so_far = [f"metrics:{target.removeprefix('final_')}"]
+        known = {"hyper": varying, "so_far": so_far, "so_far_hyper": [*so_far, *varying] if varying else []}
+    else:
+        known = {"hyper": varying}
+    return {name: inputs for name, inputs in known.items() if inputs}
+
+
+def is_later(view: View, target: str) -> bool:
+    """Whether a target is a metric that was measured later than on the view's own snapshots."""
+    metric = target.removeprefix("final_")
+    if metric == target or metric not in view.frame or view.frame[metric].isna().all():
+        return False
+    return not np.array_equal(view.target(metric), view.target(target))
 
 
 def fit_floors(view: View, split: Split, target: str, seed: int = 0, threads: int = 1) -> Floors:
-    """Fit both floors on the training and validation part and predict the test part."""
-    parts = [view.part(split, name) for name in ("train", "validation", "test")]
-    constant = constant_floor(view, split, target)
-    inputs = floor_inputs(parts[0], target)
-    if not inputs:
-        return Floors(constant, None)  # nothing varies: arrays of one's own
-    hyper = create_model("gbm", features=inputs, seed=seed, threads=threads).fit(parts[0], target, parts[1])
-    return Floors(constant, hyper.predict(parts[2]))
+    """Fit all floors on the training and validation part and predict the test part."""
+    train, validation, test = (view.part(split, name) for name in ("train", "validation", "test"))
+    floors = {CONSTANT: constant_floor(view, split, target)}
+    for name, inputs in floor_inputs(train, target).items():
+        model = create_model("gbm", features=inputs, seed=seed, threads=threads).fit(train, target, validation)
+        floors[name] = Floor(model, model.predict(test))
+    return floors
 
 
-def constant_floor(view: View, split: Split, target: str) -> np.ndarray:
-    """The best constant of training and validation part, for each row of the test part."""
-    return create_model("constant").fit(view.part(split, "train", "validation"), target).predict(view.part(split, "test"))
+def constant_floor(view: View, split: Split, target: str) -> Floor:
+    """The best constant of training and validation part."""
+    model = create_model(CONSTANT).fit(view.part(split, "train", "validation"), target)
+    return Floor(model, model.predict(view.part(split, "test")))
+
+
+def floors_on(models: Mapping[str, MetaModel], view: View) -> tuple[Floors, dict[str, str]]:
+    """Fitted floors applied unchanged to another zoo; and of those that cannot be had there, why."""
+    floors, missing = {}, {}
+    for name, model in models.items():
+        try:
+            floors[name] = Floor(model, model.predict(view))
+        except MetanetError as error:  # the zoo has not what the floor reads
+            missing[name] = str(error)
+    return floors, missing
 
 
 def fit_and_score(
@@ -158,55 +191,92 @@ def result_of(
         "n_test": len(test),
         **score(model, test, model.target.decode(output), floors),
         **facts,
+        **({} if model.note is None else {"note": model.note}),
     }
     return FitResult(model, metrics, pd.concat(frames, ignore_index=True))
 
 
-def score(model: MetaModel, view: View, predicted: np.ndarray, floors: Floors | None = None) -> dict[str, float]:
-    """All metrics of predictions on a view, with intervals and ceilings; floors where given."""
+def score(model: MetaModel, view: View, predicted: np.ndarray, floors: Floors | None = None) -> dict[str, Any]:
+    """All metrics of predictions on a view, with intervals and ceilings; beside floors where given."""
     true = model.target.true(view)
     if model.target.task == "classification":
         return _score_classes(true, predicted, view.units, floors)
-    metrics = regression_metrics(true, predicted)
+    metrics: dict[str, Any] = dict(regression_metrics(true, predicted))
     metrics["r2_low"], metrics["r2_high"] = bootstrap_interval(lambda i: r2(true[i], predicted[i]), view.units)
     metrics["tau_low"], metrics["tau_high"] = tau_interval(true, predicted, view.units)
     metrics["tau_ties"] = tau_ties(true)
     data = view.zoo.data
     if model.target.name in ("test_accuracy", "final_test_accuracy") and "n_test" in data:
         metrics["tau_ceiling"] = tau_ceiling(true, data["n_test"])
-        works = trained(true, data["chance"], data["n_test"])
+        works = trained(true, data["chance"], data["n_test"]) if "chance" in data else np.zeros(len(true), bool)
         metrics["n_trained"] = int(works.sum())
         if works.sum() > 2:
             metrics["r2_trained"] = r2(true[works], predicted[works])
             metrics["tau_trained"] = tau(true[works], predicted[works])
-    if floors is not None:
-        metrics["r2_constant"] = r2(true, floors.constant)
-        if floors.hyper is not None:
-            metrics["r2_hyper"], metrics["tau_hyper"] = r2(true, floors.hyper), tau(true, floors.hyper)
-            metrics["r2_beyond_hyper"] = r2_beyond(true, predicted, floors.hyper)
-            low, high = r2_difference_interval(true, predicted, floors.hyper, view.units)
-            metrics["r2_minus_hyper_low"], metrics["r2_minus_hyper_high"] = low, high
+    return metrics | (_beside_floors(true, predicted, view.units, floors) if floors else {})
+
+
+def _beside_floors(true: np.ndarray, predicted: np.ndarray, units: np.ndarray, floors: Floors) -> dict[str, Any]:
+    """Of each floor R2 and tau, the share of what it leaves that the prediction explains, and the interval of the paired
+    difference of R2; of the strongest again, as ``floor``.
+    """
+    metrics: dict[str, Any] = {}
+    for name, floor in floors.items():
+        metrics[f"r2_{name}"] = r2(true, floor.predicted)
+        if name != CONSTANT:
+            metrics[f"tau_{name}"] = tau(true, floor.predicted)
+            metrics |= _beyond(true, predicted, units, floor, name)
+    strongest = _strongest(metrics, "r2", floors)
+    metrics |= {"floor": strongest, "r2_floor": metrics[f"r2_{strongest}"]}
+    if strongest == CONSTANT:
+        return metrics | _beyond(true, predicted, units, floors[strongest], "floor")
+    for key in ("r2_beyond_{}", "r2_minus_{}_low", "r2_minus_{}_high"):
+        metrics[key.format("floor")] = metrics[key.format(strongest)]
     return metrics
 
 
-def _score_classes(true: np.ndarray, predicted: np.ndarray, units: np.ndarray, floors: Floors | None) -> dict[str, float]:
-    metrics = classification_metrics(true, predicted)
+def _beyond(true: np.ndarray, predicted: np.ndarray, units: np.ndarray, floor: Floor, name: str) -> dict[str, float]:
+    low, high = r2_difference_interval(true, predicted, floor.predicted, units)
+    beyond = r2_beyond(true, predicted, floor.predicted)
+    return {f"r2_beyond_{name}": beyond, f"r2_minus_{name}_low": low, f"r2_minus_{name}_high": high}
+
+
+def _strongest(metrics: Mapping[str, Any], measure: str, floors: Floors) -> str:
+    """The floor of the highest score; of equal ones, or where none has a score, the last: it reads most."""
+    scores = [(np.nan_to_num(metrics[f"{measure}_{name}"], nan=-np.inf), place) for place, name in enumerate(floors)]
+    return list(floors)[max(scores)[1]]
+
+
+def _score_classes(true: np.ndarray, predicted: np.ndarray, units: np.ndarray, floors: Floors | None) -> dict[str, Any]:
+    metrics: dict[str, Any] = dict(classification_metrics(true, predicted))
     right = (true == predicted).astype(float)
     metrics["accuracy_low"], metrics["accuracy_high"] = bootstrap_interval(lambda i: float(right[i].mean()), units)
-    if floors is not None:
-        metrics["accuracy_constant"] = float(np.mean(true == floors.constant))
-        if floors.hyper is not None:
-            other = (true == floors.hyper).astype(float)
-            metrics["accuracy_hyper"] = float(other.mean())
-            low, high = bootstrap_interval(lambda i: float(right[i].mean() - other[i].mean()), units)
-            metrics["accuracy_minus_hyper_low"], metrics["accuracy_minus_hyper_high"] = low, high
+    if not floors:
+        return metrics
+    others = {name: (true == floor.predicted).astype(float) for name, floor in floors.items()}
+    metrics |= {f"accuracy_{name}": float(other.mean()) for name, other in others.items()}
+    strongest = _strongest(metrics, "accuracy", floors)
+    metrics |= {"floor": strongest, "accuracy_floor": metrics[f"accuracy_{strongest}"]}
+    for name, other in (others | {"floor": others[strongest]}).items():
+        if name == CONSTANT:
+            continue
+        gain = right - other
+        low, high = bootstrap_interval(lambda i, gain=gain: float(gain[i].mean()), units)  # type: ignore[misc]
+        metrics |= {f"accuracy_minus_{name}_low": low, f"accuracy_minus_{name}_high": high}
     return metrics
 
 
-def evaluate_on(model: MetaModel, view: View) -> FitResult:
-    """Apply a fitted meta-model unchanged to another zoo (transfer; Unterthiner et al. 2020, section 5)."""
+def evaluate_on(model: MetaModel, view: View, floors: Floors | None = None) -> FitResult:
+    """Apply a fitted meta-model unchanged to another zoo (transfer; Unterthiner et al. 2020, section 5).
+
+    Args:
+        floors: of :func:`floors_on`: what the model was shown beside where it was trained, applied unchanged too. Levels
+            do not transfer but rankings do, so the difference of tau has its interval as well.
+    """
     began = time.perf_counter()
     output = model.output(view)
+    seconds = time.perf_counter() - began
+    predictions = _prediction_frame(model, view, output, "test", floors)
     metrics = {
         "model": model.name,
         "features": model.features if isinstance(model.features, str) else "+".join(model.features),
@@ -214,10 +284,15 @@ def evaluate_on(model: MetaModel, view: View) -> FitResult:
         "target": model.target.name,
         "zoo": view.zoo.name,
         "n_test": len(view),
-        **score(model, view, model.target.decode(output)),
-        "seconds": time.perf_counter() - began,
+        **score(model, view, model.target.decode(output), floors),
+        "seconds": seconds,
     }
-    return FitResult(model, metrics, _prediction_frame(model, view, output, "test"))
+    for name in floors or {}:
+        if model.target.task == "regression" and name != CONSTANT:
+            beside = predictions.assign(predicted=predictions[f"{name}_floor"])
+            low, high = paired_interval([(predictions, beside)], "tau")
+            metrics |= {f"tau_minus_{name}_low": low, f"tau_minus_{name}_high": high}
+    return FitResult(model, metrics, predictions)
 
 
 def _prediction_frame(model: MetaModel, view: View, output: np.ndarray, part: str, floors: Floors | None = None) -> pd.DataFrame:
@@ -226,8 +301,4 @@ def _prediction_frame(model: MetaModel, view: View, output: np.ndarray, part: st
     frame = frame.assign(true=target.true(view), predicted=target.decode(output))
     if target.task == "classification":
         frame["confidence"] = output.max(1)
-    if floors is not None:
-        frame["constant_floor"] = floors.constant
-        if floors.hyper is not None:
-            frame["hyper_floor"] = floors.hyper
-    return frame
+    return frame.assign(**{f"{name}_floor": floor.predicted for name, floor in (floors or {}).items()})

@@ -52,13 +52,24 @@ HYPERPARAMETERS = {
 }
 ARCHITECTURE = ("filter_size", "conv_depth", "fc_depth", "conv_width", "fc_width")
 CONVERGED = {"mnist": 0.8, "cifar10": 0.25, "svhn": 0.5, "stl10": 0.25, "fashion_mnist": 0.5}
+# Of the official test sets: images, accuracy of the commonest class.
+TEST_SETS = {
+    "mnist": (10_000, 0.1135),
+    "cifar10": (10_000, 0.1),
+    "svhn": (26_032, 5_099 / 26_032),
+    "stl10": (8_000, 0.1),
+    "fashion_mnist": (10_000, 0.1),
+}
 EXPORTS = 20  # snapshots of each run
 _SHARD_VALUES = 1 << 26  # of a weights file: 256 MB
 OnProgress = Callable[[int, int], None]  # bytes so far, bytes in all
 
 
-def import_nws(source: Path, out: Path, on_progress: OnProgress | None = None) -> Zoo:
+def import_nws(source: Path, out: Path, on_progress: OnProgress | None = None, n_test: int | None = None) -> Zoo:
     """Make a zoo of released run folders, found by their ``meta.csv`` or named by the split files.
+
+    Args:
+        n_test: images that the test accuracies were measured on; default: those of each official test set.
 
     Raises:
         MetanetError: for a folder without runs, and for a run whose files are missing, damaged, or do not fit its
@@ -69,7 +80,7 @@ def import_nws(source: Path, out: Path, on_progress: OnProgress | None = None) -
         raise MetanetError(f"source='{source}' is no folder; give the one that holds the runs, unpacked")
     runs, splits = _find(source)
     with importing(source, out):
-        return _import(runs, splits, out, on_progress)
+        return _import(runs, splits, out, on_progress, n_test)
 
 
 def _find(source: Path) -> tuple[list[Path], dict[Path, tuple[str, int, int]]]:
@@ -87,7 +98,9 @@ def _find(source: Path) -> tuple[list[Path], dict[Path, tuple[str, int, int]]]:
     return runs, splits
 
 
-def _import(runs: list[Path], splits: dict[Path, tuple[str, int, int]], out: Path, on_progress: OnProgress | None) -> Zoo:
+def _import(
+    runs: list[Path], splits: dict[Path, tuple[str, int, int]], out: Path, on_progress: OnProgress | None, n_test: int | None
+) -> Zoo:
     rows = [_hyperparameters(run) for run in runs]
     networks_of = [_network(run, row, splits.get(run)) for run, row in zip(runs, rows, strict=True)]
     files = [sorted((run / "weights").glob("[0-9]*.bin"), key=lambda p: int(p.stem)) for run in runs]
@@ -128,7 +141,7 @@ def _import(runs: list[Path], splits: dict[Path, tuple[str, int, int]], out: Pat
         {"network_id": [f"{i:06d}" for i in range(len(runs))], "layout_id": [n.layout.id for n in networks_of]}
     )
     networks = networks.join(pd.DataFrame(rows).add_prefix("hp.")).join(pd.DataFrame(extra)).assign(status=statuses)
-    header = _header(networks, shards, runs)
+    header = _header(networks, shards, runs, n_test)
     layouts = {network.layout.id: network.layout for network in networks_of}
     write_zoo(out, header, layouts, networks, pd.DataFrame(snapshots), pd.concat(histories, ignore_index=True))
     return open_zoo(out)
@@ -235,9 +248,12 @@ def _write_shard(out: Path, number: int, vectors: list[np.ndarray]) -> int:
     return len(values)
 
 
-def _header(networks: pd.DataFrame, shards: list[int], runs: list[Path]) -> dict[str, Any]:
+def _header(networks: pd.DataFrame, shards: list[int], runs: list[Path], n_test: int | None) -> dict[str, Any]:
     names = sorted(networks["hp.dataset"].unique())
-    facts = {name: {"name": name, "classes": 10, "chance": 0.1, "shape": [32, 32, 3]} for name in names}
+    facts = {}
+    for name in names:
+        official, chance = TEST_SETS[name]
+        facts[name] = {"name": name, "classes": 10, "chance": chance, "shape": [32, 32, 3], "n_test": n_test or official}
     converged = {name: CONVERGED[name] for name in names if name in CONVERGED}
     data = facts[names[0]] if len(names) == 1 else {"name": "+".join(names), "classes": 10, "shape": [32, 32, 3], "sets": facts}
     listed = [f"hp.{name}" for name in HYPERPARAMETERS.values() if name not in ("dataset", "learning_rate")]

@@ -149,10 +149,14 @@ def _metrics_table(zoo: Zoo) -> pd.DataFrame:
 # ---------------------------------------------------------------------------------------------------- import
 
 
-def import_small_cnn_zoo(source: Path, out: Path, on_progress: OnProgress | None = None) -> Zoo:
+def import_small_cnn_zoo(source: Path, out: Path, on_progress: OnProgress | None = None, n_test: int | None = None) -> Zoo:
     """Make a zoo of released files: a folder that holds them, or a ``.tar.xz`` of it.
 
     Rows that are not finite stay in the networks' status and are in no view.
+
+    Args:
+        n_test: images that the test accuracies were measured on; default: those of the official test set, where it is one of
+            the released.
 
     Raises:
         MetanetError: for files that are missing, damaged, or do not belong together.
@@ -162,11 +166,11 @@ def import_small_cnn_zoo(source: Path, out: Path, on_progress: OnProgress | None
         raise MetanetError(f"source='{source}' is not there; give the folder of weights.npy, metrics.csv.gz and layout.csv")
     with importing(source, out):
         if source.is_dir():
-            return _import_folder(source, out, on_progress)
-        return _import_archive(source, out, on_progress)
+            return _import_folder(source, out, on_progress, n_test)
+        return _import_archive(source, out, on_progress, n_test)
 
 
-def _import_folder(source: Path, out: Path, on_progress: OnProgress | None) -> Zoo:
+def _import_folder(source: Path, out: Path, on_progress: OnProgress | None, n_test: int | None) -> Zoo:
     folder = source if (source / FILES[0]).exists() else next((p.parent for p in sorted(source.rglob(FILES[0]))), source)
     for name in FILES:
         if not (folder / name).exists():
@@ -175,10 +179,10 @@ def _import_folder(source: Path, out: Path, on_progress: OnProgress | None) -> Z
     with open(path, "rb") as file:
         shape = _npy_shape(file, path)
         checks = _check_rows(file, shape, on_progress)
-    return _write(out, (folder / FILES[1]).read_bytes(), (folder / FILES[2]).read_bytes(), shape, checks, path)
+    return _write(out, (folder / FILES[1]).read_bytes(), (folder / FILES[2]).read_bytes(), shape, checks, path, n_test)
 
 
-def _import_archive(source: Path, out: Path, on_progress: OnProgress | None) -> Zoo:
+def _import_archive(source: Path, out: Path, on_progress: OnProgress | None, n_test: int | None) -> Zoo:
     texts: dict[str, bytes] = {}
     shape, checks = None, None
     try:
@@ -206,7 +210,7 @@ def _import_archive(source: Path, out: Path, on_progress: OnProgress | None) -> 
     if shape is None or checks is None or len(texts) < 2:
         missing = [n for n in FILES if n not in texts and not (n == FILES[0] and shape)]
         raise MetanetError(f"source='{source}' has no {missing[0]}; a released zoo has {', '.join(FILES)}")
-    return _write(out, texts[FILES[1]], texts[FILES[2]], shape, checks, None)
+    return _write(out, texts[FILES[1]], texts[FILES[2]], shape, checks, None, n_test)
 
 
 def _npy_shape(file: IO[bytes], path: Path) -> tuple[int, int]:
@@ -259,6 +263,7 @@ def _write(
     shape: tuple[int, int],
     checks: tuple[np.ndarray, np.ndarray],
     mapped: Path | None,
+    n_test: int | None,
 ) -> Zoo:
     layout = parse_layout(layout_csv.decode(errors="replace"))
     if layout.size != shape[1]:
@@ -272,7 +277,7 @@ def _write(
         raise MetanetError(f"metrics.csv.gz has no column '{missing[0]}'; it is none of a released zoo")
     if len(table) != shape[0]:
         raise MetanetError(f"metrics.csv.gz has {len(table)} rows, weights.npy {shape[0]}; they do not belong together")
-    networks, snapshots, header = _tables(table.reset_index(drop=True), layout, checks)
+    networks, snapshots, header = _tables(table.reset_index(drop=True), layout, checks, n_test)
     header |= {
         "plan_hash": hashlib.sha256(metrics).hexdigest()[:16],
         "shards": [shape[0] * shape[1]],
@@ -283,7 +288,7 @@ def _write(
 
 
 def _tables(
-    table: pd.DataFrame, layout: Layout, checks: tuple[np.ndarray, np.ndarray]
+    table: pd.DataFrame, layout: Layout, checks: tuple[np.ndarray, np.ndarray], given: int | None
 ) -> tuple[pd.DataFrame, pd.DataFrame, dict[str, Any]]:
     """Networks, snapshots and header of a released metrics table."""
     finite, crc = checks
@@ -323,7 +328,8 @@ def _tables(
     )[finite]
     dataset = str(networks["hp.dataset"].iloc[0])
     n_train, n_test, chance = DATASET_FACTS.get(dataset, (None, None, None))
-    facts = {"name": dataset, "n_train": n_train, "n_test": n_test, "classes": layout.tensors[-2].shape[0], "chance": chance}
+    facts: dict[str, Any] = {"name": dataset, "n_train": n_train, "n_test": given or n_test, "chance": chance}
+    facts["classes"] = layout.tensors[-2].shape[0]
     log_uniform = {
         name: {"log_uniform": [float(networks[f"hp.{name}"].min()), float(networks[f"hp.{name}"].max())]}
         for name in ("learning_rate", "l2reg", "init_std")

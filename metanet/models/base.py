@@ -37,7 +37,7 @@ class MetaModel(ABC):
     tasks: ClassVar[tuple[str, ...]] = ("regression", "classification")
     own_input: ClassVar[str | None] = None  # what it reads, where that is no choice of features
     many_targets: ClassVar[bool] = False  # whether one fit predicts several targets, see :attr:`by_target`
-    chooses: ClassVar[bool] = True  # whether the validation part chooses something; else it is learned from like the rest
+    chooses: bool = True  # whether the validation part chooses something; else it is learned from like the rest
     target: Target
     curve: pd.DataFrame | None = None  # losses by epoch or tree of the fit that the validation part saw; its index has a name
     on_round: Callable[[int, int, float], None] | None = None  # told of a long fit's epochs: done, all, loss
@@ -72,6 +72,11 @@ class MetaModel(ABC):
     def by_target(self) -> list[MetaModel]:
         """A fitted model a target: itself, but where one fit predicts several."""
         return [self]
+
+    @property
+    def note(self) -> str | None:
+        """What the fit decided by itself, in a line; None where that is no more than a length."""
+        return None
 
     def check_view(self, view: View) -> None:  # noqa: B027  (most can judge all)
         """Refuse networks that this model cannot judge, before it is fitted.

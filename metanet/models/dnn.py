@@ -20,6 +20,9 @@ from metanet.lightning import KeepBest, Losses, quiet_trainer
 from metanet.models.base import MatrixModel
 from metanet.models.losses import SHARE_LOSSES, target_loss, target_output
 
+# Of Supplement A.4: the five of the base networks.
+PAPER_INITIALIZERS = ("glorot_normal", "he_normal", "orthogonal", "normal", "truncated_normal")
+
 
 class DNN(MatrixModel):
     """ReLU layers with dropout; sigmoid output for accuracies, softmax for categories.
@@ -35,14 +38,15 @@ class DNN(MatrixModel):
         learning_rate, l2: of the optimizer.
         batch_size, max_epochs, patience: training stops after ``patience`` epochs without gain.
         trainer: further arguments of pl.Trainer.
-        w_init: of the kernels, biases then being zero: an initialiser of Supplement A.4, or ``default``, which is torch's
-            (without a hidden layer: zero).
+        w_init: of the kernels, biases then being zero: one of the five initialisers of Supplement A.4, or ``default``, which is
+            torch's (without a hidden layer: zero).
         init_std: of ``normal`` and ``truncated_normal``.
         clip: bound on standardised inputs, in standard deviations.
     """
 
     name = "dnn"
     one_cycle: ClassVar[bool] = False
+    linear: type[nn.Linear] = nn.Linear
     ema: float | None = None
     standardise: ClassVar[bool] = True
     rounds_setting: ClassVar[str | None] = "max_epochs"
@@ -59,7 +63,7 @@ class DNN(MatrixModel):
             "init_std": {"log_uniform": [1e-3, 1e-1]},
             "optimizer": ["adam", "sgd"],
             "batch_size": [64, 128, 256, 512],
-            "w_init": list(INITIALIZERS),
+            "w_init": list(PAPER_INITIALIZERS),
             "max_epochs": 300,
             "patience": 10,
         }
@@ -86,7 +90,7 @@ class DNN(MatrixModel):
         for key, value, choices in (
             ("loss", loss, SHARE_LOSSES),
             ("optimizer", optimizer, ("adam", "adamw", "sgd")),
-            ("w_init", w_init, ("default", *INITIALIZERS)),
+            ("w_init", w_init, ("default", *PAPER_INITIALIZERS)),
         ):
             if value not in choices:
                 raise MetanetError(f"model.{key}={value}: give {' or '.join(choices)}")
@@ -126,8 +130,8 @@ class DNN(MatrixModel):
             widths = [inputs] + [self.units] * self.layers
             blocks: list[nn.Module] = []
             for a, b in itertools.pairwise(widths):
-                blocks += [nn.Linear(a, b), nn.ReLU(), nn.Dropout(self.dropout)]
-            last = nn.Linear(widths[-1], self.classes or 1)
+                blocks += [self.linear(a, b), nn.ReLU(), nn.Dropout(self.dropout)]
+            last = self.linear(widths[-1], self.classes or 1)
             network = nn.Sequential(*blocks, last)
             if self.w_init != "default":
                 generator = torch.Generator().manual_seed(self.seed)

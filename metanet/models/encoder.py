@@ -24,7 +24,7 @@ from metanet.errors import MetanetError, check_whole
 from metanet.lightning import KeepBest, Losses, device_of, quiet_trainer
 from metanet.models.base import MetaModel
 from metanet.models.inputs import MatrixInput
-from metanet.models.losses import SHARE_LOSSES, target_loss, target_output
+from metanet.models.losses import EPOCHS, SHARE_LOSSES, target_loss, target_output
 from metanet.models.target import Target
 from metanet.representations.canonical import canonical
 from metanet.representations.slots import Architecture, Slots
@@ -86,6 +86,7 @@ class Encoder(MetaModel):
         ema: decay a step of the average of the weights that predicts; None for the weights themselves.
         batch_size, max_epochs: of the training.
         refit: fit again on training and validation part, for the epochs found best.
+        epoch: ``best`` on the validation part, or ``last``: nothing is chosen, and the validation part is learned from too.
         canonical: bring positive scales of ReLU neurons and signs of tanh neurons to one form first; needs the activations
             (access A), layers in a row and no batch normalisation.
         beside: features that the layers behind the encoder read too, such as ``stats+spectra``; None for none.
@@ -106,6 +107,7 @@ class Encoder(MetaModel):
         batch_size: int = 32,
         max_epochs: int = 40,
         refit: bool = True,
+        epoch: str = "best",
         canonical: bool = False,
         beside: str | list[str] | None = None,
         trainer: dict[str, Any] | None = None,
@@ -118,6 +120,8 @@ class Encoder(MetaModel):
             check_whole(f"model.{key}", value)
         if loss not in SHARE_LOSSES:
             raise MetanetError(f"model.loss={loss}: give {' or '.join(SHARE_LOSSES)}")
+        if epoch not in EPOCHS:
+            raise MetanetError(f"model.epoch={epoch}: give {' or '.join(EPOCHS)}")
         if not 0 <= dropout < 1:
             raise MetanetError(f"model.dropout={dropout}: give a share from 0 up to, not including, 1")
         if ema is not None and not 0 < ema < 1:
@@ -125,6 +129,7 @@ class Encoder(MetaModel):
         self.hidden, self.dropout, self.loss, self.ema = hidden, dropout, loss, ema
         self.learning_rate, self.l2, self.batch_size, self.max_epochs = learning_rate, l2, batch_size, max_epochs
         self.refit, self.canonical, self.beside, self.trainer = refit, canonical, beside, trainer
+        self.epoch, self.chooses = epoch, epoch == "best"
         self.input = None if beside is None else MatrixInput(beside, threads)
         if beside is not None:
             self.features = f"{self.own_input}+{beside if isinstance(beside, str) else '+'.join(beside)}"
@@ -159,7 +164,9 @@ class Encoder(MetaModel):
 
     def fit(self, train: View, target: str | list[str] = "test_accuracy", validation: View | None = None) -> Encoder:
         """Learn from ``train``; with several targets one encoder for all, with a head each (:attr:`by_target`)."""
-        if validation is None:
+        if not self.chooses:
+            train, validation = train if validation is None else train.union(validation), None
+        elif validation is None:
             split = train.draw_split(test=0.0, validation=0.2, seed=self.seed)
             train, validation = train.part(split, "train"), train.part(split, "validation")
         names = [target] if isinstance(target, str) else list(target)
@@ -169,6 +176,10 @@ class Encoder(MetaModel):
             self.targets.append(self.target)
         self.head, self.target = 0, self.targets[0]
         self.prepare(train, names)
+        if validation is None:
+            self.rounds = None
+            self.rounds = self._train(self.batches(train, self.seed), None)
+            return self
         held_out = self.batches(validation, None)
         self.rounds = self._train(self.batches(train, self.seed), held_out)
         self.validation_outputs = [self._decoded(raw, t) for raw, t in zip(self._outputs(held_out), self.targets, strict=True)]

@@ -25,6 +25,8 @@ class GBM(MatrixModel):
         max_depth, num_leaves: of a tree; num_leaves is cut to 2 ** max_depth, beyond which it only costs memory.
         max_trees, patience: boosting stops after ``patience`` trees without gain on the validation part.
         colsample_bytree: share of the inputs that a tree sees; None is all of up to 20 inputs, 0.4 of more.
+        extra_trees: draw one threshold of each input at random and take the best of these (Geurts et al. 2006), which a mean over
+            many trees likes: they err differently.
         learning_rate, max_bin, min_child_weight, min_child_samples, reg_lambda, reg_alpha, subsample: as in LightGBM.
     """
 
@@ -62,6 +64,7 @@ class GBM(MatrixModel):
         reg_alpha: float = 0.0,
         subsample: float = 0.8,
         colsample_bytree: float | None = None,
+        extra_trees: bool = False,
         max_trees: int = 1000,
         patience: int = 50,
         **base: Any,
@@ -73,7 +76,7 @@ class GBM(MatrixModel):
         self.learning_rate, self.max_depth, self.num_leaves, self.max_bin = learning_rate, max_depth, num_leaves, max_bin
         self.min_child_weight, self.min_child_samples = min_child_weight, min_child_samples
         self.reg_lambda, self.reg_alpha = reg_lambda, reg_alpha
-        self.subsample, self.colsample_bytree = subsample, colsample_bytree
+        self.subsample, self.colsample_bytree, self.extra_trees = subsample, colsample_bytree, extra_trees
         self.max_trees, self.patience = max_trees, patience
 
     def _parameters(self, rows: int, columns: int) -> dict[str, Any]:
@@ -101,6 +104,7 @@ class GBM(MatrixModel):
             "subsample": self.subsample,
             "subsample_freq": 1,
             "colsample_bytree": self.colsample_bytree or (1.0 if columns <= FEW_COLUMNS else 0.4),
+            "extra_trees": self.extra_trees,
             "num_threads": self.threads,
             "histogram_pool_size": 512,
             "seed": self.seed,

@@ -45,7 +45,7 @@ class SliceModel(MetaModel):
     """
 
     own_input: ClassVar[str | None] = "slices"
-    chooses: ClassVar[bool] = False
+    chooses = False
     local: ClassVar[bool] = True  # False: the slice is the whole vector
 
     def __init__(

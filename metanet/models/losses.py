@@ -8,6 +8,7 @@ from torch.nn import functional
 from metanet.models.target import Target
 
 SHARE_LOSSES = ("mse", "cross_entropy")
+EPOCHS = ("best", "last")  # which one of a training is kept: the best on the validation part, or its end
 
 
 def target_loss(raw: Tensor, codes: Tensor, target: Target, share: str = "mse") -> Tensor:

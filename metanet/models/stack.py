@@ -57,11 +57,11 @@ class Stack(MetaModel):
         if not isinstance(self.chosen, list) or len(self.chosen) < 2:
             raise MetanetError(f"model.members={members}: give two or more, such as [gbm:stats,deepsets]")
         self.models = self._create()
-        self.features = ", ".join(map(_title, self.models))
+        self.features = ", ".join(map(title_of, self.models))
 
     def _create(self) -> list[MetaModel]:
         common = {"seed": self.seed, "threads": self.threads}
-        return [create_model(name, **common | settings) for name, settings in map(_parsed, self.chosen)]
+        return [create_model(name, **common | settings) for name, settings in map(parsed, self.chosen)]
 
     @property
     def access(self) -> str:
@@ -83,7 +83,7 @@ class Stack(MetaModel):
             model.on_round = self.on_round
             model.fit(train, target, validation)
             if model.target.classes != self.target.classes:
-                raise MetanetError(f"{_title(model)} was fitted on other classes of {target} than the stack")
+                raise MetanetError(f"{title_of(model)} was fitted on other classes of {target} than the stack")
         return self
 
     def _out_of_fold(self, view: View, target: str) -> np.ndarray:
@@ -96,7 +96,7 @@ class Stack(MetaModel):
             output = model.fit(view.take(np.flatnonzero(of_row != k)), target).output(held_out)
             if model.target.classes != self.target.classes:
                 raise MetanetError(f"a fold of the networks lacks a class of {target}; give fewer folds or method=mean")
-            found.append(self._recoded(model, output).reshape(len(held_out), -1))
+            found.append(self.target.recoded(output, model.target).reshape(len(held_out), -1))
         columns = [np.concatenate([f.ravel() for f in found[i :: len(self.chosen)]]) for i in range(len(self.chosen))]
         codes = np.concatenate([self.target.encode(view.take(np.flatnonzero(of_row == k))) for k in range(self.folds)])
         true = np.eye(len(self.target.classes))[codes].ravel() if self.target.classes else codes
@@ -104,15 +104,8 @@ class Stack(MetaModel):
         return weights / weights.sum() if weights.sum() > 0 else np.full(len(columns), 1 / len(columns))
 
     def output(self, view: View) -> np.ndarray:
-        outputs = [self._recoded(model, model.output(view)) for model in self.models]
+        outputs = [self.target.recoded(model.output(view), model.target) for model in self.models]
         return np.tensordot(self.weights, np.stack(outputs), 1)
-
-    def _recoded(self, model: MetaModel, output: np.ndarray) -> np.ndarray:
-        """A member's output in the stack's codes: numbers are standardised by each one's own training networks."""
-        if self.target.classes:
-            return output
-        values = model.target.decode(output)
-        return values if self.target.kind == "share" else (values - self.target.center) / self.target.scale
 
     def save(self, folder: str | Path) -> None:
         for i, model in enumerate(self.models):
@@ -128,7 +121,7 @@ class Stack(MetaModel):
         return model
 
 
-def _parsed(member: str | dict[str, Any]) -> tuple[str, dict[str, Any]]:
+def parsed(member: str | dict[str, Any]) -> tuple[str, dict[str, Any]]:
     """``gbm:stats`` -> the name of a model and its settings."""
     if isinstance(member, dict):
         settings = dict(member)
@@ -138,6 +131,7 @@ def _parsed(member: str | dict[str, Any]) -> tuple[str, dict[str, Any]]:
     return titled(str(member))
 
 
-def _title(model: MetaModel) -> str:
+def title_of(model: MetaModel) -> str:
+    """``gbm:stats``, ``deepsets``: what :func:`metanet.models.registry.titled` reads."""
     read = getattr(model, "beside", None) if model.own_input else model.features
     return model.name if read is None else f"{model.name}:{read if isinstance(read, str) else '+'.join(read)}"

@@ -78,6 +78,22 @@ class Target:
             return np.array(self.classes)[output.argmax(1)]
         return self.clip(output) if self.kind == "share" else output * self.scale + self.center
 
+    def recoded(self, output: np.ndarray, fitted: Target) -> np.ndarray:
+        """A model's output in this target's codes, where the model was fitted on other networks of the same column.
+
+        Numbers are standardised by each one's own training networks; classes that a model never saw get probability 0.
+
+        Args:
+            output: (N,) codes or (N, C) class probabilities.
+            fitted: the model's own target.
+        """
+        if not self.classes:
+            values = fitted.decode(output)
+            return values if self.kind == "share" else (values - self.center) / self.scale
+        probabilities = np.zeros((len(output), len(self.classes)))
+        probabilities[:, [self.classes.index(c) for c in fitted.classes]] = output
+        return probabilities
+
     def clip(self, codes: np.ndarray) -> np.ndarray:
         """Shares from 0 to 1; other codes as they are."""
         return np.clip(codes, 0.0, 1.0) if self.kind == "share" else codes

@@ -54,6 +54,22 @@ def curves(
     return ax
 
 
+def spanned_curves(frame: pd.DataFrame, ax: Axes, y: str, title: str, styles: Mapping[str, Mapping[str, Any]]) -> Axes:
+    """One line a model over the number of networks, with the interval of each point.
+
+    Args:
+        frame: model, networks, and ``y`` with its ends ``y_low`` and ``y_high``.
+        styles: of :func:`line_styles`.
+    """
+    for label, part in frame.groupby("model", sort=False):
+        (line,) = ax.plot(part["networks"], part[y], markersize=3, label=str(label), **styles[str(label)])
+        ax.fill_between(part["networks"], part[f"{y}_low"], part[f"{y}_high"], color=line.get_color(), alpha=0.15, linewidth=0)
+    ax.set_xscale("log")
+    lowest = max(-0.1, float(frame[f"{y}_low"].min()) - 0.02)
+    ax.set(xlabel="training networks", ylabel={"r2": "R²", "tau": "Kendall's τ"}[y], title=title, ylim=(lowest, 1))
+    return ax
+
+
 def shared_legend(figure: Figure, styles: Mapping[str, Mapping[str, Any]]) -> None:
     """One legend of all panels, to the right of them."""
     handles = [Line2D([], [], markersize=3, label=label, **style) for label, style in styles.items()]

@@ -14,10 +14,14 @@ from metanet.plots.tables import heat_table
 
 
 def transfer_matrices(scores: pd.DataFrame, rows: Sequence[str], columns: Sequence[str]) -> Figure:
-    """Kendall's tau and R2 side by side; ``scores`` of :func:`metanet.evaluation.transfer.transfer_table`."""
-    figure, axes = new_axes(2, width=1.8 + 0.9 * len(columns), height=1.6 + 0.5 * len(rows))
-    for ax, (measure, title) in zip(axes, (("tau", "Kendall's τ"), ("r2", "R²")), strict=True):
-        matrix = scores.pivot_table(index="trained_on", columns="tested_on", values=measure).loc[list(rows), list(columns)]
+    """Kendall's tau, that of hyperparameters alone and R2 side by side; ``scores`` of
+    :func:`metanet.evaluation.transfer.transfer_table`.
+    """
+    panels = [("tau", "Kendall's τ"), ("tau_hyper", "τ of hyperparameters alone"), ("r2", "R²")]
+    shown = [(measure, title) for measure, title in panels if scores[measure].notna().any()]
+    figure, axes = new_axes(len(shown), width=1.8 + 0.9 * len(columns), height=1.6 + 0.5 * len(rows))
+    for ax, (measure, title) in zip(axes, shown, strict=True):
+        matrix = scores.pivot(index="trained_on", columns="tested_on", values=measure).loc[list(rows), list(columns)]
         heat_table(matrix, ax, title)
         ax.set(ylabel="trained on", xlabel="tested on")
     return figure

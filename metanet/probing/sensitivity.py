@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 import pandas as pd
@@ -21,13 +21,26 @@ def sensitivity(model: MetaModel, view: View, seed: int = 0) -> pd.DataFrame:
     Every network is permuted on its own. Columns: modification, mixed ("yes": kernels and biases change places, "no":
     each kind within itself, "-" for scales), mad, mad_se (its standard error over networks); one row a modification.
     """
+    return summary(changes(model, view, seed))
+
+
+def changes(model: MetaModel, view: View, seed: int = 0) -> dict[tuple[str, str], np.ndarray]:
+    """(modification, mixed) -> the absolute change of each network's prediction, (N,)."""
     weights, layout = np.array(view.weights(), np.float32), view.layout
     before = model.predict(view)
-    rows = []
+    found = {}
     for name, mixed, changed in modifications(weights, layout, seed):
         other = zoo_from_arrays(changed, layout, view.frame.drop(columns=["layout_id"]))
-        moved = np.abs(model.predict(other.view(epoch="all", status=None)) - before)
-        rows.append({"modification": name, "mixed": mixed, "mad": moved.mean(), "mad_se": moved.std() / np.sqrt(len(moved))})
+        found[name, mixed] = np.abs(model.predict(other.view(epoch="all", status=None)) - before)
+    return found
+
+
+def summary(moved: Mapping[tuple[str, str], np.ndarray]) -> pd.DataFrame:
+    """The table of :func:`sensitivity` from :func:`changes`."""
+    rows = [
+        {"modification": name, "mixed": mixed, "mad": own.mean(), "mad_se": own.std() / np.sqrt(len(own))}
+        for (name, mixed), own in moved.items()
+    ]
     return pd.DataFrame(rows)
 
 

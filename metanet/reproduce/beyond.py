@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from metanet.errors import MetanetError
-from metanet.metrics import bootstrap_interval, r2, r2_difference_interval, tau, tau_ceiling, trained
+from metanet.metrics import bootstrap_interval, r2, tau, tau_ceiling, trained
 from metanet.models import MetaModel, create_model
-from metanet.plots.curves import curves
-from metanet.plots.style import new_axes
-from metanet.reproduce.study import Exhibit, Study, interval
+from metanet.plots.curves import curves, line_styles, shared_legend, spanned_curves
+from metanet.plots.style import new_axes, new_grid
+from metanet.reproduce.contenders import BASELINE, FLOOR, Contender, contenders, nth_split, predictions
+from metanet.reproduce.scores import floor_answers, gain, interval, mean_score, without_ends
+from metanet.reproduce.study import Exhibit, Study
 from metanet.zoo.zoo import View
-
-PAPER_NETWORKS = 15_000  # that the paper trains on
-SUBSETS = 3  # draws of training networks for each size of the learning curve
-
 
 # ------------------------------------------------------------------------------- many seeds of one configuration
 
@@ -105,14 +104,15 @@ def _within(view: View, predicted: np.ndarray) -> tuple[dict[str, Any], np.ndarr
 
 # ------------------------------------------------------------------------------- from early to late
 
-EARLY = {
-    "weights": "stats",
-    "accuracy so far": "metrics:test_accuracy",
-    "accuracy so far, hyperparameters": "metrics:test_accuracy+hyper",
+EARLY = {"weights": "stats", "weights, accuracy so far, hyperparameters": "stats+metrics:test_accuracy+hyper"}
+# What needs no weights: the floors of those fits.
+EARLY_FLOORS = {
+    "accuracy so far": "so_far",
+    "accuracy so far, hyperparameters": "so_far_hyper",
     "hyperparameters": "hyper",
-    "weights, accuracy so far, hyperparameters": "stats+metrics:test_accuracy+hyper",
 }
-FLOOR = "accuracy so far, hyperparameters"
+SO_FAR = "accuracy so far, hyperparameters"
+LOW, HIGH = (f"r2 - ({SO_FAR})_{end}" for end in ("low", "high"))
 
 
 def early_prediction(study: Study, name: str) -> Exhibit:
@@ -127,46 +127,40 @@ def early_prediction(study: Study, name: str) -> Exhibit:
                 f"early needs snapshots before the last epoch, and {zoo} has none; grow it with recipe.snapshots=[1,3]"
             )
         for epoch in epochs:
-            fits = {}
-            for label, features in EARLY.items():
-                overrides = {"view.epoch": str(epoch), "target": "final_test_accuracy"}
-                fits[label] = study.plain(zoo, "gbm", features, f"early-{epoch}-{features}", overrides)
-            floor = fits[FLOOR].test
-            for label, fit in fits.items():
-                test = fit.test
-                low, high = r2_difference_interval(
-                    test["true"].to_numpy(),
-                    test["predicted"].to_numpy(),
-                    floor["predicted"].to_numpy(),
-                    test["unit"].to_numpy(),
-                )
-                rows.append(
-                    {
-                        "zoo": zoo,
-                        "epoch": epoch,
-                        "reads": label,
-                        "access": fit.metrics["access"],
-                        "r2": fit.metrics["r2"],
-                        "tau": fit.metrics["tau"],
-                        "r2 - (accuracy so far, hyperparameters)": interval(low, high),
-                        "low": low,
-                        "high": high,
-                    }
-                )
+            for label, (test, access) in _early_answers(study, zoo, epoch).items():
+                row = {"zoo": zoo, "epoch": epoch, "reads": label, "access": access}
+                for measure, of in (("r2", r2), ("tau", tau)):
+                    row[measure] = of(test["true"].to_numpy(), test["predicted"].to_numpy())
+                beside = floor_answers(test, "so_far_hyper")
+                rows.append(row | gain([] if beside is None else [(test, beside)], "r2", f"r2 - ({SO_FAR})"))
         part = pd.DataFrame([row for row in rows if row["zoo"] == zoo])
         curves(part, ax, x="epoch", y="r2", by="reads", title=zoo, legend=zoo == zoos[-1])
         notes.append(_early_words(zoo, part, epochs))
-    table = pd.DataFrame(rows).drop(columns=["low", "high"])
+    table = without_ends(pd.DataFrame(rows))
     title = f"final accuracy from an early snapshot, GBM with its defaults; {', '.join(zoos)}"
     return Exhibit(name, title, {name: table}, {name: figure}, notes)
+
+
+def _early_answers(study: Study, zoo: str, epoch: int) -> dict[str, tuple[pd.DataFrame, str]]:
+    """Answers and access of the fits and of their floors, by what they read."""
+    found = {}
+    for label, features in EARLY.items():
+        overrides = {"view.epoch": str(epoch), "target": "final_test_accuracy"}
+        fit = study.plain(zoo, "gbm", features, f"early-{epoch}-{features}", overrides)
+        found[label] = fit.test, str(fit.metrics["access"])
+    test, _ = found["weights"]
+    for label, floor in EARLY_FLOORS.items():
+        if (beside := floor_answers(test, floor)) is not None:
+            found[label] = beside, {"so_far": "D", "so_far_hyper": "D+H", "hyper": "H"}[floor]
+    return found
 
 
 def _early_words(zoo: str, part: pd.DataFrame, epochs: list[int]) -> str:
     weights = part[part["reads"] == "weights"].set_index("epoch")
     joint = part[part["reads"] == "weights, accuracy so far, hyperparameters"].set_index("epoch")
-    ahead = [str(e) for e in epochs if weights.loc[e, "low"] > 0]
-    behind = [str(e) for e in epochs if weights.loc[e, "high"] < 0]
-    gain = [str(e) for e in epochs if joint.loc[e, "low"] > 0]
+    ahead = [str(e) for e in epochs if weights.loc[e, LOW] > 0]
+    behind = [str(e) for e in epochs if weights.loc[e, HIGH] < 0]
+    gain = [str(e) for e in epochs if joint.loc[e, LOW] > 0]
 
     def listed(found: list[str]) -> str:
         return f"at epochs {', '.join(found)}" if found else "at no epoch"
@@ -181,59 +175,91 @@ def _early_words(zoo: str, part: pd.DataFrame, epochs: list[int]) -> str:
 
 
 def learning_curve(study: Study, name: str) -> Exhibit:
-    """R2 and tau by the number of training networks, and where a power law would end at the paper's number."""
-    zoos = study.zoos("cnn")
+    """R2 and tau by the number of training networks, measured: a fifth of them for validation, the test part always the same."""
+    zoos, models = study.zoos("cnn"), contenders(study, "curve")
     rows, notes = [], []
-    figure, axes = new_axes(len(zoos), width=3.6, height=3.4)
-    for ax, zoo in zip(axes, zoos, strict=True):
-        for features in ("stats", "hyper"):
-            fit = study.searched(zoo, "gbm", features)
-            view = study.zoo(zoo).view()
-            pool = view.part(fit.split, "train", "validation")
-            test = view.part(fit.split, "test")
-            settings = json.loads((fit.folder / "model" / "model.json").read_text())["settings"]
-            settings = {k: v for k, v in settings.items() if k not in ("features", "seed")}
-            for count in _sizes(len(pool)):
-                for draw in range(SUBSETS if count < len(pool) else 1):
-                    order = np.random.default_rng([study.seed, draw]).permutation(len(pool))
-                    model = create_model("gbm", features=features, seed=study.seed, threads=study.threads, **settings)
-                    predicted = model.fit(pool.take(np.sort(order[:count]))).predict(test)
-                    true = test.target("test_accuracy")
-                    rows.append(
-                        {
-                            "zoo": zoo,
-                            "reads": features,
-                            "networks": count,
-                            "draw": draw,
-                            "r2": r2(true, predicted),
-                            "tau": tau(true, predicted),
-                        }
-                    )
-        part = pd.DataFrame([row for row in rows if row["zoo"] == zoo])
-        curves(part, ax, x="networks", y="r2", by="reads", title=zoo, log=True)
-        for features, own in part.groupby("reads"):
-            mean = own.groupby("networks")["r2"].mean()
-            notes.append(f"{zoo}, {features}: {_extrapolated(mean)}")
-    title = f"learning curve of the GBM, settings as found on the whole training part; {', '.join(zoos)}"
-    return Exhibit(name, title, {name: pd.DataFrame(rows)}, {name: figure}, notes)
-
-
-def _sizes(most: int) -> list[int]:
-    sizes = [most]
-    while sizes[-1] // 2 >= 30:
-        sizes.append(sizes[-1] // 2)
-    return sizes[::-1]
-
-
-def _extrapolated(mean: pd.Series) -> str:
-    """Where 1 - R2 goes if the power law of the largest sizes (at most four) held."""
-    upper = mean[mean < 1].tail(4)
-    words = f"R² {mean.iloc[-1]:.3f} with {mean.index[-1]:,} networks"
-    if len(upper) < 3:
-        return words + "; too few sizes for a slope."
-    slope, start = np.polyfit(np.log(upper.index.to_numpy(float)), np.log(1 - upper.to_numpy()), 1)
-    end = 1 - np.exp(start + slope * np.log(PAPER_NETWORKS))
-    return (
-        f"{words}; 1 - R² falls as n^{slope:.2f}, which would give {end:.3f} with the paper's {PAPER_NETWORKS:,} networks "
-        "(an extrapolation, not a measurement)."
+    for zoo in zoos:
+        view = study.zoo(zoo).view()
+        split = nth_split(study, view)
+        pool, test = view.part(split, "train", "validation"), view.part(split, "test")
+        for count in sizes(study, len(pool)):
+            found = {one.title: _subsets(study, zoo, one, pool, test, count) for one in models}
+            for title, tables in found.items():
+                rows += [{"zoo": zoo, "model": title, "networks": count} | _on_curve(tables, found)] if tables else []
+        own = pd.DataFrame([row for row in rows if row["zoo"] == zoo])
+        notes += [_overtaking(zoo, part) for _, part in (own.groupby("model", sort=False) if len(own) else ())]
+    if not rows:
+        raise MetanetError("no learning curve was fitted yet; give fit=true")
+    table = pd.DataFrame(rows)
+    figure, axes = new_grid(2, table["zoo"].nunique(), width=3.8, height=3.2)
+    styles = line_styles(table["model"])
+    for column, (zoo, part) in enumerate(table.groupby("zoo", sort=False)):
+        for row, measure in enumerate(("r2", "tau")):
+            spanned_curves(part, axes[row][column], measure, str(zoo), styles)
+    shared_legend(figure, styles)
+    drawn = (
+        f"Every model with its defaults, on as many as {study.config['curve']['draws']} subsets of a size that share no network; "
+        "intervals are over test networks, which are the same for all sizes."
     )
+    title = f"learning curves, measured; {', '.join(zoos)}"
+    return Exhibit(name, title, {name: without_ends(table)}, {name: figure}, [drawn, *(note for note in notes if note)])
+
+
+def sizes(study: Study, most: int) -> list[int]:
+    """Numbers of training networks: those of ``curve.sizes`` that there are, and all."""
+    return [*sorted({int(size) for size in study.config["curve"]["sizes"] if size < most}), most]
+
+
+def _subsets(study: Study, zoo: str, one: Contender, pool: View, test: View, count: int) -> list[pd.DataFrame]:
+    """Answers of a model fitted on disjoint subsets of ``count`` networks of ``pool``, as many as there may be."""
+    tables = []
+    for draw, chosen in enumerate(subsets(len(pool), count, study.config["curve"]["draws"], study.config["split"]["seed"])):
+        name = f"{one.title}-{count}-draw{draw}"
+        frame = predictions(study, zoo, name, partial(_fitted, study, one, draw, pool.take(chosen)), test)
+        tables += [] if frame is None or frame.empty else [frame]
+    return tables
+
+
+def subsets(total: int, count: int, most: int, seed: int) -> list[np.ndarray]:
+    """At most so many disjoint subsets of ``count`` positions of ``total``, each sorted."""
+    order = np.random.default_rng(seed).permutation(total)
+    return [np.sort(order[draw * count : (draw + 1) * count]) for draw in range(min(most, total // count))]
+
+
+def _fitted(study: Study, one: Contender, seed: int, view: View) -> MetaModel:
+    return one.create(study, seed).fit(view)
+
+
+def _on_curve(tables: list[pd.DataFrame], others: Mapping[str, list[pd.DataFrame]]) -> dict[str, Any]:
+    """Mean scores of one point of a curve, and how far they are above statistics and hyperparameters on the same subsets."""
+    row: dict[str, Any] = {"subsets": len(tables)}
+    for measure in ("r2", "tau"):
+        mean, low, high = mean_score(tables, measure)
+        row |= {measure: mean, f"{measure}, 95 %": f"{low:.3f} to {high:.3f}", f"{measure}_low": low, f"{measure}_high": high}
+    for title in (BASELINE, FLOOR):
+        beside = others.get(title, [])
+        pairs = [] if tables is beside else list(zip(tables, beside, strict=False))
+        for measure in ("r2", "tau"):
+            row |= gain(pairs, measure, f"{measure} - {title}")
+    return row
+
+
+def _overtaking(zoo: str, part: pd.DataFrame) -> str:
+    """From how many networks on a model is above the GBM on statistics, and above hyperparameters alone."""
+    title = str(part["model"].iloc[0])
+    if title in (BASELINE, FLOOR):
+        return ""
+    words = [_from_where(part, other) for other in (BASELINE, FLOOR) if part[f"r2 - {other}_low"].notna().any()]
+    return f"{zoo}, {title} (R² {part['r2'].iloc[-1]:.3f} with {part['networks'].iloc[-1]:,} networks): {'; '.join(words)}."
+
+
+def _from_where(part: pd.DataFrame, other: str) -> str:
+    low, high, counts = (part[c].to_numpy() for c in (f"r2 - {other}_low", f"r2 - {other}_high", "networks"))
+    above, below = counts[low > 0], counts[high < 0]
+    settled = next((n for i, n in enumerate(counts) if (low[i:] > 0).all()), None)
+    if settled is not None:
+        return f"above {other} from {settled:,} networks on"
+    said = [
+        f"{word} at {', '.join(f'{n:,}' for n in found)}" for word, found in (("above", above), ("below", below)) if len(found)
+    ]
+    return f"not shown above {other} at the most networks" + (f" ({'; '.join(said)})" if said else "")

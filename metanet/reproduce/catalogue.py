@@ -38,6 +38,12 @@ _MLP = "a zoo of MLPs: metanet generate recipe=mlp data=mnist n=1000 out=zoos/mn
 _RESNET = "a zoo of another architecture: metanet generate recipe=resnet_mini data=cifar10_gs n=null out=zoos/resnet"
 _NWS = "a zoo of the neural weight space: metanet generate recipe=nws_main_mini data=[mnist,digits,cifar10] n=300 out=zoos/nws"
 _SEEDS = "a zoo of many seeds: metanet generate recipe=small_cnn_seeds data=mnist n=2000 seed=1 out=zoos/seeds"
+_SHARED = (
+    "zoos of small CNNs of the same hyperparameters that share other things: metanet generate recipe=small_cnn data=digits "
+    "n=1000 recipe.epochs=20 recipe.batch_size=64 recipe.share=[] out=zoos/own, the same with recipe.share=[init] out=zoos/init, "
+    "recipe.share=[dropout] out=zoos/dropout, recipe.share=[init,dropout] out=zoos/one, and that with recipe.share_seed=43 "
+    "out=zoos/one_43"
+)
 
 ITEMS = {
     "table1": Item("inputs", "estimators_by_input", "cnn", _CNN),
@@ -91,16 +97,20 @@ META_ITEMS = {
     "nws_fig21": Item("meta_classification", "maps", "nws", _NWS),
     "nws_votes": Item("meta_classification", "votes", "nws", _NWS),
 }
-# Beyond both: encoders of raw weights.
+# Beyond both: one seed for all networks, or one of its own for each.
+SEED_ITEMS = {"seed": Item("sharing", "seed_table", "cnn", _SHARED)}
+# And encoders of raw weights.
 ENCODER_ITEMS = {
     "encoder_table": Item("encoders", "encoder_table", "cnn", _CNN),
-    "encoder_curve": Item("encoders", "encoder_curve", "cnn", _CNN),
     "generalisation": Item("encoders", "generalisation", "cnn", _CNN),
 }
 
 
 def items(name: str) -> dict[str, Item]:
-    """The item of a name; ``all`` of Unterthiner et al., ``nws`` and ``meta`` of Eilertsen et al., ``encoders``."""
+    """The item of a name; ``all`` of Unterthiner et al., ``nws`` and ``meta`` of Eilertsen et al., ``encoders``.
+
+    ``seed`` is in none of these, for it needs zoos of its own.
+    """
     if name == "all":
         return ITEMS
     if name == "nws":
@@ -109,7 +119,7 @@ def items(name: str) -> dict[str, Item]:
         return META_ITEMS
     if name == "encoders":
         return ENCODER_ITEMS
-    known = ITEMS | NWS_ITEMS | META_ITEMS | ENCODER_ITEMS
+    known = ITEMS | NWS_ITEMS | META_ITEMS | SEED_ITEMS | ENCODER_ITEMS
     if name not in known:
         raise MetanetError(f"no table or figure '{name}'{did_you_mean(name, [*known, 'all', 'nws', 'meta', 'encoders'])}")
     return {name: known[name]}

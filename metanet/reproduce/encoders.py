@@ -1,20 +1,17 @@
-"""Encoders of raw weights beside the paper's baselines: scores, learning curves, cost, and where each still holds.
+"""Encoders of raw weights beside the paper's baselines: scores, cost, and where each still holds.
 
-Every fit is a run of ``metanet train`` with the model's defaults; what differs between rows of one table is the model alone.
-Differences are paired: networks are resampled once for all splits and seeds, and both models are scored on the same ones.
+Every fit is a run of ``metanet train`` with the model's defaults; what differs between rows of one table is the model alone, for
+a table holds models of the same splits and seeds. Differences are paired: networks are resampled once for all splits and seeds,
+and both models are scored on the same ones. One baseline more is tuned on each training part as widely as a search goes.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
-from collections.abc import Callable
-from contextlib import suppress
-from dataclasses import dataclass
-from functools import cached_property
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache, partial
+from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
@@ -23,223 +20,253 @@ from torch import Tensor
 
 from metanet.data_modules.images import NAMES, load_images, scale_pixels
 from metanet.errors import MetanetError
-from metanet.evaluation.resampling import paired_interval
 from metanet.generation.execution import executors
 from metanet.metrics import r2, tau
 from metanet.models import MetaModel, create_model
-from metanet.models.registry import titled
-from metanet.plots.curves import curves, line_styles, shared_legend
 from metanet.plots.encoders import cost_points, generalisation_bars
 from metanet.plots.style import new_axes
-from metanet.reproduce.study import Exhibit, Fit, NotFittedError, Study, interval, readable
+from metanet.reproduce.contenders import (
+    BASELINE,
+    FLOOR,
+    Contender,
+    Key,
+    by_fits,
+    collected,
+    contenders,
+    in_words,
+    keys_of,
+    level_of,
+    nth_split,
+    predictions,
+    seeds_of,
+)
+from metanet.reproduce.scores import gain, mean_score, without_ends
+from metanet.reproduce.study import Exhibit, Fit, NotFittedError, Study, readable
 from metanet.zoo.arrays import zoo_from_arrays
 from metanet.zoo.identity import Seen, left_out
 from metanet.zoo.split import Split
 from metanet.zoo.zoo import View
 
-BASELINE = "gbm:stats"
-FLOOR = "gbm:hyper"  # what is known without any weight
-VALIDATION = 0.2  # of the networks that are not in the test part
+SECTION = "encoders"
+SEARCHED = "gbm:stats, searched"
 IMAGES = 64  # labelled ones of the line that real images draw
-BLIND = {
-    "stats": "stats_global",
-    "stats+probe": "stats_global+probe:outputs",
-    "probe": "probe:outputs",
-}  # features of any architecture in the place of others
+IMAGES_LINE = f"accuracy on {IMAGES} labelled images"
+TENTH = 0.1
+
+
+class Answered(Protocol):
+    """Answers on a test part and on the validation part (empty where a model learns from that too), and facts of the fit."""
+
+    @property
+    def test(self) -> pd.DataFrame: ...
+    @property
+    def validation(self) -> pd.DataFrame: ...
+    @property
+    def metrics(self) -> dict[str, Any]: ...
 
 
 @dataclass(frozen=True)
-class Contender:
-    """A model of the tables, ``MODEL`` or ``MODEL:FEATURES``."""
+class Told:
+    """Answers that are no run's."""
 
-    title: str
-
-    @cached_property
-    def parsed(self) -> tuple[str, dict[str, Any]]:
-        """Its name in the registry, and its settings."""
-        return titled(self.title)
-
-    @property
-    def model(self) -> str:
-        """Its name in the registry."""
-        return self.parsed[0]
-
-    def fit(self, study: Study, zoo: str, split: int, seed: int) -> Fit:
-        """A run of it with its defaults.
-
-        Raises:
-            NotFittedError: it is not there and ``fit=false``; the floor of a zoo in which no hyperparameter varies.
-        """
-        if self.title == FLOOR and not readable(study.zoo(zoo).view(), "hyper"):
-            raise NotFittedError(f"no hyperparameter of {zoo} varies, so there is nothing to read")
-        snapshots = study.config["encoders"]["snapshots"]
-        overrides = {
-            "split.seed": str(study.config["split"]["seed"] + split),
-            "seed": str(study.seed + seed),
-            "train.snapshots": str(snapshots),
-        }
-        overrides |= {f"model.{key}": value for key, value in self.parsed[1].items() if key != "features"}
-        name = f"{self.title}-{snapshots}-split{split}-seed{seed}"
-        return study.plain(zoo, self.model, self.parsed[1].get("features", "stats"), name, overrides)
-
-    def create(self, study: Study, blind: bool = False) -> MetaModel:
-        """The model with its defaults, not fitted; ``blind`` for any architecture."""
-        given = {k: BLIND.get(v, v) if blind else v for k, v in self.parsed[1].items()}
-        return create_model(self.model, **given, seed=study.seed, threads=study.threads)
+    test: pd.DataFrame
+    metrics: dict[str, Any]
+    validation: pd.DataFrame = field(default_factory=pd.DataFrame)
 
 
-def contenders(study: Study) -> list[Contender]:
-    """Those that ``encoders.models`` names; the floor and the baseline are always among them."""
-    names = study.config["encoders"]["models"]
-    if not isinstance(names, list) or not all(isinstance(n, str) for n in names):
-        raise MetanetError(f"encoders.models={names}: give a list of MODEL or MODEL:FEATURES, such as [gbm:stats,deepsets]")
-    found = [Contender(name) for name in dict.fromkeys([FLOOR, BASELINE, *names])]
-    for one in found:
-        _ = one.parsed  # a mistake is found before anything is fitted
-    return found
-
-
-def fits(study: Study, zoo: str, one: Contender) -> dict[tuple[int, int], Fit]:
-    """The fits of a model by split and seed, as many as there are or may be made."""
-    found = {}
-    for split in range(study.config["encoders"]["splits"]):
-        for seed in range(study.config["encoders"]["seeds"]):
-            with suppress(NotFittedError):
-                found[split, seed] = one.fit(study, zoo, split, seed)
-    return found
+Found = dict[str, dict[Key, Answered]]  # of one zoo, by title
 
 
 # ------------------------------------------------------------------------------- scores
 
 
 def encoder_table(study: Study, name: str) -> Exhibit:
-    """R2 and tau of every model, what it took, and the paired difference to the GBM on statistics."""
-    rows, notes = [], []
+    """R2 and tau of every model, what it took, and the paired differences to hyperparameters and to the GBM on statistics."""
+    rows: dict[str, list[dict[str, Any]]] = {}
+    notes = []
     for zoo in study.zoos("cnn"):
-        baseline = fits(study, zoo, Contender(BASELINE))
-        for one in contenders(study):
-            own = fits(study, zoo, one)
-            if not own:
-                notes.append(f"{zoo}: {one.title} was not measured.")
-                continue
-            rows.append({"zoo": zoo, "model": one.title, **_scores(own), **_gain(own, baseline)})
-        line = images_line(study, zoo) if any(row["zoo"] == zoo for row in rows) else None
-        if line is not None:
-            rows.append({"zoo": zoo, "model": f"accuracy on {IMAGES} labelled images", "access": "D", **line})
-            notes += _gap(zoo, line, pd.DataFrame(rows[:-1]))
+        found = _measured(study, zoo)
+        if not any(found.values()):
+            continue
+        notes.append(_of_zoo(study, zoo))
+        if missing := [title for title, own in found.items() if not own]:
+            notes.append(f"{zoo}: not measured: {', '.join(missing)}.")
+        for keys, titles in by_fits(found, (FLOOR, BASELINE, SEARCHED, IMAGES_LINE)):
+            part = {title: [found[title][key] for key in keys] for title in titles}
+            rows.setdefault(in_words(keys), []).extend(_rows(zoo, part))
+            notes += _gap(zoo, in_words(keys), part)
+        notes += [note for level in ("W", "F") if (note := _verdict(zoo, level, found))]
     if not rows:
         raise MetanetError("no encoder was fitted yet; give fit=true")
-    table = pd.DataFrame(rows)
-    for zoo, part in table.groupby("zoo", sort=False):
-        notes.append(_verdict(str(zoo), part))
-    drop = ["r2_low", "r2_high", "tau_low", "tau_high"]
-    figure, axes = new_axes(table["zoo"].nunique(), width=4.2, height=3.6)
-    for ax, (zoo, part) in zip(axes, table[table["access"] != "D"].groupby("zoo", sort=False), strict=True):
+    fits = sorted(rows, key=lambda words: -len(rows[words]))
+    tables = {name if i == 0 else f"{name}_{i + 1}": pd.DataFrame(rows[words]) for i, words in enumerate(fits)}
+    notes = [f"{table}: {words}." for table, words in zip(tables, fits, strict=True)] + notes
+    widest = tables[name]
+    figure, axes = new_axes(widest["zoo"].nunique(), width=4.2, height=3.6)
+    for ax, (zoo, part) in zip(axes, widest[widest["access"] != "D"].groupby("zoo", sort=False), strict=True):
         cost_points(part, ax, title=str(zoo))
-    title = f"encoders and baselines, {study.config['encoders']['snapshots']} snapshots of the training networks"
-    shown = table.drop(columns=[c for c in drop if c in table])
-    return Exhibit(name, title, {name: shown}, {f"{name}_cost": figure}, notes)
+    title = f"encoders and baselines, {study.config[SECTION]['snapshots']} snapshots of the training networks; {', '.join(fits)}"
+    return Exhibit(name, title, {k: without_ends(v) for k, v in tables.items()}, {f"{name}_cost": figure}, notes)
 
 
-def _scores(own: dict[tuple[int, int], Fit]) -> dict[str, Any]:
-    metrics = [fit.metrics for fit in own.values()]
-    values = {key: np.array([m.get(key, np.nan) for m in metrics], float) for key in ("r2", "tau", "r2_trained", "seconds")}
-    held_out = [fit.validation for fit in own.values()]  # empty where a model learns from the validation part too
-    choice = [r2(f["true"].to_numpy(), f["predicted"].to_numpy()) if len(f) else np.nan for f in held_out]
+def _measured(study: Study, zoo: str) -> Found:
+    """All fits of a zoo, as many as there are or may be made."""
+    keys, snapshots = keys_of(study, SECTION), study.config[SECTION]["snapshots"]
+    found: Found = {one.title: dict(collected(keys, partial(one.fit, study, zoo, snapshots=snapshots))) for one in _all(study)}
+    if study.config[SECTION]["searched"]:
+        found[SEARCHED] = dict(collected(keys, partial(searched, study, zoo)))
+    if images := images_line(study, zoo, keys):
+        found[IMAGES_LINE] = dict(images)
+    return found
+
+
+def _all(study: Study) -> list[Contender]:
+    return contenders(study, SECTION)
+
+
+def searched(study: Study, zoo: str, split: int, seed: int) -> Fit:
+    """The GBM on statistics with the best of ``encoders.searched`` configurations, tuned on the training part of each split."""
+    count = study.config[SECTION]["searched"]
+    overrides = seeds_of(study, split, seed) | {"search": "random", "search.n": str(count)}
+    return study.plain(zoo, "gbm", "stats", f"gbm-stats-searched{count}-split{split}-seed{seed}", overrides)
+
+
+def _of_zoo(study: Study, zoo: str) -> str:
+    header = study.zoo(zoo).header
+    frozen = study.config[SECTION]["frozen"]
+    known = (
+        f"the defaults of all models were frozen before: {frozen}"
+        if frozen
+        else ("where the defaults of the models were chosen is not said (encoders.frozen)")
+    )
+    return f"{zoo}: plan seed {header.get('seed')}, {len(study.zoo(zoo).networks)} networks; {known}."
+
+
+def _rows(zoo: str, part: Mapping[str, Sequence[Answered]]) -> Iterator[dict[str, Any]]:
+    """The rows of models with the same fits, each beside the floor and the baselines of exactly these."""
+    for title, own in part.items():
+        row: dict[str, Any] = {"zoo": zoo, "model": title} | _scores(own)
+        for other, short in ((FLOOR, "hyper"), (BASELINE, "baseline"), (SEARCHED, "searched")):
+            pairs = [] if title == other else [(a.test, b.test) for a, b in zip(own, part.get(other, ()), strict=False)]
+            for measure in ("r2", "tau"):
+                row |= gain(pairs, measure, f"{measure} - {short}")
+        yield row
+
+
+def _scores(own: Sequence[Answered]) -> dict[str, Any]:
+    scores = {measure: [of(*_columns(one.test)) for one in own] for measure, of in (("r2", r2), ("tau", tau))}
+    held_out = [r2(*_columns(one.validation)) if len(one.validation) else np.nan for one in own]
+    known = {key: [one.metrics.get(key, np.nan) for one in own] for key in ("r2_trained", "tau_ceiling", "seconds")}
     return {
-        "access": metrics[0]["access"],
-        "splits": len({split for split, _ in own}),
-        "fits": len(metrics),
-        "r2": values["r2"].mean(),
-        "r2 sd": values["r2"].std(ddof=1) if len(metrics) > 1 else np.nan,
-        "tau": values["tau"].mean(),
-        "tau sd": values["tau"].std(ddof=1) if len(metrics) > 1 else np.nan,
-        "r2 of trained": np.nanmean(values["r2_trained"]),
-        "validation r2": np.mean(choice),
-        "tau ceiling": float(np.mean([m.get("tau_ceiling", np.nan) for m in metrics])),
-        "seconds": np.median(values["seconds"]),
+        "access": own[0].metrics["access"],
+        "fits": len(own),
+        "r2": np.mean(scores["r2"]),
+        "r2 sd": np.std(scores["r2"], ddof=1) if len(own) > 1 else np.nan,
+        "tau": np.mean(scores["tau"]),
+        "tau sd": np.std(scores["tau"], ddof=1) if len(own) > 1 else np.nan,
+        "r2 of trained": np.mean(known["r2_trained"]),
+        "validation r2": np.mean(held_out),
+        "tau ceiling, about": np.mean(known["tau_ceiling"]),
+        "seconds": np.median(known["seconds"]),
     }
 
 
-def _gain(own: dict[tuple[int, int], Fit], baseline: dict[tuple[int, int], Fit]) -> dict[str, Any]:
-    """Paired intervals of the differences of R2 and tau, over the fits that both have."""
-    common = [key for key in own if key in baseline]
-    if not common or all(own[key] is baseline[key] or own[key].folder == baseline[key].folder for key in common):
-        return {"r2 - baseline": "", "tau - baseline": ""}
-    pairs = [(own[key].test, baseline[key].test) for key in common]
-    spans: dict[str, Any] = {}
-    for measure in ("r2", "tau"):
-        low, high = paired_interval(pairs, measure)
-        spans |= {f"{measure} - baseline": interval(low, high), f"{measure}_low": low, f"{measure}_high": high}
-    return spans
+def _columns(frame: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+    return frame["true"].to_numpy(), frame["predicted"].to_numpy()
 
 
-def _chosen(part: pd.DataFrame, level: str) -> pd.Series | None:
-    """The single model of an access level that the validation parts choose, of those fitted on the most splits; None where none
-    has any.
-    """
-    singles = part[(part["access"].map(level_of) == level) & part["validation r2"].notna()]
-    singles = singles[singles["splits"] == singles["splits"].max()]
-    return None if singles.empty else singles.loc[singles["validation r2"].idxmax()]
+def _gap(zoo: str, words: str, part: Mapping[str, Sequence[Answered]]) -> list[str]:
+    """How far labelled images are ahead of the best that needs none, of the same fits."""
+    if IMAGES_LINE not in part:
+        return []
+    free = {title: own for title, own in part.items() if level_of(str(own[0].metrics["access"])) in ("W", "F")}
+    if not free:
+        return []
+    best = max(free, key=lambda title: np.mean([r2(*_columns(one.test)) for one in free[title]]))
+    pairs = [(a.test, b.test) for a, b in zip(part[IMAGES_LINE], free[best], strict=True)]
+    spans = [gain(pairs, measure, measure)[measure] for measure in ("r2", "tau")]
+    return [
+        f"{zoo}, {words}: {IMAGES} labelled images of the network's own set are ahead of the best that needs none, {best}, by "
+        f"{spans[0]} in R² and {spans[1]} in tau (95 %)."
+    ]
 
 
-def _gap(zoo: str, line: dict[str, Any], table: pd.DataFrame) -> list[str]:
-    """How far labelled images are ahead of what needs none: of the chosen single model, and of stacks."""
-    own = table[table["zoo"] == zoo]
-    chosen = _chosen(own, "F")
-    stacks = own[own["model"].str.startswith("stack") & (own["access"].map(level_of) == "F")]
-    rivals = ([] if chosen is None else [chosen]) + [row for _, row in stacks.iterrows()]
-    words = [f"{line['r2'] - r['r2']:+.3f} in R2 and {line['tau'] - r['tau']:+.3f} in tau ({r['model']})" for r in rivals]
-    lead = f"{zoo}: {IMAGES} labelled images of the network's own set are ahead of what needs none by "
-    return [lead + "; ".join(words) + "."] if words else []
+def _verdict(zoo: str, level: str, found: Found) -> str:
+    """Which single model of an access level the validation parts choose, on the fits that all candidates have."""
+    of_level = {title: own for title, own in found.items() if own and title not in (FLOOR, SEARCHED)}
+    of_level = {t: own for t, own in of_level.items() if level_of(str(next(iter(own.values())).metrics["access"])) == level}
+    candidates = {t: own for t, own in of_level.items() if all(len(one.validation) for one in own.values())}
+    if not candidates:
+        return ""
+    others = [title for title in of_level if title not in candidates]
+    common = sorted(set.intersection(*(set(own) for own in candidates.values())))
+    words = f"{zoo}, access {level}: "
+    if not common:
+        return words + f"no split and seed was fitted for all of {', '.join(candidates)}, so the validation parts choose none."
+    choice = {t: np.mean([r2(*_columns(own[key].validation)) for key in common]) for t, own in candidates.items()}
+    best = max(choice, key=lambda title: choice[title])
+    words += f"of {len(candidates)} models on the {in_words(common)} that all of them have, the validation parts choose {best}"
+    words += _beside(found, best, common)
+    return words + (f". Not candidates, for they learn from the validation part too: {', '.join(others)}." if others else ".")
 
 
-def _verdict(zoo: str, part: pd.DataFrame) -> str:
-    """Which single model the validation parts choose at each access level, and whether it is shown to beat the baseline."""
-    words = []
-    for level in ("W", "F"):
-        best = _chosen(part, level)
-        if best is None:
+def _beside(found: Found, best: str, keys: Sequence[Key]) -> str:
+    """Scores of a chosen model with those of hyperparameters alone, and whether it is above each baseline."""
+    tests = [found[best][key].test for key in keys]
+    scores = [f"{mean_score(tests, measure)[0]:.3f}" for measure in ("r2", "tau")]
+    words = f" (R² {scores[0]}, tau {scores[1]}"
+    if set(keys) <= found.get(FLOOR, {}).keys():
+        floor = [f"{mean_score([found[FLOOR][key].test for key in keys], measure)[0]:.3f}" for measure in ("r2", "tau")]
+        words += f"; hyperparameters alone {floor[0]}, {floor[1]}"
+    words += ")"
+    for other in (BASELINE, SEARCHED):
+        if other == best or not set(keys) <= found.get(other, {}).keys():
             continue
-        if best["model"] == BASELINE:
-            words.append(f"at access {level} the validation parts choose the baseline itself")
-            continue
-        shown = "above" if best["r2_low"] > 0 and best["tau_low"] > 0 else "not shown to be above"
-        words.append(
-            f"at access {level} the validation parts choose {best['model']} of the single models "
-            f"({best['r2']:.3f} / {best['tau']:.3f}), {shown} {BASELINE} in both (95 %)"
-        )
-    return f"{zoo}: " + "; ".join(words) + "."
+        pairs = [(a, found[other][key].test) for a, key in zip(tests, keys, strict=True)]
+        spans = {measure: gain(pairs, measure, measure) for measure in ("r2", "tau")}
+        shown = "above" if all(spans[m][f"{m}_low"] > 0 for m in spans) else "not shown to be above"
+        words += f"; {shown} {other} in both (R² {spans['r2']['r2']}, tau {spans['tau']['tau']})"
+    return words
 
 
-def level_of(access: str) -> str:
-    """The highest access level of those that a model reads: F before W, then what needs no weights."""
-    return next((level for level in ("F", "W") if level in access.split("+")), access)
+def images_line(study: Study, zoo: str, keys: Sequence[Key]) -> dict[Key, Told]:
+    """What 64 labelled images of the networks' own set tell: a ceiling line. Empty where the images are not at hand.
 
-
-def images_line(study: Study, zoo: str) -> dict[str, Any] | None:
-    """What 64 labelled images of the networks' own set tell: a ceiling line. None where the images are not at hand.
-
-    A GBM reads :func:`told_by_images`.
+    A GBM reads :func:`told_by_images`, on the same splits and seeds as all others.
     """
     view, name = study.zoo(zoo).view(), str(study.zoo(zoo).data.get("name"))
-    root = study.config["encoders"]["data_root"] or os.environ.get("METANET_DATA")
+    root = study.config[SECTION]["data_root"] or os.environ.get("METANET_DATA")
     if name not in NAMES or (root is None and name != "digits"):
-        return None
+        return {}
     try:
         images = load_images(name, root)
     except MetanetError:
-        return None
+        return {}
     pixels, labels = scale_pixels(images.test_images[:IMAGES]), images.test_labels[:IMAGES]
     if tuple(pixels.shape[1:]) != executors(view)[view.layout.id].input_shape:
-        return None
-    columns = told_by_images(view, pixels, labels)
-    beside = zoo_from_arrays(view.weights(), view.layout, view.frame.assign(**columns)).view()
-    split = halves(study, view)
-    train, validation, test = (beside.part(split, part) for part in ("train", "validation", "test"))
-    gbm = create_model("gbm", features=f"metrics:{'+'.join(columns)}", seed=study.seed, threads=study.threads)
-    metrics = gbm.fit(train, validation=validation).score(test)
-    return {"splits": 1, "fits": 1, "r2": metrics["r2"], "tau": metrics["tau"]}
+        return {}
+    asked = cache(lambda: told_by_images(view, pixels, labels))
+
+    def told(number: int, seed: int) -> Told | None:
+        split = nth_split(study, view, number)
+        fitted = lambda: _Asked(view, asked(), split, study.seed + seed, study.threads)  # noqa: E731
+        frame = predictions(study, zoo, f"images{IMAGES}-split{number}-seed{seed}", fitted, view.part(split, "test"))
+        return None if frame is None else Told(frame.sort_values("network_id", ignore_index=True), {"access": "D"})
+
+    return collected(keys, told)
+
+
+class _Asked:
+    """A GBM on what images tell of networks."""
+
+    def __init__(self, view: View, told: dict[str, np.ndarray], split: Split, seed: int, threads: int) -> None:
+        self.zoo = zoo_from_arrays(view.weights(), view.layout, view.frame.assign(**told))
+        parts = [self.zoo.view().part(split, part) for part in ("train", "validation")]
+        self.gbm = create_model("gbm", features=f"metrics:{'+'.join(told)}", seed=seed, threads=threads)
+        self.gbm.fit(parts[0], validation=parts[1])
+
+    def predict(self, view: View) -> np.ndarray:
+        return self.gbm.predict(self.zoo.view().of_networks(view.network_ids))
 
 
 def told_by_images(view: View, pixels: Tensor, labels: Tensor) -> dict[str, np.ndarray]:
@@ -257,175 +284,149 @@ def told_by_images(view: View, pixels: Tensor, labels: Tensor) -> dict[str, np.n
     return dict(zip(("accuracy", "share", "log_likelihood"), told.T, strict=True))
 
 
-def halves(study: Study, view: View) -> Split:
-    """The first of the splits: a test part, and a fifth of the rest for validation."""
-    given = study.config["split"]
-    return view.draw_split(given["test"], VALIDATION, given["seed"])
-
-
-# ------------------------------------------------------------------------------- few networks
-
-
-def encoder_curve(study: Study, name: str) -> Exhibit:
-    """R2 and tau by the number of training networks, a fifth of them for validation; the test half is the same."""
-    rows, notes = [], []
-    zoos = study.zoos("cnn")
-    for zoo in zoos:
-        view = study.zoo(zoo).view()
-        split = halves(study, view)
-        pool, test = view.part(split, "train", "validation"), view.part(split, "test")
-        for one in contenders(study):
-            for share in study.config["encoders"]["shares"]:
-                frame = few(study, zoo, one, pool, test, float(share))
-                if frame is None or not len(frame):
-                    continue
-                true, predicted = frame["true"].to_numpy(), frame["predicted"].to_numpy()
-                count = round(float(share) * len(pool))
-                rows.append(
-                    {"zoo": zoo, "model": one.title, "networks": count, "r2": r2(true, predicted), "tau": tau(true, predicted)}
-                )
-        part = pd.DataFrame([row for row in rows if row["zoo"] == zoo])
-        if len(part):
-            smallest = part[part["networks"] == part["networks"].min()]
-            best = smallest.loc[smallest["tau"].idxmax()]
-            notes.append(f"{zoo}: with {best['networks']} networks the best is {best['model']} (tau {best['tau']:.3f}).")
-    if not rows:
-        raise MetanetError("no learning curve was fitted yet; give fit=true")
-    table = pd.DataFrame(rows)
-    figure, axes = new_axes(table["zoo"].nunique(), width=4.0, height=3.6)
-    styles = line_styles(table["model"])
-    for ax, (zoo, part) in zip(axes, table.groupby("zoo", sort=False), strict=True):
-        curves(part, ax, x="networks", y="tau", by="model", title=str(zoo), log=True, legend=False, styles=styles)
-    shared_legend(figure, styles)
-    return Exhibit(name, f"learning curves; {', '.join(zoos)}", {name: table}, {name: figure}, notes)
-
-
-def few(study: Study, zoo: str, one: Contender, pool: View, test: View, share: float) -> pd.DataFrame | None:
-    """Test predictions of a model fitted on a share of the networks of ``pool``; None where it was not fitted."""
-    chosen = np.sort(np.random.default_rng(study.seed).permutation(len(pool))[: round(share * len(pool))])
-    return predictions(study, zoo, f"{one.title}-share{share:g}", lambda: one.create(study).fit(pool.take(chosen)), test)
-
-
-def predictions(study: Study, zoo: str, name: str, fitted: Callable[[], MetaModel], test: View) -> pd.DataFrame | None:
-    """Predictions of a model on some networks, kept below ``fits``; None where ``fit=false`` and they are not there.
-
-    A model that cannot read these networks gives an empty table, with the reason in a file beside it.
-    """
-    facts = {key: study.config[key] for key in ("split", "seed", "trainer")} | {
-        "snapshots": study.config["encoders"]["snapshots"]
-    }
-    facts["zoos"] = [study.zoo(zoo).header.get("plan_hash"), test.zoo.header.get("plan_hash")]
-    facts["tested"] = test.network_ids.tolist()
-    key = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:8]
-    path: Path = study.folder / "fits" / zoo / "predictions" / f"{name.replace(':', '_').replace('/', '_')}-{key}.parquet"
-    if path.exists():
-        return pd.read_parquet(path)
-    if not study.config["fit"]:
-        return None
-    study.begin(f"{zoo}: {name}")
-    frame = pd.DataFrame({"network_id": test.network_ids, "unit": test.units, "true": test.target("test_accuracy")})
-    try:
-        frame["predicted"] = fitted().predict(test)
-    except MetanetError as error:
-        frame = frame.iloc[:0].assign(predicted=[])
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.with_suffix(".txt").write_text(str(error))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    frame.to_parquet(path)
-    return frame
-
-
 # ------------------------------------------------------------------------------- other networks
+
+Make = Callable[[Contender, int, int], pd.DataFrame | None]
 
 
 def generalisation(study: Study, name: str) -> Exhibit:
     """Where the models still hold: few networks, wider ones, other image sets, larger architectures. Kendall's tau, beside
-    the best model of the same access level.
+    hyperparameters alone and the best model of the same access level.
 
-    Trained on the first zoo of small CNNs, and for the last row on the smaller half of a mixed zoo.
+    Trained on each zoo of small CNNs, and for the last rows on the smaller half of a mixed zoo.
     """
-    cnn = study.zoos("cnn")
-    base, layout = cnn[0], study.zoo(cnn[0]).view().layout
-    view = study.zoo(base).view()
-    split = halves(study, view)
-    pool, test = view.part(split, "train", "validation"), view.part(split, "test")
     twins: dict[str, None] = {}  # what is said of those that are left out, each sentence once
-    cases: list[tuple[str, Callable[[Contender], pd.DataFrame | None]]] = [
-        (f"{base}, a tenth of the training networks", lambda one: few(study, base, one, pool, test, 0.1))
-    ]
-    for other in study.zoos("generalisation"):
-        if other == base:
-            continue
-        wider = study.zoo(other).view().layout.id != layout.id
-        words = f"{base} to wider networks ({other})" if wider else f"{base} to {other}"
-        cases.append((words, lambda one, other=other: _transferred(study, base, one, other, twins)))  # type: ignore[misc]
-    for zoo in study.zoos("nws"):
-        if len(study.zoo(zoo).layouts) > 1:
-            cases.append((f"{zoo}, smaller half to larger half", lambda one, zoo=zoo: _larger(study, zoo, one, twins)))  # type: ignore[misc]
     rows: list[dict[str, Any]] = []
     notes = []
-    levels = {one.title: level_of(one.create(study).access) for one in contenders(study)}
-    for words, make in cases:
-        found = {one.title: make(one) for one in contenders(study)}
-        scored = {title: frame for title, frame in found.items() if frame is not None and len(frame)}
-        if not scored:
-            notes.append(f"{words}: not measured.")
+    for case, make, blind in _cases(study, twins):
+        found: dict[str, dict[Key, pd.DataFrame]] = {}
+        unable = []
+        for one in _all(study):
+            own = one.blind() if blind else one
+            try:
+                given = collected(keys_of(study, SECTION), partial(make, own))
+            except MetanetError as error:  # no network of the other zoo is left to ask about, say
+                notes.append(f"{case}, {own.title}: {error}.")
+                given = {}
+            unable += [own.title] if any(frame.empty for frame in given.values()) else []
+            found[own.title] = {key: frame for key, frame in given.items() if not frame.empty}
+        if not any(found.values()):
+            notes.append(f"{case}: not measured.")
             continue
-        if missing := [title for title, frame in found.items() if frame is None]:
-            notes.append(f"{words}: not measured for {', '.join(missing)}.")
-        if unable := [title for title, frame in found.items() if frame is not None and not len(frame)]:
-            notes.append(f"{words}: cannot be read by {', '.join(unable)}.")
-        for level in dict.fromkeys(levels.values()):
-            own, word = _beside_best({t: f for t, f in scored.items() if levels[t] == level})
-            rows += [{"case": words, "access": level, **row} for row in own]
-            notes += [f"{words}, access {level}: {word}"] if word else []
+        if unable:
+            notes.append(f"{case}: cannot be read by {', '.join(unable)}.")
+        if missing := [title for title, own in found.items() if not own and title not in unable]:
+            notes.append(f"{case}: not measured for {', '.join(missing)}.")
+        baseline = Contender(BASELINE).blind().title if blind else BASELINE
+        for keys, titles in by_fits(found, (FLOOR, baseline)):
+            part = {title: [found[title][key] for key in keys] for title in titles}
+            own_rows, words = _case_rows(part, f"{case}, {in_words(keys)}")
+            rows += [{"case": case, "fits": in_words(keys), **row} for row in own_rows]
+            notes += words
     if not rows:
         raise MetanetError("no case of generalisation was measured yet; give fit=true")
     table = pd.DataFrame(rows)
-    shown = table.drop(columns="tied")
-    figure = generalisation_bars(table.dropna(subset="tau"))
-    return Exhibit(name, f"generalisation, trained on {base}", {name: shown}, {name: figure}, [*notes, *twins])
+    figure = generalisation_bars(table.assign(case=table["case"] + ", " + table["fits"]))
+    shown = without_ends(table.drop(columns="tied"))
+    title = f"generalisation; {', '.join(study.zoos('generalisation'))}"
+    return Exhibit(name, title, {name: shown}, {name: figure}, [*notes, *twins])
 
 
-def _beside_best(scored: dict[str, pd.DataFrame]) -> tuple[list[dict[str, Any]], str]:
-    """Models of one access level beside the best of them: rows, and a sentence."""
-    taus = {title: tau(f["true"].to_numpy(), f["predicted"].to_numpy()) for title, f in scored.items()}
-    if not taus:
-        return [], ""
-    best = max(taus, key=lambda title: taus[title])
-    rows, tied = [], []
-    for title, frame in scored.items():
-        low, high = (0.0, 0.0) if title == best else paired_interval([(frame, scored[best])], "tau")
-        tied += [title] if title != best and high >= 0 else []
-        rows.append(
-            {
-                "model": title,
-                "networks": len(frame),
-                "tau": taus[title],
-                "r2": r2(frame["true"].to_numpy(), frame["predicted"].to_numpy()),
-                "tau - best": interval(low, high) if title != best else "best",
-                "tied": title == best or title in tied,
-            }
-        )
-    return rows, f"best {best} (tau {taus[best]:.3f})" + (f"; tied with it: {', '.join(tied)}." if tied else ".")
+def _cases(study: Study, twins: dict[str, None]) -> Iterator[tuple[str, Make, bool]]:
+    """What is asked, how a model answers it, and whether it is asked about any architecture."""
+    cnn, every = study.zoos("cnn"), study.zoos("generalisation")
+    for base in cnn:
+        yield f"{base}, a tenth of the training networks", partial(_few, study, base), False
+        layout = study.zoo(base).view().layout.id
+        for other in every:
+            if other != base:
+                wider = study.zoo(other).view().layout.id != layout
+                words = f"{base} to networks of other widths ({other})" if wider else f"{base} to {other}"
+                yield words, partial(_transferred, study, base, other, twins), False
+    for zoo in study.zoos("nws"):
+        if len(study.zoo(zoo).layouts) > 1:
+            yield f"{zoo}, smaller half to larger half", partial(_larger, study, zoo, twins), True
 
 
-def _transferred(study: Study, base: str, one: Contender, other: str, twins: dict[str, None]) -> pd.DataFrame | None:
+def _case_rows(part: Mapping[str, Sequence[pd.DataFrame]], case: str) -> tuple[list[dict[str, Any]], list[str]]:
+    """Models of one case and of the same fits, each beside hyperparameters alone and the best of its access level."""
+    taus = {title: float(np.mean([tau(*_columns(f)) for f in own])) for title, own in part.items()}
+    levels = {title: level_of(Contender(title).access) for title in part}
+    rows, notes = [], []
+    for level in dict.fromkeys(levels.values()):
+        titles = [title for title in part if levels[title] == level]
+        best = max(titles, key=lambda title: taus[title])
+        tied = []
+        for title in titles:
+            beside = _paired(part, title, best)
+            near = title == best or beside["tau - best_high"] >= 0
+            tied += [title] if near and title != best else []
+            row = {"access": level, "model": title, "networks": len(part[title][0]), "tau": taus[title]}
+            row |= {"r2": float(np.mean([r2(*_columns(f)) for f in part[title]])), "hyper": taus.get(FLOOR, np.nan)}
+            row |= gain(_pairs(part, title, FLOOR), "tau", "tau - hyper") | beside | {"tied": near}
+            rows.append(row)
+        if level != "H":
+            notes.append(f"{case}, access {level}: {_best_words(part, best, taus)}" + _tied_words(tied))
+    return rows, notes
+
+
+def _paired(part: Mapping[str, Sequence[pd.DataFrame]], title: str, best: str) -> dict[str, Any]:
+    if title == best:
+        return {"tau - best": "best", "tau - best_low": 0.0, "tau - best_high": 0.0}
+    return gain(_pairs(part, title, best), "tau", "tau - best")
+
+
+def _pairs(part: Mapping[str, Sequence[pd.DataFrame]], title: str, other: str) -> list[tuple[pd.DataFrame, pd.DataFrame]]:
+    return [] if title == other else list(zip(part[title], part.get(other, ()), strict=False))
+
+
+def _best_words(part: Mapping[str, Sequence[pd.DataFrame]], best: str, taus: Mapping[str, float]) -> str:
+    """The best of an access level with its floor: never one without the other."""
+    if FLOOR not in part:
+        return f"best {best} (tau {taus[best]:.3f}); no floor of hyperparameters can be had"
+    spans = gain(_pairs(part, best, FLOOR), "tau", "gain")
+    shown = "above" if spans["gain_low"] > 0 else "below" if spans["gain_high"] < 0 else "not told apart from"
+    return f"best {best} (tau {taus[best]:.3f}), {shown} hyperparameters alone ({taus[FLOOR]:.3f}; {spans['gain']})"
+
+
+def _tied_words(tied: Sequence[str]) -> str:
+    return f"; not told apart from it, each by its own interval: {', '.join(tied)}." if tied else "."
+
+
+def _few(study: Study, base: str, one: Contender, split: int, seed: int) -> pd.DataFrame | None:
+    """Fitted on a tenth of the training networks of a split."""
+    view = study.zoo(base).view()
+    drawn = nth_split(study, view, split)
+    pool, test = view.part(drawn, "train", "validation"), view.part(drawn, "test")
+    order = np.random.default_rng([study.seed, split, seed]).permutation(len(pool))
+    chosen = pool.take(np.sort(order[: round(TENTH * len(pool))]))
+    name = f"{one.title}-tenth-split{split}-seed{seed}"
+    return predictions(study, base, name, partial(_fitted, study, one, seed, chosen), test)
+
+
+def _fitted(study: Study, one: Contender, seed: int, view: View) -> MetaModel:
+    return one.create(study, seed).fit(view)
+
+
+def _transferred(
+    study: Study, base: str, other: str, twins: dict[str, None], one: Contender, split: int, seed: int
+) -> pd.DataFrame | None:
     """A fit of the base zoo, asked about another zoo unchanged."""
-    try:
-        own = one.fit(study, base, 0, 0)
-    except NotFittedError:
-        return None
+    snapshots = study.config[SECTION]["snapshots"]
+    own = one.fit(study, base, split, seed, snapshots)
     view, note = study.tested(own, study.zoo(other).view())
     twins |= {note: None} if note else {}
     if view is None:
         return None
-    return predictions(study, base, f"{one.title}-to-{other}", lambda: own.model(study.threads), view)
+    name = f"{one.title}-to-{other}-split{split}-seed{seed}"
+    return predictions(study, base, name, partial(own.model, study.threads), view, {"snapshots": snapshots})
 
 
-def _larger(study: Study, zoo: str, one: Contender, twins: dict[str, None]) -> pd.DataFrame | None:
-    """Fitted on the smaller half of the networks of a mixed zoo, asked about the larger half."""
+def _larger(study: Study, zoo: str, twins: dict[str, None], one: Contender, split: int, seed: int) -> pd.DataFrame | None:
+    """Fitted on the smaller half of the networks of a mixed zoo, asked about the larger half: there is one such split."""
     view = study.zoo(zoo).view(converged=False)
+    if split > 0 or (one.title == FLOOR and not readable(view, "hyper")):
+        raise NotFittedError("the smaller and the larger half are one split")
     sizes = np.array([view.zoo.layouts[i].size for i in view.frame["layout_id"]])
     small, large = (view.take(np.flatnonzero(rows)) for rows in (sizes <= np.median(sizes), sizes > np.median(sizes)))
     try:
@@ -434,4 +435,4 @@ def _larger(study: Study, zoo: str, one: Contender, twins: dict[str, None]) -> p
         twins |= {f"{error}.": None}
         return None
     twins |= {f"{note}.": None} if (note := left_out(large, rest)) else {}
-    return predictions(study, zoo, f"{one.title}-larger", lambda: one.create(study, blind=True).fit(small), rest)
+    return predictions(study, zoo, f"{one.title}-larger-seed{seed}", partial(_fitted, study, one, seed, small), rest)

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 
 import numpy as np
 import pandas as pd
 
-from metanet.metrics import r2_difference_interval
 from metanet.plots.style import new_axes
 from metanet.plots.tables import heat_table
 from metanet.reproduce.published import ESTIMATORS, SOURCE, released_r2
-from metanet.reproduce.study import INPUTS, Exhibit, Fit, Study, interval
+from metanet.reproduce.scores import gain, interval, without_ends
+from metanet.reproduce.study import INPUTS, Exhibit, Fit, NotFittedError, Study
 
 MAIN = ("flat", "flat:conv1", "flat:conv2", "flat:conv3", "flat:last", "stats_global", "stats", "hyper", "hyper+flat")
 MORE = ("norms_l1", "norms_l2", "stats:last", "stats:first+last", "hyper:learning_rate")
@@ -19,12 +20,23 @@ MORE = ("norms_l1", "norms_l2", "stats:last", "stats:first+last", "hyper:learnin
 ORDER = (
     ("stats", "flat"),
     ("stats", "flat:last"),
+    ("flat", "flat:conv1"),
+    ("flat", "flat:conv2"),
+    ("flat", "flat:conv3"),
+    ("flat:last", "flat:conv1"),
+    ("flat:last", "flat:conv2"),
+    ("flat:last", "flat:conv3"),
     ("flat:last", "stats_global"),
     ("flat", "stats_global"),
-    ("stats", "stats:last"),
+    ("stats", "stats:first+last"),
+    ("stats:first+last", "stats:last"),
+    ("flat:last", "stats:last"),
     ("stats", "hyper"),
     ("flat", "hyper"),
+    ("hyper", "hyper:learning_rate"),
 )
+ALIKE = 0.02  # of R2
+EQUAL = (("flat", "flat:last"), ("hyper+flat", "flat"))  # of these pairs the paper says that they score about alike
 NAMES = {"gbm": "GBM", "dnn": "DNN", "logit_linear": "logit-linear"}
 
 
@@ -41,18 +53,30 @@ def inputs_by_zoo(study: Study, name: str) -> Exhibit:
     exhibit.tables = {"summary": _summary(exhibit.tables[name], zoos)} | exhibit.tables
     exhibit.tables["floors"] = _floors(study, zoos)
     exhibit.tables["order"] = order = _order(study, zoos)
-    for row in order.itertuples():
-        if row.difference < 0 or row.better != "yes":
-            exhibit.notes.append(
-                f"{row.zoo}: {row.higher} - {row.lower} is {row.difference:+.3f} ({row.interval}): "
-                + ("the paper's order does not hold" if row.better == "no, lower" else "no difference is shown")
-            )
+    exhibit.notes += [
+        f"{row.zoo}: {row.higher} - {row.lower} is {row.difference:+.3f} ({row.interval}), the paper: {row.paper}: {row.verdict}"
+        for row in order.itertuples()
+        if row.verdict != "holds"
+    ]
+    exhibit.notes += [f"{zoo}: the paper's order holds in {_share(part)}." for zoo, part in order.groupby("zoo", sort=False)]
     return exhibit
 
 
+def _share(part: pd.DataFrame) -> str:
+    return f"{(part['verdict'] == 'holds').sum()} of {len(part)} comparisons, each by its own 95 % interval"
+
+
 def all_r2(study: Study, name: str) -> Exhibit:
-    """Table 5: R2 and its spread over the fold models."""
-    return _grid(study, name, study.zoos("cnn"), MAIN, ESTIMATORS, "R² with the spread of the fold models")
+    """Table 5: R2 and its spread over the fold models, and the order of the estimators."""
+    exhibit = _grid(study, name, study.zoos("cnn"), MAIN, ESTIMATORS, "R² with the spread of the fold models")
+    exhibit.tables["estimators"] = table = _estimators(study, study.zoos("cnn"))
+    for (higher, lower), part in table.groupby(["higher", "lower"], sort=False):
+        above, below = (part["verdict"] == "holds").sum(), (part["verdict"] == "does not hold").sum()
+        exhibit.notes.append(
+            f"{higher} is above {lower} in {above} of {len(part)} cells, below in {below}; in the others no difference is shown "
+            "(each by its own 95 % interval)."
+        )
+    return exhibit
 
 
 def all_mse(study: Study, name: str) -> Exhibit:
@@ -62,8 +86,16 @@ def all_mse(study: Study, name: str) -> Exhibit:
 
 
 def more_r2(study: Study, name: str) -> Exhibit:
-    """Table 7: as Table 5, of norms, parts of the statistics, and the learning rate."""
-    return _grid(study, name, study.zoos("cnn"), MORE, ESTIMATORS, "R² with the spread of the fold models, further inputs")
+    """Table 7: as Table 5, of norms, parts of the statistics, and the learning rate; and each hyperparameter alone."""
+    exhibit = _grid(study, name, study.zoos("cnn"), MORE, ESTIMATORS, "R² with the spread of the fold models, further inputs")
+    exhibit.tables["alone"] = table = _alone(study, study.zoos("cnn"))
+    for zoo, part in table.groupby("zoo", sort=False):
+        best = part.loc[part["r2"].idxmax()]
+        exhibit.notes.append(
+            f"{zoo}: of single hyperparameters {best['hyperparameter']} tells most (R² {best['r2']:.3f}, {best['95 %']}), the "
+            f"others up to {part['r2'].drop(best.name).max():.3f}; the paper: all about as badly as the learning rate."
+        )
+    return exhibit
 
 
 def more_mse(study: Study, name: str) -> Exhibit:
@@ -105,13 +137,18 @@ def _grid(
         heat_table(part.astype(float), ax, zoo, high=high, form=".3f" if measure == "r2" else ".2f")
     exhibit.figures[name] = figure
     measured, missing = int(table[measure].notna().sum()), int(table[measure].isna().sum())
-    budget = ", ".join(f"{NAMES[e]} {study.config['n'][e]}" for e in estimators)
-    everything = " ".join(f"inputs.{e}=[all]" for e in estimators)
+    budget = ", ".join(f"{NAMES[e]} {study.configurations(e)}" for e in estimators)
     exhibit.notes.append(
         f"Test part, scored once by the best of a random search (configurations: {budget}; {study.config['folds']} folds by "
-        f"network); {measured} fits, {missing} not measured ({everything} measures all). Every row stands beside "
-        "the floor of the GBM on all hyperparameters, searched as widely as the GBM."
+        f"network); {measured} fits. Every row stands beside the floor of the GBM on all hyperparameters, searched as widely."
     )
+    if missing:
+        reasons = table.loc[table[measure].isna(), ["zoo", "features", "estimator", "why"]]
+        words = [f"{why}: {len(part)}" for why, part in reasons.groupby("why", sort=False)]
+        everything = " ".join(f"inputs.{e}=[all]" for e in estimators)
+        exhibit.notes.append(f"{missing} cells are empty ({'; '.join(words)}); {everything} fit=true measures what there is.")
+    else:
+        exhibit.tables[name] = table.drop(columns="why")
     if "released" in table:
         exhibit.notes.append(f"released: {SOURCE}; ours have fewer networks, so the two are not the same measurement.")
     return exhibit
@@ -128,6 +165,7 @@ def _row(study: Study, zoo: str, estimator: str, features: str, fit: Fit | None,
         "input": INPUTS[features],
         measure: scale * metrics.get(measure, np.nan),
         "fold_sd": scale * metrics.get(f"{measure}_fold_sd", np.nan),
+        "why": "" if fit else study.why_not(zoo, features),
     }
     if measure == "mse":
         variance = np.nan if fit is None else float(np.var(fit.test["true"]))
@@ -135,7 +173,7 @@ def _row(study: Study, zoo: str, estimator: str, features: str, fit: Fit | None,
     if measure == "r2":
         low, high = metrics.get("r2_low", np.nan), metrics.get("r2_high", np.nan)
         row |= {
-            "95 %": f"{low:.3f} to {high:.3f}" if fit else "not measured",
+            "95 %": f"{low:.3f} to {high:.3f}" if fit else study.why_not(zoo, features),
             "tau": metrics.get("tau", np.nan),
             "tau_ceiling": metrics.get("tau_ceiling", np.nan),
             "r2_trained": metrics.get("r2_trained", np.nan),
@@ -180,22 +218,55 @@ def _order(study: Study, zoos: Sequence[str]) -> pd.DataFrame:
     """The paper's order of inputs: paired differences of R2 on the same test networks, with 95 % intervals."""
     rows = []
     for zoo in zoos:
-        for higher, lower in ORDER:
-            a, b = study.fit(zoo, "gbm", higher), study.fit(zoo, "gbm", lower)
-            if a is None or b is None:
-                continue
-            one, other = a.test, b.test
-            low, high = r2_difference_interval(
-                one["true"].to_numpy(), one["predicted"].to_numpy(), other["predicted"].to_numpy(), one["unit"].to_numpy()
-            )
-            rows.append(
-                {
-                    "zoo": zoo,
-                    "higher": higher,
-                    "lower": lower,
-                    "difference": a.metrics["r2"] - b.metrics["r2"],
-                    "interval": interval(low, high),
-                    "better": "yes" if low > 0 else "no, lower" if high < 0 else "not shown",
-                }
-            )
-    return pd.DataFrame(rows, columns=["zoo", "higher", "lower", "difference", "interval", "better"])
+        for pair in (*ORDER, *EQUAL):
+            fits = [study.fit(zoo, "gbm", features) for features in pair]
+            words = "about alike" if pair in EQUAL else "higher"
+            rows += _compared({"zoo": zoo, "higher": pair[0], "lower": pair[1], "paper": words}, *fits)
+    columns = ["zoo", "higher", "lower", "paper", "difference", "interval", "verdict"]
+    return without_ends(pd.DataFrame(rows)).reindex(columns=columns)
+
+
+def _compared(row: dict[str, object], one: Fit | None, other: Fit | None) -> list[dict[str, object]]:
+    """A row of a pair of fits on one test part, and whether what the paper says of them holds; none where one is missing."""
+    if one is None or other is None:
+        return []
+    spans = gain([(one.test, other.test)], "r2", "interval")
+    verdict = judged(spans["interval_low"], spans["interval_high"], row["paper"] == "about alike")
+    return [row | {"difference": one.metrics["r2"] - other.metrics["r2"]} | spans | {"verdict": verdict}]
+
+
+def judged(low: float, high: float, alike: bool) -> str:
+    """Whether a difference is above 0, or for what should be alike within ``ALIKE`` of it, by its 95 % interval."""
+    if alike:
+        held, failed = low > -ALIKE and high < ALIKE, low > ALIKE or high < -ALIKE
+    else:
+        held, failed = low > 0, high < 0
+    return "holds" if held else "does not hold" if failed else "not shown"
+
+
+def _estimators(study: Study, zoos: Sequence[str]) -> pd.DataFrame:
+    """The paper's order of estimators on each input: GBM, DNN, logit-linear."""
+    rows = []
+    for zoo in zoos:
+        for features in MAIN:
+            for higher, lower in (("gbm", "dnn"), ("dnn", "logit_linear")):
+                pair: dict[str, object] = {"higher": NAMES[higher], "lower": NAMES[lower], "paper": "higher"}
+                fits = (study.fit(zoo, estimator, features) for estimator in (higher, lower))
+                rows += _compared(pair | {"zoo": zoo, "features": features}, *fits)
+    columns = ["zoo", "features", "higher", "lower", "difference", "interval", "verdict"]
+    return without_ends(pd.DataFrame(rows)).reindex(columns=columns)
+
+
+def _alone(study: Study, zoos: Sequence[str]) -> pd.DataFrame:
+    """R2 of the GBM on each hyperparameter that varies, alone; where the budget holds the learning rate, so all of them."""
+    rows = []
+    for zoo in zoos if "hyper:learning_rate" in study.inputs("gbm") else ():
+        frame = study.zoo(zoo).view().frame
+        for column in (c for c in frame if c.startswith("hp.") and frame[c].nunique() > 1):
+            features = f"hyper:{column.removeprefix('hp.')}"
+            with suppress(NotFittedError):
+                metrics = study.searched(zoo, "gbm", features).metrics
+                span = f"{metrics['r2_low']:.3f} to {metrics['r2_high']:.3f}"
+                row = {"zoo": zoo, "hyperparameter": features.removeprefix("hyper:"), "r2": metrics["r2"]}
+                rows.append(row | {"95 %": span, "tau": metrics["tau"]})
+    return pd.DataFrame(rows, columns=["zoo", "hyperparameter", "r2", "95 %", "tau"])

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy import stats
 
 from metanet.errors import MetanetError
 from metanet.evaluation.fitting import hyper_floor, unseen
@@ -76,8 +77,9 @@ def _test(study: Study, zoo: str, made: Fit, every: bool = False) -> View:
     return whole.view(epoch="all").of_networks(last.network_ids) if every else last
 
 
-def _rounds(study: Study) -> range:
-    return range(int(study.config["meta"]["rounds"]))
+def _rounds(study: Study, model: str) -> range:
+    """The trainings of a model: more of SVMs, which are cheap, than of deep meta-classifiers."""
+    return range(int(study.config["meta"]["rounds_dmc" if model.startswith("dmc") else "rounds_svm"]))
 
 
 def _row(measured: list[tuple[float, float, float]], chances: list[float], networks: int, rarest: int) -> dict[str, object]:
@@ -105,7 +107,7 @@ def _row(measured: list[tuple[float, float, float]], chances: list[float], netwo
 def _whole(study: Study, zoo: str, target: str, model: str, features: str = "stats", **settings: Any) -> dict[str, object]:
     """Score of a meta-model of whole networks; with ``fit=false`` it may be missing."""
     measured, chances, floors, networks, rarest = [], [], [], 0, 0
-    for number in _rounds(study):
+    for number in _rounds(study, model):
         try:
             made = fit(study, zoo, model, target, number, features, **settings)
         except NotFittedError:
@@ -123,7 +125,7 @@ def _whole(study: Study, zoo: str, target: str, model: str, features: str = "sta
 def _sliced(study: Study, zoo: str, target: str, model: str, **settings: Any) -> tuple[dict[str, object], list[ProbeMap]]:
     """Score of a local model on single slices of the last snapshots; with ``fit=false`` it may be missing."""
     try:
-        fits = [fit(study, zoo, model, target, number, **settings) for number in _rounds(study)]
+        fits = [fit(study, zoo, model, target, number, **settings) for number in _rounds(study, model)]
     except NotFittedError:
         return MISSING, []
     maps = [mapped(study, zoo, made, SLICES, every=False) for made in fits]
@@ -220,24 +222,27 @@ def coefficient_norms(study: Study, name: str) -> Exhibit:
     frames, claims = [], []
     for zoo in _with_batch_norm(study):
         for target in targets_of(study, zoo, wanted):
-            table = _norms(study, zoo, target, lambda t, n, z=zoo: fit(study, z, "svm_linear", t, n, "measures"))
+            table, rounds = _norms(study, zoo, target, lambda t, n, z=zoo: fit(study, z, "svm_linear", t, n, "measures"))
             frames.append(table.assign(zoo=zoo, target=target))
-            claims.append({"zoo": zoo, "target": target} | _most_telling(table, target))
+            claims.append({"zoo": zoo, "target": target} | _most_telling(table, rounds, target))
     table = _not_empty(frames, name)
     shown = list(dict.fromkeys(zip(table["zoo"], table["target"], strict=True)))
     figure, axes = new_axes(len(shown), width=6.4, height=3.0, most=2)
     for ax, (zoo, target) in zip(axes, shown, strict=True):
         coefficient_points(table.query("zoo == @zoo and target == @target"), ax, f"{zoo}: {target}")
-    note = "A point: the norm over classes of one measure's coefficient (inputs standardised); bar: mean of a kind of weight."
+    note = (
+        "A point: the norm over classes of one measure's coefficient (inputs standardised); bar: mean of a kind of weight. "
+        "Claims: means and 95 % intervals over the rounds, each of another split."
+    )
     title = f"coefficients of linear SVMs; {', '.join(dict.fromkeys(table['zoo']))}"
     tables = {f"{name}_claims": pd.DataFrame(claims)}
     return Exhibit(name, title, tables, {name: figure}, [note], long={name: table})
 
 
-def _norms(study: Study, zoo: str, target: str, train) -> pd.DataFrame:  # type: ignore[no-untyped-def]
-    """Columns part (layer.kind), measure, norm, sd over rounds."""
+def _norms(study: Study, zoo: str, target: str, train) -> tuple[pd.DataFrame, np.ndarray]:  # type: ignore[no-untyped-def]
+    """Columns part (layer.kind), measure, norm, sd over rounds, one row an input; and the norms of each round, (rounds, F)."""
     norms, names = [], []
-    for number in _rounds(study):
+    for number in _rounds(study, "svm_linear"):
         model = train(target, number).model(study.threads)
         if isinstance(model, Local):
             model = model.model
@@ -245,7 +250,7 @@ def _norms(study: Study, zoo: str, target: str, train) -> pd.DataFrame:  # type:
         names = model.map.names
         norms.append(np.linalg.norm(model.coefficients, axis=0))
     split = [feature.rpartition(".") for feature in names]
-    return pd.DataFrame(
+    table = pd.DataFrame(
         {
             "part": [part or "slice" for part, _, _ in split],
             "measure": [measure for _, _, measure in split],
@@ -253,6 +258,7 @@ def _norms(study: Study, zoo: str, target: str, train) -> pd.DataFrame:  # type:
             "sd": np.std(norms, axis=0, ddof=1) if len(norms) > 1 else np.nan,
         }
     )
+    return table, np.stack(norms)
 
 
 _TELLING = {  # the paper's sentence, and the parts that it names (section 5.2)
@@ -268,23 +274,31 @@ _TELLING = {  # the paper's sentence, and the parts that it names (section 5.2)
 }
 
 
-def _most_telling(table: pd.DataFrame, target: str) -> dict[str, object]:
+def _most_telling(table: pd.DataFrame, rounds: np.ndarray, target: str) -> dict[str, object]:
+    """Whether the inputs that the paper names have larger coefficients than the others: their mean norms' ratio over rounds.
+
+    Args:
+        table, rounds: of :func:`_norms`.
+    """
     top = table.sort_values("norm", ascending=False).head(10)
     found = ", ".join(f"{r.part} {r.measure}" for r in top.head(3).itertuples())
     if target not in _TELLING:
         return {"claim": "-", "here": f"largest: {found}", "verdict": "-"}
     words, named = _TELLING[target]
-    mine = table.apply(named, axis=1)
+    mine = table.apply(named, axis=1).to_numpy()
     if not mine.any():
         return {
             "claim": f"most telling: {words}",
             "here": f"these networks have none; largest: {found}",
             "verdict": "not measured",
         }
-    ratio = table.loc[mine, "norm"].mean() / table.loc[~mine, "norm"].mean()
-    share = top.apply(named, axis=1).sum()
-    verdict = "holds" if ratio > 1 and share >= 3 else "does not hold" if ratio < 1 else "in part"
-    here = f"{ratio:.2f} times the mean norm of the others, {share} of the ten largest ({mine.mean():.0%} of the inputs); {found}"
+    ratios = rounds[:, mine].mean(1) / rounds[:, ~mine].mean(1)
+    half = stats.t.ppf(0.975, len(ratios) - 1) * ratios.std(ddof=1) / np.sqrt(len(ratios)) if len(ratios) > 1 else np.inf
+    low, high = ratios.mean() - half, ratios.mean() + half
+    verdict = "holds" if low > 1 else "does not hold" if high < 1 else "not shown"
+    span = f"{low:.2f} to {high:.2f}" if len(ratios) > 1 else "one round, so no interval"
+    share = f"{top.apply(named, axis=1).sum()} of the ten largest ({mine.mean():.0%} of the inputs)"
+    here = f"{ratios.mean():.2f} times the mean norm of the others ({span}), {share}; {found}"
     return {"claim": f"most telling: {words}", "here": here, "verdict": verdict}
 
 
@@ -293,7 +307,7 @@ def slice_coefficient_norms(study: Study, name: str) -> Exhibit:
     frames = []
     for zoo in _main(study):
         for target in targets_of(study, zoo, TRAINING):
-            table = _norms(study, zoo, target, lambda t, n, z=zoo: fit(study, z, "local", t, n, estimator="svm_linear"))
+            table, _ = _norms(study, zoo, target, lambda t, n, z=zoo: fit(study, z, "local", t, n, estimator="svm_linear"))
             frames.append(table.assign(zoo=zoo, target=target))
     table = _not_empty(frames, name)
     shown = list(dict.fromkeys(zip(table["zoo"], table["target"], strict=True)))
@@ -472,7 +486,7 @@ def batch_norm(study: Study, name: str) -> Exhibit:
         normalised = any(t.kind == "bn_mean" for t in _layout(study.zoo(zoo)).tensors)
         for target in targets_of(study, zoo, TRAINING):
             whole, stripped, floors = [], [], []
-            for number in _rounds(study):
+            for number in _rounds(study, deep):
                 try:
                     made = fit(study, zoo, deep, target, number, part="all")
                 except NotFittedError:

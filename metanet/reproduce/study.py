@@ -17,6 +17,7 @@ from matplotlib.figure import Figure
 
 from metanet.errors import MetanetError, check_whole, did_you_mean
 from metanet.evaluation.fitting import Fitter, finished_run, stored_split, unseen
+from metanet.features.hyper import HYPER_PAPER
 from metanet.models import MetaModel, load_model
 from metanet.zoo.identity import left_out
 from metanet.zoo.split import Split
@@ -46,6 +47,7 @@ INPUTS = {
 TRAINING = ("dataset", "batch_size", "augmentation", "optimizer", "activation", "w_init")
 ARCHITECTURE = ("filter_size", "conv_depth", "fc_depth", "conv_width", "fc_width")
 PARTS = ("all", "conv", "fc")
+LEAST_NETWORKS = 20  # of a learning curve, a fifth of them for validation
 
 
 class NotFittedError(MetanetError):
@@ -144,10 +146,12 @@ class Study:
             self.paths[name] = path
             fitter.zoo(path)  # a folder that is no zoo is refused before anything is fitted
         self._inputs = {estimator: _listed(estimator, given) for estimator, given in config["inputs"].items()}
-        for estimator, count in config["n"].items():
-            check_whole(f"n.{estimator}", count)
+        check_whole("n", config["n"])
+        for estimator, count in config["n_of"].items():
+            if count is not None:
+                check_whole(f"n_of.{estimator}", count)
         _check_meta(config["meta"])
-        _check_encoders(config["encoders"])
+        _check_comparisons(config)
 
     def zoo(self, name: str) -> Zoo:
         """A zoo by the name of its folder."""
@@ -171,22 +175,40 @@ class Study:
         """The image set of a zoo."""
         return str(self.zoo(name).data.get("name", name))
 
+    def configurations(self, estimator: str) -> int:
+        """How many configurations a search of an estimator tries: one number for all, but where one has its own."""
+        own = self.config["n_of"].get(estimator)
+        return int(self.config["n"] if own is None else own)
+
     def inputs(self, estimator: str) -> list[str]:
         """Inputs that the budget holds for an estimator."""
         return self._inputs[estimator]
 
+    def known_of(self, source: str, other: str) -> str | None:
+        """The features of all hyperparameters that vary in a zoo and that another has too; None where there are none."""
+        frame, there = self.zoo(source).view().frame, self.zoo(other).view().frame
+        varying = [c for c in frame if c.startswith("hp.") and frame[c].nunique() > 1]
+        shared = [c.removeprefix("hp.") for c in varying if c in there and there[c].notna().any()]
+        if len(shared) < len(varying):
+            return f"hyper:{'+'.join(shared)}" if shared else None
+        return "hyper" if shared else None
+
     def fit(self, zoo: str, estimator: str, features: str) -> Fit | None:
         """A searched fit; None where the budget does not hold it, the zoo has not what it reads, or ``fit=false``."""
-        if features not in self.inputs(estimator) or not readable(self.zoo(zoo).view(), features):
+        if features not in self.inputs(estimator) or lacking(self.zoo(zoo).view(), features):
             return None
         try:
             return self.searched(zoo, estimator, features)
         except NotFittedError:
             return None
 
+    def why_not(self, zoo: str, features: str) -> str:
+        """Why a cell is empty: what the zoo has not, or that it was not measured."""
+        return lacking(self.zoo(zoo).view(), features) or "not measured"
+
     def searched(self, zoo: str, estimator: str, features: str) -> Fit:
         """A fit by the paper's protocol, whatever the budget holds; its number of configurations is the budget's."""
-        overrides = {"search": "random", "search.n": str(self.config["n"][estimator])}
+        overrides = {"search": "random", "search.n": str(self.configurations(estimator))}
         return self._fitted(zoo, estimator, features, f"{estimator}-{features}", overrides)
 
     def plain(self, zoo: str, estimator: str, features: str, name: str, overrides: dict[str, str]) -> Fit:
@@ -204,8 +226,8 @@ class Study:
         if metrics is None:
             self.begin(f"{zoo}: {estimator} on {features}")
             # all estimators stand beside one floor, that of the GBM's own row in the tables
-            widest = max(self.config["n"].values())
-            metrics = self.fitter.fit(config, folder, lambda key: fits / "gbm-hyper", widest)
+            widest = max(self.configurations(estimator) for estimator in self.config["n_of"])
+            metrics = self.fitter.fit(config, folder, lambda name, key: fits / f"gbm-{name}", widest)
         return Fit(folder, {k: np.nan if v is None else v for k, v in metrics.items()})
 
     def test_view(self, fit: Fit, zoo: str) -> View:
@@ -238,7 +260,7 @@ def _listed(estimator: str, given: Any) -> list[str]:
 
 def _check_meta(meta: dict[str, Any]) -> None:
     """Refuse settings of the meta-classifiers that mean nothing, before anything is fitted."""
-    for key in ("epochs_local", "epochs_global", "rounds"):
+    for key in ("epochs_local", "epochs_global", "rounds_svm", "rounds_dmc"):
         check_whole(f"meta.{key}", meta[key])
     check_whole("meta.positions", meta["positions"], 2)
     for key, known in (("targets", (*TRAINING, *ARCHITECTURE)), ("parts", PARTS), ("slices", None)):
@@ -254,13 +276,17 @@ def _check_meta(meta: dict[str, Any]) -> None:
                 raise MetanetError(f"meta.{key}: no '{name}'{did_you_mean(str(name), known)}")
 
 
-def _check_encoders(given: dict[str, Any]) -> None:
-    """Refuse settings of the encoders' tables that mean nothing, before anything is fitted."""
-    for key in ("splits", "seeds"):
-        check_whole(f"encoders.{key}", given[key])
-    shares = given["shares"]
-    if not isinstance(shares, list) or not shares or not all(isinstance(s, int | float) and 0.01 <= s <= 1 for s in shares):
-        raise MetanetError(f"encoders.shares={shares}: give a list of shares from 0.01 to 1, such as [0.1,1.0]")
+def _check_comparisons(config: dict[str, Any]) -> None:
+    """Refuse settings of encoders, seeds and learning curves that mean nothing, before anything is fitted."""
+    for section in ("encoders", "sharing"):
+        for key in ("splits", "seeds"):
+            check_whole(f"{section}.{key}", config[section][key])
+    check_whole("encoders.searched", config["encoders"]["searched"], 0)
+    check_whole("curve.draws", config["curve"]["draws"])
+    if not isinstance(listed := config["curve"]["sizes"], list):
+        raise MetanetError(f"curve.sizes={listed}: give a list such as curve.sizes=[100,1000]")
+    for size in listed:
+        check_whole("curve.sizes", size, LEAST_NETWORKS)
 
 
 def kind_of(zoo: Zoo) -> str:
@@ -276,13 +302,17 @@ def kind_of(zoo: Zoo) -> str:
 
 def readable(view: View, features: str) -> bool:
     """Whether a zoo has the hyperparameters that some features read, and they vary."""
+    return not lacking(view, features)
+
+
+def lacking(view: View, features: str) -> str:
+    """What a zoo has not that some features read: a few words, empty where it has all."""
     frame = view.frame
     varying = {c.removeprefix("hp.") for c in frame if c.startswith("hp.") and frame[c].nunique() > 1}
-    if features.startswith("hyper:"):
-        return features.removeprefix("hyper:") in varying
-    return bool(varying) or not features.startswith("hyper")
-
-
-def interval(low: float, high: float) -> str:
-    """``+0.010 to +0.020``."""
-    return f"{low:+.3f} to {high:+.3f}" if np.isfinite([low, high]).all() else "-"
+    first = features.split("+")[0]
+    if first.startswith("hyper:"):
+        name = first.removeprefix("hyper:")
+        return "" if name in varying else f"no {name} varies here"
+    if features == "hyper_paper" and (missing := [n for n in HYPER_PAPER if f"hp.{n}" not in frame]):
+        return f"this zoo has no {missing[0]}"
+    return "" if varying or not first.startswith("hyper") else "no hyperparameter varies here"

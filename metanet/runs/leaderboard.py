@@ -9,6 +9,7 @@ import pandas as pd
 
 from metanet.errors import MetanetError
 
+_OF_FLOOR = (("r2", ""), ("r2_beyond", ""), ("r2_minus", "_low"), ("r2_minus", "_high"))
 COLUMNS = [
     "model",
     "features",
@@ -25,14 +26,25 @@ COLUMNS = [
     "tau_ceiling",
     "r2_trained",
     "tau_trained",
+    "r2_hyper",
     "r2_beyond_hyper",
     "r2_minus_hyper_low",
     "r2_minus_hyper_high",
+    "tau_hyper",
+    "tau_minus_hyper_low",
+    "tau_minus_hyper_high",
+    *(f"{key}_{floor}{end}" for floor in ("so_far", "so_far_hyper") for key, end in _OF_FLOOR),
+    "floor",
+    *(f"{key}_floor{end}" for key, end in _OF_FLOOR),
     "accuracy",
     "accuracy_low",
     "accuracy_high",
+    "accuracy_hyper",
     "accuracy_minus_hyper_low",
     "accuracy_minus_hyper_high",
+    "accuracy_floor",
+    "accuracy_minus_floor_low",
+    "accuracy_minus_floor_high",
     "balanced_accuracy",
     "chance",
     "seconds",

@@ -141,7 +141,7 @@ def _own_seeds(networks: pd.DataFrame, header: dict[str, Any]) -> bool:
 
 
 def _varies(distribution: Any) -> bool:
-    """Whether draws from a recipe's distribution can differ, see :mod:`metanet.generation.distributions`."""
+    """Whether draws from a recipe's distribution can differ, see :mod:`metanet.distributions`."""
     if isinstance(distribution, dict):
         (distribution,) = distribution.values()
     return isinstance(distribution, list) and len(set(map(str, distribution))) > 1

@@ -38,7 +38,7 @@ def _in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
 @pytest.fixture(scope="session")
 def trained_run(grown_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("trained") / "run"
-    assert run("train", f"zoo={grown_folder}", f"out={out}", "model.max_trees=20", "threads=1") == 0
+    assert run("train", f"zoo={grown_folder}", f"out={out}", "model=gbm", "model.max_trees=20", "threads=1") == 0
     return out
 
 
@@ -157,7 +157,7 @@ def test_a_mistake_is_one_line_with_exit_code_2(words: list[str], says: str, cap
     ],
 )
 def test_mistakes_over_a_real_zoo(grown_folder: Path, words: list[str], says: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run("train", f"zoo={grown_folder}", "model.max_trees=5" if len(words) == 1 else "seed=0", *words) == 2
+    assert run("train", f"zoo={grown_folder}", "seed=0" if words[0].startswith("model=") else "model=gbm", *words) == 2
     assert says in capsys.readouterr().err
 
 
@@ -212,7 +212,7 @@ def test_a_grid_is_one_leaderboard_and_resumes(grown_folder: Path, capsys: pytes
     scores = table.loc[table["model"] == "random_forest", "r2"]
     assert means.loc["random_forest", "r2"] == pytest.approx(scores.mean())
     assert means.loc["random_forest", "sd"] == pytest.approx(scores.std())
-    before = {p: p.stat().st_mtime_ns for p in Path("grid").rglob("model.json")}
+    before = {p: p.stat().st_mtime_ns for p in Path("grid").glob("*/model/model.json")}
     assert len(before) == 4
     assert run(*words) == 0
     assert before == {p: p.stat().st_mtime_ns for p in before}
@@ -417,7 +417,8 @@ def test_a_zoo_that_was_moved_is_still_the_runs_own(grown_folder: Path) -> None:
 
 
 def test_a_search_is_trained_resumed_and_refused(grown_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    words = ["train", f"zoo={grown_folder}", "search=random", "search.n=3", "search.space.max_trees=20", "out=s", "threads=1"]
+    words = ["train", f"zoo={grown_folder}", "model=gbm", "search=random", "search.n=3", "search.space.max_trees=20", "out=s"]
+    words += ["threads=1"]
     assert run(*words) == 0
     text = capsys.readouterr().out
     assert "best of 3 configurations" in text
@@ -436,11 +437,11 @@ def test_a_search_is_trained_resumed_and_refused(grown_folder: Path, capsys: pyt
     Path("s/metrics.json").unlink()
     assert run(*words, "search.space.num_leaves=[2,3]") == 2
     assert "holds a search with another space" in capsys.readouterr().err
-    assert run("train", f"zoo={grown_folder}", "search=random", "search.folds=20", "out=t") == 2
+    assert run("train", f"zoo={grown_folder}", "model=gbm", "search=random", "search.folds=20", "out=t") == 2
     assert "too few for search.folds=20" in capsys.readouterr().err
     assert not Path("t").exists()
     for wrong in ("search.space.num_leafs=[3]", "features=statz", "search.halving=1", "train=all"):
-        assert run("train", f"zoo={grown_folder}", "search=random", wrong, "out=u") == 2
+        assert run("train", f"zoo={grown_folder}", "model=gbm", "search=random", wrong, "out=u") == 2
         assert not Path("u").exists()  # found before the floor was searched
     assert run("train", f"zoo={grown_folder}", "model=gbm,deepsets", "search=random", "out=u") == 2
     assert "deepsets reads weights itself" in capsys.readouterr().err
@@ -449,19 +450,45 @@ def test_a_search_is_trained_resumed_and_refused(grown_folder: Path, capsys: pyt
     assert "give last, all" in capsys.readouterr().err
 
 
-def test_early_snapshots_predict_the_final_accuracy(grown_folder: Path) -> None:
-    words = ["view.epoch=1", "target=final_test_accuracy", "model.max_trees=20", "out=e", "threads=1"]
-    assert run("train", f"zoo={grown_folder}", *words) == 0
+def test_early_snapshots_predict_the_final_accuracy(grown_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["view.epoch=1", "target=final_test_accuracy", "model=gbm", "model.max_trees=20", "threads=1"]
+    assert run("train", f"zoo={grown_folder}", *words, "out=e") == 0
+    text = capsys.readouterr().out
+    assert "test_accuracy so far (GBM) r2" in text
+    assert "test_accuracy so far and all hyperparameters (GBM) r2" in text
     assert set(pd.read_parquet("e/predictions.parquet")["epoch"]) == {1}
-    assert run("train", f"zoo={grown_folder}", "target=final_test_accuracy", "features=metrics:test_accuracy", "out=f") == 2
+    (row,) = pd.read_csv("e/leaderboard.csv").to_dict("records")
+    assert row["r2_floor"] == max(row[f"r2_{name}"] for name in ("hyper", "so_far", "so_far_hyper") if row["floor"] != "constant")
+    search = ["search=random", "search.n=2", "search.space.max_trees=10", "out=searched"]
+    assert run("train", f"zoo={grown_folder}", *[w for w in words if "max_trees" not in w], *search) == 0
+    searched = {p.name.rsplit("-", 1)[0] for p in Path("searched").glob("floor-*")}
+    assert searched == {"floor-hyper", "floor-so_far", "floor-so_far_hyper"}
+    floor = pd.read_parquet("searched/predictions.parquet").query("part == 'test'")
+    assert json.loads(Path("searched/metrics.json").read_text())["r2_so_far"] == pytest.approx(
+        r2_score(floor["true"], floor["so_far_floor"])
+    )
+    assert (
+        run("train", f"zoo={grown_folder}", "target=final_test_accuracy", "model=gbm", "features=metrics:test_accuracy", "out=f")
+        == 2
+    )
 
 
-def test_several_runs_on_several_zoos_make_a_matrix(grown_folder: Path, trained_run: Path) -> None:
+def test_several_runs_on_several_zoos_make_a_matrix(
+    grown_folder: Path, trained_run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert run("train", f"zoo={grown_folder}", "model=constant", "out=second", "threads=1") == 0
     assert run("evaluate", f"run=[{trained_run},second]", f"zoo=[{grown_folder}]", "out=m", "threads=1") == 0
     table = pd.read_csv("m/transfer.csv")
     assert table["trained_on"].tolist() == ["run", "second"]
     assert table["tau"].iloc[1] == 0
+    own = json.loads((trained_run / "metrics.json").read_text())
+    assert table["tau_hyper"].iloc[0] == pytest.approx(own["tau_hyper"])  # of its own test part
+    assert (table["tau_minus_hyper_low"] <= table["tau"] - table["tau_hyper"]).all()
+    for floor in ("constant", "hyper"):
+        assert Path("second/floors", floor, "model.json").exists()
+    shutil.rmtree("second/floors")
+    assert run("evaluate", "run=second", f"zoo={grown_folder}", "out=old", "threads=1") == 2
+    assert "'second' keeps no floors; an earlier version made it: fit it again" in capsys.readouterr().err
     assert Path("m/figures/transfer.png").exists()
     assert Path("m/figures/transfer_scatters.png").exists()
     assert run("evaluate", "run=[second,second]", f"zoo={grown_folder}", "out=n", "threads=1") == 2

@@ -12,9 +12,10 @@ from lightgbm.basic import LightGBMError
 from scipy.stats import chisquare, kstest
 
 import metanet
+from metanet.distributions import draw_column
 from metanet.errors import MetanetError
 from metanet.evaluation.fitting import model_identity
-from metanet.evaluation.search import Material, Rows, Search, SearchPlan, loss, run_trial
+from metanet.evaluation.search import Material, Rows, Search, SearchPlan, loss, run_trial, search_space
 from metanet.launching.launcher import Launcher
 from metanet.models.gbm import GBM
 from metanet.models.target import Target
@@ -68,6 +69,60 @@ def test_the_space_is_the_papers(tmp_path: Path) -> None:
     assert pd.DataFrame(wide.configurations())["colsample_bytree"].between(0.0316, 0.1).all()
     fewer = Search(tmp_path / "c", SearchPlan(n=10), material_of(), {}, Launcher())
     assert fewer.configurations() == search.configurations()[:10]  # the first ones do not depend on how many follow
+
+
+# Supplement A.4 as numbers; a pair bounds what is drawn, a set is all of it.
+FIVE = {"glorot_normal", "he_normal", "orthogonal", "normal", "truncated_normal"}
+DESCENT: dict[str, Any] = {
+    "l2": (1e-8, 1e-3),
+    "learning_rate": (1e-3, 0.5),
+    "init_std": (1e-3, 1e-1),
+    "optimizer": {"adam", "sgd"},
+    "batch_size": {64, 128, 256, 512},
+    "w_init": FIVE,
+    "max_epochs": {300},
+    "patience": {10},
+}
+PAPER: dict[str, dict[str, Any]] = {
+    "gbm": {
+        "max_depth": set(range(5, 16)),
+        "learning_rate": (0.01, 0.1),
+        "num_leaves": (2, 10_000),
+        "max_bin": {63, 127, 255},
+        "min_child_weight": {1, 2, 3, 4, 5},
+        "reg_lambda": (0, 100),
+        "reg_alpha": (0, 5),
+        "subsample": {0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0},
+        "colsample_bytree": (0.7, 1.0),
+        "max_trees": {1000},
+        "patience": {200},
+    },
+    "dnn": DESCENT | {"layers": set(range(3, 10)), "units": (256, 511), "dropout": (0.0, 0.2)},
+    "logit_linear": DESCENT,
+}
+LOGARITHMIC = {"dnn": ("l2", "learning_rate", "init_std"), "logit_linear": ("l2", "learning_rate", "init_std")}
+
+
+@pytest.mark.parametrize("model", PAPER)
+def test_a_thousand_configurations_are_the_papers(model: str) -> None:
+    space = search_space(SearchPlan(), model, {}, columns=56)
+    drawn = {name: draw_column(name, d, 1000, 0) for name, d in space.items()}
+    assert set(drawn) == set(PAPER[model])
+    for name, known in PAPER[model].items():
+        if isinstance(known, set):
+            assert set(drawn[name].tolist()) == known, name
+            continue
+        low, high = known
+        assert low <= drawn[name].min() <= low + 0.06 * (high - low), name  # and the draws go from end to end
+        assert high - 0.06 * (high - low) <= drawn[name].max() <= high, name
+    for name in LOGARITHMIC.get(model, ()):
+        low, high = np.log(PAPER[model][name])
+        assert kstest((np.log(drawn[name]) - low) / (high - low), "uniform").pvalue > 1e-3
+
+
+def test_a_network_takes_no_initialiser_that_the_paper_has_not() -> None:
+    with pytest.raises(MetanetError, match=r"model.w_init=constant: give default or glorot_normal"):
+        metanet.create_model("dnn", w_init="constant")
 
 
 def test_a_trial_is_what_lightgbm_alone_finds() -> None:

@@ -12,8 +12,10 @@ import pandas as pd
 import pytest
 import torch
 
+from metanet.cli.main import main
 from metanet.data_modules.images import load_images, scale_pixels
 from metanet.errors import MetanetError
+from metanet.formats.importing import are_counts, images_of
 from metanet.formats.released_splits import permutation_split, read_permutation
 from metanet.formats.small_cnn_zoo import export_small_cnn_zoo, import_small_cnn_zoo, parse_layout
 from metanet.generation.networks import SmallCNN
@@ -102,6 +104,35 @@ def test_the_round_trip_is_exact(grown: Zoo, exported: Path, tmp_path: Path, pac
     columns = [f"config.{c}" for c in CONFIG if c not in ("random_seed", "epochs_between_checkpoints")] + ["modeldir", "step"]
     a, b = (pd.read_csv(f / "metrics.csv.gz", index_col=0) for f in (exported, again))
     pd.testing.assert_frame_equal(a[columns], b[columns])
+
+
+def test_an_import_says_on_how_many_images_accuracies_rest(
+    exported: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["import", "format=small_cnn_zoo", f"source={exported}"]
+    assert main([*words, f"out={tmp_path}/unknown"]) == 0
+    told = capsys.readouterr().out
+    assert "digits: on how many images test accuracies were measured is not known" in told
+    assert "they are counts of 360 images" in told  # which is the size of the digits' test part
+    assert "n_test" not in open_zoo(tmp_path / "unknown").data
+    assert main([*words, f"out={tmp_path}/known", "n_test=360"]) == 0
+    assert "digits: test accuracies of 360 images (as given)" in capsys.readouterr().out
+    assert open_zoo(tmp_path / "known").data["n_test"] == 360
+    assert main([*words, f"out={tmp_path}/wrong", "n_test=100"]) == 0
+    assert "no counts of 100 images, so the ceiling of tau is off; import again with n_test= (they" in capsys.readouterr().out
+    assert main([*words, f"out={tmp_path}/none", "n_test=0"]) == 2
+    assert "n_test=0" in capsys.readouterr().err
+
+
+def test_how_many_images_accuracies_are_counts_of() -> None:
+    rng = np.random.default_rng(0)
+    for n in (360, 10_000):
+        accuracies = (rng.integers(0, n, 3000) / n).astype(np.float32).astype(np.float64)
+        assert are_counts(accuracies, n)
+        assert are_counts(accuracies, 2 * n)
+        assert not are_counts(accuracies, n - 1)
+        assert images_of(accuracies) == n
+    assert images_of(rng.random(50)) is None
 
 
 def test_imported_weights_make_the_same_module(exported: Path, tmp_path: Path) -> None:

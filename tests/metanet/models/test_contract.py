@@ -33,8 +33,8 @@ def quick(name: str, **settings):  # type: ignore[no-untyped-def]
             "batch_size": 16,
             "ema": 0.9,
         }
-    if name == "stack":
-        cuts = {"members": ["logit_linear:stats", {"name": "gbm", "max_trees": 40}]}
+    if name in ("stack", "auto"):
+        cuts = {"folds": 3, "members": ["logit_linear:stats", {"name": "gbm", "max_trees": 40}]}
     if name.startswith(("dmc", "local")):
         cuts = {
             "slice": 48,

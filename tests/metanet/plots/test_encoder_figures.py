@@ -7,8 +7,9 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
-from metanet.plots.curves import curves, line_styles, shared_legend
+from metanet.plots.curves import curves, line_styles, shared_legend, spanned_curves
 from metanet.plots.encoders import cost_points, generalisation_bars
+from metanet.plots.sharing import share_points
 from metanet.plots.style import new_axes
 
 
@@ -52,3 +53,30 @@ def test_lines_of_many_models_are_told_apart() -> None:
     drawn = [{line.get_label(): (line.get_color(), line.get_marker()) for line in ax.lines} for ax in axes]
     assert drawn[0]["m12"] == drawn[1]["m12"] == ("C2", "s")
     assert len(figure.legends[0].get_texts()) == 50
+
+
+def test_a_learning_curve_has_a_line_a_model_and_its_intervals() -> None:
+    table = pd.DataFrame({"model": ["a", "a", "b", "b"], "networks": [100, 1000] * 2, "tau": [0.5, 0.7, 0.2, 0.9]})
+    table = table.assign(tau_low=table["tau"] - 0.1, tau_high=table["tau"] + 0.05)
+    ax = spanned_curves(table, Figure().add_subplot(), "tau", "digits", line_styles("ab"))
+    assert [line.get_ydata().tolist() for line in ax.lines] == [[0.5, 0.7], [0.2, 0.9]]
+    heights = [path.vertices[:, 1] for band in ax.collections for path in band.get_paths()]
+    assert [(h.min(), h.max()) for h in heights] == [pytest.approx((0.4, 0.75)), pytest.approx((0.1, 0.95))]
+
+
+def test_shared_seeds_have_a_place_each_and_the_other_seed_is_hollow() -> None:
+    table = pd.DataFrame(
+        {"shared": ["own", "one", "one (43)"] * 2, "model": ["a"] * 3 + ["b"] * 3, "r2": [0.5, 0.7, 0.72, 0.4, 0.8, 0.81]}
+    )
+    table = table.assign(r2_low=table["r2"] - 0.1, r2_high=table["r2"] + 0.1)
+    across = (
+        table[table["shared"] == "one (43)"]
+        .rename(columns={"shared": "tested_on"})
+        .assign(r2=[0.1, 0.2], r2_low=0.0, r2_high=0.3)
+    )
+    styles = line_styles("ab")
+    ax = share_points(table, across, Figure().add_subplot(), "r2", styles)
+    assert [label.get_text() for label in ax.get_xticklabels()] == ["own", "one", "one (43)"]
+    points = [(bar.lines[0].get_markerfacecolor(), bar.lines[0].get_ydata().tolist()) for bar in ax.containers]
+    assert points == [("C0", [0.5, 0.7, 0.72]), ("none", [0.1]), ("C1", [0.4, 0.8, 0.81]), ("none", [0.2])]
+    assert share_points(table, pd.DataFrame(), Figure().add_subplot(), "r2", styles).containers

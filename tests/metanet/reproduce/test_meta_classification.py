@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.stats import ttest_1samp
 from sklearn.metrics import balanced_accuracy_score
 
 from metanet import open_zoo
@@ -19,7 +20,7 @@ from metanet.reproduce.meta_classification import _hardest, _logarithmic, _most_
 
 BUDGET = (
     *("meta.targets=[optimizer,conv_depth]", "meta.epochs_local=1", "meta.epochs_global=1", "meta.positions=4"),
-    *("meta.slices=[100,200,400]", "threads=1", "trainer.accelerator=cpu"),
+    *("meta.slices=[100,200,400]", "meta.rounds_svm=2", "meta.rounds_dmc=1", "threads=1", "trainer.accelerator=cpu"),
 )
 
 
@@ -146,8 +147,14 @@ def test_claims_hold_and_do_not() -> None:
     norms = pd.DataFrame(
         [(p, f"p{i}", 1.0 + 3 * (p == "conv1.bias")) for p in parts for i in range(5)], columns=["part", "measure", "norm"]
     )
-    assert _most_telling(norms, "optimizer")["verdict"] == "holds"
-    assert _most_telling(norms, "activation")["verdict"] == "does not hold"
+    rounds = norms["norm"].to_numpy() * np.random.default_rng(0).uniform(0.95, 1.05, (10, 20))
+    held = _most_telling(norms, rounds, "optimizer")
+    assert held["verdict"] == "holds"
+    ratios = rounds[:, :5].mean(1) / rounds[:, 5:].mean(1)
+    low, high = ttest_1samp(ratios, 0).confidence_interval(0.95)
+    assert f"{ratios.mean():.2f} times the mean norm of the others ({low:.2f} to {high:.2f}), 5 of the ten" in str(held["here"])
+    assert _most_telling(norms, rounds, "activation")["verdict"] == "does not hold"
+    assert _most_telling(norms, rounds[:1], "optimizer")["verdict"] == "not shown"  # of one round nothing is known
 
 
 def test_what_was_not_fitted_is_said(study: Path, nws_zoos: dict[str, Path], tmp_path: Path) -> None:
@@ -167,7 +174,7 @@ def test_what_was_not_fitted_is_said(study: Path, nws_zoos: dict[str, Path], tmp
 @pytest.mark.parametrize(
     ("word", "says"),
     [
-        ("meta.rounds=0", "meta.rounds=0: give a whole number from 1 up"),
+        ("meta.rounds_dmc=0", "meta.rounds_dmc=0: give a whole number from 1 up"),
         ("meta.slices=500", "meta.slices=500: give a list such as meta.slices=[500,5000]"),
         ("meta.slices=[abc]", "meta.slices=abc: give a whole number from 16 up"),
         ("meta.positions=1", "meta.positions=1: give a whole number from 2 up"),
@@ -185,5 +192,5 @@ def test_mistakes_of_the_meta_classifiers(
 
 def test_a_mistake_stops_all_of_them(nws_zoos: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """As one exhibit's would; an exhibit that lacks its zoo is only left out."""
-    assert main(["reproduce", "meta", f"zoo={nws_zoos['mixed']}", f"out={tmp_path}/out", "meta.rounds=0"]) == 2
-    assert "meta.rounds=0" in capsys.readouterr().err
+    assert main(["reproduce", "meta", f"zoo={nws_zoos['mixed']}", f"out={tmp_path}/out", "meta.rounds_svm=0"]) == 2
+    assert "meta.rounds_svm=0" in capsys.readouterr().err

@@ -149,7 +149,15 @@ def test_further_runs_cost_little(tmp_path: Path) -> None:
 
 
 def test_a_fit_sends_what_it_made(grown_folder: Path, tmp_path: Path) -> None:
-    words = ["train", f"zoo={grown_folder}", "model.max_trees=20", "threads=1", "tracking=wandb", "tracking.mode=offline"]
+    words = [
+        "train",
+        f"zoo={grown_folder}",
+        "model=gbm",
+        "model.max_trees=20",
+        "threads=1",
+        "tracking=wandb",
+        "tracking.mode=offline",
+    ]
     assert main([*words, f"out={tmp_path}/run"]) == 0
     (written,) = records(tmp_path / "run")
     told = summary(written)
@@ -166,7 +174,7 @@ def test_a_fit_sends_what_it_made(grown_folder: Path, tmp_path: Path) -> None:
 
 
 def test_a_search_is_one_run_with_its_trials_as_a_table(grown_folder: Path, tmp_path: Path) -> None:
-    words = ["train", f"zoo={grown_folder}", "search=random", "search.n=3", "search.space.max_trees=20", "threads=1"]
+    words = ["train", f"zoo={grown_folder}", "model=gbm", "search=random", "search.n=3", "search.space.max_trees=20", "threads=1"]
     assert main([*words, "tracking=wandb", f"out={tmp_path}/run"]) == 0
     (written,) = records(tmp_path / "run")
     assert any(key.startswith("tables/trials") for h in of_kind(written, "history") for key in values(h.item))
@@ -177,7 +185,7 @@ def test_a_search_is_one_run_with_its_trials_as_a_table(grown_folder: Path, tmp_
 
 def test_a_comparison_is_one_run(grown_folder: Path, tmp_path: Path) -> None:
     for leaves in (4, 8):
-        words = ["train", f"zoo={grown_folder}", "model.max_trees=10", f"model.num_leaves={leaves}", "threads=1"]
+        words = ["train", f"zoo={grown_folder}", "model=gbm", "model.max_trees=10", f"model.num_leaves={leaves}", "threads=1"]
         assert main([*words, f"out={tmp_path}/runs/{leaves}"]) == 0
     assert main(["compare", f"{tmp_path}/runs", f"out={tmp_path}/compared", "tracking=wandb"]) == 0
     (written,) = records(tmp_path / "compared")
