@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import copy
 import glob
 import os
 import platform
 import sysconfig
 
 from pybind11.setup_helpers import Pybind11Extension
-from setuptools import setup
+from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
 
 FOLDER = "metanet/generation/native"
 X86 = platform.machine().lower() in ("x86_64", "amd64") and not sysconfig.get_platform().endswith("arm64")
@@ -32,7 +34,18 @@ def extension(variant: str, flags: list[str]) -> Pybind11Extension:
     return module
 
 
+class BuildVariants(build_ext):
+    """Variants are compiled side by side from one source, so each keeps its objects in a folder of its own."""
+
+    def build_extension(self, ext: Extension) -> None:
+        """Build one variant."""
+        own = copy.copy(self)
+        own.build_temp = os.path.join(self.build_temp, ext.name)
+        build_ext.build_extension(own, ext)
+
+
 setup(
+    cmdclass={"build_ext": BuildVariants},
     ext_modules=[extension(variant, flags) for variant, flags in VARIANTS.items()],
     options={"build_ext": {"parallel": os.cpu_count()}},
 )

@@ -18,6 +18,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "batches": "metanet.data_modules.loaders",
+    "import_zoo": "metanet.formats",
     "Layout": "metanet.zoo",
     "View": "metanet.zoo",
     "Zoo": "metanet.zoo",
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from metanet.data_modules.loaders import batches
     from metanet.errors import MetanetError
     from metanet.features.unions import list_features
+    from metanet.formats import import_zoo
     from metanet.formats.describe import describe
     from metanet.generation.recipes import list_recipes
     from metanet.models import create_model, list_models, load_model

@@ -14,8 +14,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-import zlib
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +21,9 @@ import numpy as np
 import pandas as pd
 
 from metanet.errors import MetanetError
-from metanet.formats.importing import check_new, importing
+from metanet.formats import Format, OnProgress
 from metanet.generation.nws import NWSNetwork
-from metanet.zoo.reading import open_zoo
-from metanet.zoo.writer import write_zoo
-from metanet.zoo.zoo import Zoo
+from metanet.zoo.build import ZooBuilder
 
 CODES = {
     "optimizer": ("adam", "rmsprop", "momentum"),
@@ -61,26 +57,50 @@ TEST_SETS = {
     "fashion_mnist": (10_000, 0.1),
 }
 EXPORTS = 20  # snapshots of each run
-_SHARD_VALUES = 1 << 26  # of a weights file: 256 MB
-OnProgress = Callable[[int, int], None]  # bytes so far, bytes in all
 
 
-def import_nws(source: Path, out: Path, on_progress: OnProgress | None = None, n_test: int | None = None) -> Zoo:
-    """Make a zoo of released run folders, found by their ``meta.csv`` or named by the split files.
+class NWS(Format):
+    """Run folders, found by their ``meta.csv`` or named by the split files."""
 
-    Args:
-        n_test: images that the test accuracies were measured on; default: those of each official test set.
+    name = "nws"
 
-    Raises:
-        MetanetError: for a folder without runs, and for a run whose files are missing, damaged, or do not fit its
-            hyperparameters; the run is named, and nothing is left behind.
-    """
-    check_new(out)
-    if not source.is_dir():
-        raise MetanetError(f"source='{source}' is no folder; give the one that holds the runs, unpacked")
-    runs, splits = _find(source)
-    with importing(source, out):
-        return _import(runs, splits, out, on_progress, n_test)
+    def read(self, source: Path, zoo: ZooBuilder, on_progress: OnProgress | None = None, n_test: int | None = None) -> None:
+        """Add the runs below ``source``; ``n_test`` is by default that of each official test set.
+
+        Raises:
+            MetanetError: for a folder without runs, and for a run whose files are missing, damaged, or do not fit its
+                hyperparameters; the run is named.
+        """
+        if not source.is_dir():
+            raise MetanetError(f"source='{source}' is no folder; give the one that holds the runs, unpacked")
+        runs, splits = _find(source)
+        rows = [_hyperparameters(run) for run in runs]
+        networks = [_network(run, row, splits.get(run)) for run, row in zip(runs, rows, strict=True)]
+        files = [sorted((run / "weights").glob("[0-9]*.bin"), key=lambda p: int(p.stem)) for run in runs]
+        total, done = sum(8 * n.layout.size * len(f) for n, f in zip(networks, files, strict=True)), 0
+        zoo.header |= _header(rows, runs, n_test)
+        for number, (run, row, network, parts) in enumerate(zip(runs, rows, networks, files, strict=True)):
+            name = f"{number:06d}"
+            history, seconds = _history(run, name)
+            _check_exports(run, parts)
+            kept = history.iloc[np.linspace(0, len(history) - 1, len(parts)).round().astype(int)].to_dict("records")
+            metrics = [{k: v for k, v in own.items() if k not in ("network_id", "epoch")} for own in kept]
+            vectors = (_vector(path, network) for path in parts)
+            snapshots = zip((int(own["epoch"]) for own in kept), vectors, metrics, strict=True)
+            released = splits.get(run, ("", 0, 0))[0]
+            facts: dict[str, Any] = {"epochs_run": len(history) - 1, "seconds": seconds, "released": released}
+            zoo.add(name, network.layout, snapshots, row, history, **facts)
+            done += 8 * network.layout.size * len(parts)
+            if on_progress is not None:
+                on_progress(done, total)
+
+
+def _check_exports(run: Path, parts: list[Path]) -> None:
+    stems = [int(path.stem) for path in parts]
+    if stems != list(range(1, EXPORTS + 1)):
+        missing = next(k for k in range(1, EXPORTS + 1) if k not in stems) if len(stems) <= EXPORTS else stems[-1]
+        words = "no" if missing <= EXPORTS else "one too many, "
+        raise MetanetError(f"run '{run}' has {words} weights/{missing:03d}.bin; a released run has 001 to {EXPORTS:03d}")
 
 
 def _find(source: Path) -> tuple[list[Path], dict[Path, tuple[str, int, int]]]:
@@ -96,55 +116,6 @@ def _find(source: Path) -> tuple[list[Path], dict[Path, tuple[str, int, int]]]:
     if not runs:
         raise MetanetError(f"source='{source}' holds no run: no folder in it has a meta.csv with weights/001.bin ...")
     return runs, splits
-
-
-def _import(
-    runs: list[Path], splits: dict[Path, tuple[str, int, int]], out: Path, on_progress: OnProgress | None, n_test: int | None
-) -> Zoo:
-    rows = [_hyperparameters(run) for run in runs]
-    networks_of = [_network(run, row, splits.get(run)) for run, row in zip(runs, rows, strict=True)]
-    files = [sorted((run / "weights").glob("[0-9]*.bin"), key=lambda p: int(p.stem)) for run in runs]
-    total, done = sum(8 * n.layout.size * len(f) for n, f in zip(networks_of, files, strict=True)), 0
-    snapshots, histories, statuses, extra = [], [], [], []
-    shard, offset = 0, 0
-    vectors: list[np.ndarray] = []
-    shards: list[int] = []
-    for number, (run, network, parts) in enumerate(zip(runs, networks_of, files, strict=True)):
-        name = f"{number:06d}"
-        history, seconds = _history(run, name)
-        stems = [int(path.stem) for path in parts]
-        if stems != list(range(1, EXPORTS + 1)):
-            missing = next(k for k in range(1, EXPORTS + 1) if k not in stems) if len(stems) <= EXPORTS else stems[-1]
-            words = "no" if missing <= EXPORTS else "one too many, "
-            raise MetanetError(f"run '{run}' has {words} weights/{missing:03d}.bin; a released run has 001 to {EXPORTS:03d}")
-        kept = np.linspace(0, len(history) - 1, len(parts)).round().astype(int)
-        finite = True
-        for path, row in zip(parts, kept, strict=True):
-            vector = _vector(path, network)
-            done += 8 * len(vector)
-            finite = bool(np.isfinite(vector).all())
-            if finite:
-                if offset + len(vector) > _SHARD_VALUES and vectors:
-                    shards.append(_write_shard(out, shard, vectors))
-                    shard, vectors, offset = shard + 1, [], 0
-                place = {"shard": shard, "offset": offset, "length": len(vector), "crc32": zlib.crc32(vector.data)}
-                snapshots.append(history.iloc[row].to_dict() | place)
-                vectors.append(vector)
-                offset += len(vector)
-        histories.append(history)
-        statuses.append("ok" if finite else "nan")
-        extra.append({"epochs_run": len(history) - 1, "seconds": seconds, "released": splits.get(run, ("", 0, 0))[0]})
-        if on_progress is not None:
-            on_progress(done, total)
-    shards.append(_write_shard(out, shard, vectors))
-    networks = pd.DataFrame(
-        {"network_id": [f"{i:06d}" for i in range(len(runs))], "layout_id": [n.layout.id for n in networks_of]}
-    )
-    networks = networks.join(pd.DataFrame(rows).add_prefix("hp.")).join(pd.DataFrame(extra)).assign(status=statuses)
-    header = _header(networks, shards, runs, n_test)
-    layouts = {network.layout.id: network.layout for network in networks_of}
-    write_zoo(out, header, layouts, networks, pd.DataFrame(snapshots), pd.concat(histories, ignore_index=True))
-    return open_zoo(out)
 
 
 def _read_csv(path: Path) -> pd.DataFrame:
@@ -241,23 +212,17 @@ def _vector(path: Path, network: NWSNetwork) -> np.ndarray:
     return vector
 
 
-def _write_shard(out: Path, number: int, vectors: list[np.ndarray]) -> int:
-    """Vectors end to end; returns how many values they are."""
-    values = np.concatenate(vectors) if vectors else np.zeros(0, np.float32)
-    np.save(out / f"weights-{number:05d}.npy", values)
-    return len(values)
-
-
-def _header(networks: pd.DataFrame, shards: list[int], runs: list[Path], n_test: int | None) -> dict[str, Any]:
-    names = sorted(networks["hp.dataset"].unique())
+def _header(rows: list[dict[str, Any]], runs: list[Path], n_test: int | None) -> dict[str, Any]:
+    networks = pd.DataFrame(rows)
+    names = sorted(networks["dataset"].unique())
     facts = {}
     for name in names:
         official, chance = TEST_SETS[name]
         facts[name] = {"name": name, "classes": 10, "chance": chance, "shape": [32, 32, 3], "n_test": n_test or official}
     converged = {name: CONVERGED[name] for name in names if name in CONVERGED}
     data = facts[names[0]] if len(names) == 1 else {"name": "+".join(names), "classes": 10, "shape": [32, 32, 3], "sets": facts}
-    listed = [f"hp.{name}" for name in HYPERPARAMETERS.values() if name not in ("dataset", "learning_rate")]
-    seen = {name.removeprefix("hp."): sorted(networks[name].unique().tolist()) for name in listed if name in networks}
+    listed = [name for name in HYPERPARAMETERS.values() if name not in ("dataset", "learning_rate")]
+    seen = {name: sorted(networks[name].unique().tolist()) for name in listed if name in networks}
     recipe = {"name": "nws", "hyperparameters": seen, "imported": True}
     text = "\n".join(run.name for run in runs) + networks.to_csv(index=False)
     return {
@@ -265,5 +230,4 @@ def _header(networks: pd.DataFrame, shards: list[int], runs: list[Path], n_test:
         "data": data | {"converged": converged},
         "seed": None,
         "plan_hash": hashlib.sha256(text.encode()).hexdigest()[:16],
-        "shards": shards,
     }

@@ -16,7 +16,7 @@ import io
 import re
 import tarfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
@@ -24,10 +24,9 @@ import numpy as np
 import pandas as pd
 
 from metanet.errors import MetanetError
-from metanet.formats.importing import check_new, importing
+from metanet.formats import Format, OnProgress
+from metanet.zoo.build import ZooBuilder
 from metanet.zoo.layout import Layout
-from metanet.zoo.reading import open_zoo
-from metanet.zoo.writer import write_zoo
 from metanet.zoo.zoo import Zoo
 
 FILES = ("weights.npy", "metrics.csv.gz", "layout.csv")
@@ -55,18 +54,39 @@ DATASET_FACTS = {
     "svhn_gs": (73_257, 26_032, 5_099 / 26_032),
 }
 _CHUNK_BYTES = 1 << 24
-OnProgress = Callable[[int, int], None]  # bytes so far, bytes in all
+
+
+class SmallCNNZoo(Format):
+    """``weights.npy``, ``metrics.csv.gz`` and ``layout.csv``, in a folder or a ``.tar.xz`` of it."""
+
+    name = "small_cnn_zoo"
+    files = FILES
+
+    def read(self, source: Path, zoo: ZooBuilder, on_progress: OnProgress | None = None, n_test: int | None = None) -> None:
+        """Add what was released; rows that are not finite stay in the networks' status and are in no view.
+
+        ``n_test`` is by default that of the official test set, where it is one of the released.
+
+        Raises:
+            MetanetError: for files that are missing, damaged, or do not belong together.
+        """
+        if not source.exists():
+            raise MetanetError(f"source='{source}' is not there; give the folder of {', '.join(FILES)}")
+        (_import_folder if source.is_dir() else _import_archive)(source, zoo, on_progress, n_test)
+
+    def write(self, zoo: Zoo, out: Path, on_progress: OnProgress | None = None) -> int:
+        """Write the snapshots of a zoo of small CNNs, network by network; returns the rows.
+
+        Raises:
+            MetanetError: for a zoo of other networks, or a folder that holds such files already.
+        """
+        return _export(zoo, out, on_progress)
 
 
 # ---------------------------------------------------------------------------------------------------- export
 
 
-def export_small_cnn_zoo(zoo: Zoo, out: Path, on_progress: OnProgress | None = None) -> int:
-    """Write the snapshots of a zoo of small CNNs, network by network, in the released format; returns the rows.
-
-    Raises:
-        MetanetError: for a zoo of other networks, or a folder that holds such files already.
-    """
+def _export(zoo: Zoo, out: Path, on_progress: OnProgress | None) -> int:
     view = zoo.view(epoch="all", status=None)
     layout = view.layout
     order = _released_order(layout)
@@ -149,28 +169,7 @@ def _metrics_table(zoo: Zoo) -> pd.DataFrame:
 # ---------------------------------------------------------------------------------------------------- import
 
 
-def import_small_cnn_zoo(source: Path, out: Path, on_progress: OnProgress | None = None, n_test: int | None = None) -> Zoo:
-    """Make a zoo of released files: a folder that holds them, or a ``.tar.xz`` of it.
-
-    Rows that are not finite stay in the networks' status and are in no view.
-
-    Args:
-        n_test: images that the test accuracies were measured on; default: those of the official test set, where it is one of
-            the released.
-
-    Raises:
-        MetanetError: for files that are missing, damaged, or do not belong together.
-    """
-    check_new(out)
-    if not source.exists():
-        raise MetanetError(f"source='{source}' is not there; give the folder of weights.npy, metrics.csv.gz and layout.csv")
-    with importing(source, out):
-        if source.is_dir():
-            return _import_folder(source, out, on_progress, n_test)
-        return _import_archive(source, out, on_progress, n_test)
-
-
-def _import_folder(source: Path, out: Path, on_progress: OnProgress | None, n_test: int | None) -> Zoo:
+def _import_folder(source: Path, zoo: ZooBuilder, on_progress: OnProgress | None, n_test: int | None) -> None:
     folder = source if (source / FILES[0]).exists() else next((p.parent for p in sorted(source.rglob(FILES[0]))), source)
     for name in FILES:
         if not (folder / name).exists():
@@ -179,10 +178,10 @@ def _import_folder(source: Path, out: Path, on_progress: OnProgress | None, n_te
     with open(path, "rb") as file:
         shape = _npy_shape(file, path)
         checks = _check_rows(file, shape, on_progress)
-    return _write(out, (folder / FILES[1]).read_bytes(), (folder / FILES[2]).read_bytes(), shape, checks, path, n_test)
+    _adopt(zoo, (folder / FILES[1]).read_bytes(), (folder / FILES[2]).read_bytes(), shape, checks, path, n_test)
 
 
-def _import_archive(source: Path, out: Path, on_progress: OnProgress | None, n_test: int | None) -> Zoo:
+def _import_archive(source: Path, zoo: ZooBuilder, on_progress: OnProgress | None, n_test: int | None) -> None:
     texts: dict[str, bytes] = {}
     shape, checks = None, None
     try:
@@ -197,7 +196,7 @@ def _import_archive(source: Path, out: Path, on_progress: OnProgress | None, n_t
                     texts[name] = stream.read()
                     continue
                 shape = _npy_shape(stream, source)
-                target = out / "weights-00000.npy"
+                target = zoo.folder / "weights-00000.npy"
                 temporary = target.with_name(target.name + ".tmp")
                 with open(temporary, "wb") as file:
                     np.lib.format.write_array_header_1_0(
@@ -210,7 +209,7 @@ def _import_archive(source: Path, out: Path, on_progress: OnProgress | None, n_t
     if shape is None or checks is None or len(texts) < 2:
         missing = [n for n in FILES if n not in texts and not (n == FILES[0] and shape)]
         raise MetanetError(f"source='{source}' has no {missing[0]}; a released zoo has {', '.join(FILES)}")
-    return _write(out, texts[FILES[1]], texts[FILES[2]], shape, checks, None, n_test)
+    _adopt(zoo, texts[FILES[1]], texts[FILES[2]], shape, checks, None, n_test)
 
 
 def _npy_shape(file: IO[bytes], path: Path) -> tuple[int, int]:
@@ -256,15 +255,15 @@ def _row_chunks(file: IO[bytes], rows: int, row_bytes: int) -> Iterator[bytes]:
         yield chunk
 
 
-def _write(
-    out: Path,
+def _adopt(
+    zoo: ZooBuilder,
     metrics: bytes,
     layout_csv: bytes,
     shape: tuple[int, int],
     checks: tuple[np.ndarray, np.ndarray],
     mapped: Path | None,
     n_test: int | None,
-) -> Zoo:
+) -> None:
     layout = parse_layout(layout_csv.decode(errors="replace"))
     if layout.size != shape[1]:
         raise MetanetError(f"layout.csv describes {layout.size} values, weights.npy has {shape[1]} a row")
@@ -278,13 +277,8 @@ def _write(
     if len(table) != shape[0]:
         raise MetanetError(f"metrics.csv.gz has {len(table)} rows, weights.npy {shape[0]}; they do not belong together")
     networks, snapshots, header = _tables(table.reset_index(drop=True), layout, checks, n_test)
-    header |= {
-        "plan_hash": hashlib.sha256(metrics).hexdigest()[:16],
-        "shards": [shape[0] * shape[1]],
-        "files": {} if mapped is None else {"0": str(mapped)},
-    }
-    write_zoo(out, header, {layout.id: layout}, networks, snapshots)
-    return open_zoo(out)
+    zoo.header |= header | {"plan_hash": hashlib.sha256(metrics).hexdigest()[:16]}
+    zoo.adopt({layout.id: layout}, networks, snapshots, [shape[0] * shape[1]], None if mapped is None else {"0": str(mapped)})
 
 
 def _tables(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,9 +41,14 @@ class ZooBuilder:
         data: facts of the image set: ``name``, ``classes``, ``chance``, ``n_test``, ``shape`` (H, W, C), ``converged``.
         header: more facts of ``zoo.json``.
 
+    Attributes:
+        finished: the zoo, when the block has ended.
+
     Raises:
         MetanetError: the folder holds something; the disk is full.
     """
+
+    finished: Zoo
 
     def __init__(
         self,
@@ -65,21 +70,25 @@ class ZooBuilder:
         self._held = 0
         self._shards: list[int] = []
         self._digest = hashlib.sha256()
+        self._adopted: tuple[pd.DataFrame, pd.DataFrame] | None = None
 
     def __enter__(self) -> ZooBuilder:
         with ExplainOSErrors(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
         return self
 
-    def __exit__(self, kind: object, _error: object, _trace: object) -> None:
-        if kind is not None:
-            self._clean()
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
+        if error is None:
+            try:
+                self.finished = self.finish()
+            except BaseException:
+                self._clean()
+                raise
             return
-        try:
-            self.finish()
-        except BaseException:
-            self._clean()
-            raise
+        self._clean()
+        if isinstance(error, OSError):
+            words = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+            raise MetanetError(f"the zoo '{self.folder}' could not be made, and nothing of it is left: {words}") from None
 
     def add(
         self,
@@ -131,8 +140,29 @@ class ZooBuilder:
         if history is not None:
             self._histories.append(history.assign(network_id=network_id))
 
+    def adopt(
+        self,
+        layouts: Mapping[str, Layout],
+        networks: pd.DataFrame,
+        snapshots: pd.DataFrame,
+        shards: Sequence[int],
+        files: Mapping[str, str] | None = None,
+    ) -> None:
+        """Take whole tables of networks whose weights lie in shards already, in this folder or mapped elsewhere.
+
+        Args:
+            snapshots: with their places: shard, offset, length, crc32.
+            shards: values of each.
+            files: path of each shard that lies elsewhere, by its number.
+        """
+        self._layouts, self._adopted = dict(layouts), (networks, snapshots)
+        self.header |= {"shards": list(shards), "files": dict(files or {})}
+
     def finish(self) -> Zoo:
         """Write the tables and ``zoo.json``; returns the zoo. The end of a ``with`` block does so."""
+        if self._adopted is not None:
+            write_zoo(self.folder, self.header, self._layouts, *self._adopted)
+            return open_zoo(self.folder)
         if not self._networks:
             raise MetanetError(f"no network was added, so '{self.folder}' would be an empty zoo")
         with ExplainOSErrors(self.folder):

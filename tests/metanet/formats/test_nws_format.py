@@ -14,9 +14,9 @@ from torch import nn
 
 from metanet.cli.main import main
 from metanet.errors import MetanetError
-from metanet.formats import nws
-from metanet.formats.nws import import_nws
+from metanet.formats import import_zoo, nws
 from metanet.generation.nws import NWSNetwork
+from metanet.zoo import build
 
 META = {
     **{"dataset": "Fashion-MNIST", "lrate": 0.0013, "batch_size": 64, "batch_norm": 1, "augmentation": 0, "optimizer": 2},
@@ -80,7 +80,7 @@ def write_run(folder: Path, evaluations: int = 33, snapshots: int = 20, **change
 def test_imported_networks_compute_what_the_released_ones_did(tmp_path: Path) -> None:
     modules = write_run(tmp_path / "files" / "run_a")
     others = write_run(tmp_path / "files" / "run_b", dataset="cifar10", width_conv=8, depth_conv=3, batch_norm=0, evaluations=21)
-    zoo = import_nws(tmp_path / "files", tmp_path / "zoo")
+    zoo = import_zoo("nws", tmp_path / "files", tmp_path / "zoo")
     assert len(zoo.networks) == 2
     assert len(zoo.snapshots) == 40
     images = torch.rand(5, 3, 32, 32, generator=torch.Generator().manual_seed(0))
@@ -98,7 +98,7 @@ def test_imported_networks_compute_what_the_released_ones_did(tmp_path: Path) ->
 
 def test_hyperparameters_epochs_and_accuracies(tmp_path: Path) -> None:
     write_run(tmp_path / "files" / "a")
-    zoo = import_nws(tmp_path / "files", tmp_path / "zoo")
+    zoo = import_zoo("nws", tmp_path / "files", tmp_path / "zoo")
     row = zoo.networks.iloc[0]
     assert {k: row[f"hp.{k}"] for k in ("dataset", "optimizer", "activation", "w_init", "batch_norm", "augmentation")} == {
         **{"dataset": "fashion_mnist", "optimizer": "momentum", "activation": "elu", "w_init": "glorot_normal"},
@@ -129,20 +129,20 @@ def test_a_split_file_names_runs_and_checks_their_sizes(tmp_path: Path, few: int
     table = pd.DataFrame({"path": ["all/a", "all/b"], "weightn_conv": conv, "weightn_fc": fc})
     table.head(1).to_csv(tmp_path / "files" / "train.csv", index=False)
     table.tail(1).to_csv(tmp_path / "files" / "test.csv", index=False)
-    zoo = import_nws(tmp_path / "files", tmp_path / "zoo")
+    zoo = import_zoo("nws", tmp_path / "files", tmp_path / "zoo")
     assert zoo.networks["released"].tolist() == ["train", "test"]
     table.assign(weightn_fc=fc + 1).to_csv(tmp_path / "files" / "train.csv", index=False)
     with pytest.raises(MetanetError, match=f"{fc} fully connected values by its meta.csv, {conv} and {fc + 1}"):
-        import_nws(tmp_path / "files", tmp_path / "again")
+        import_zoo("nws", tmp_path / "files", tmp_path / "again")
     assert not (tmp_path / "again").exists()
 
 
 def test_many_runs_lie_in_several_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, few: int) -> None:
     for name in "abc":
         write_run(tmp_path / "files" / name, snapshots=few)
-    whole = import_nws(tmp_path / "files", tmp_path / "one")
-    monkeypatch.setattr(nws, "_SHARD_VALUES", 50_000)
-    parts = import_nws(tmp_path / "files", tmp_path / "many")
+    whole = import_zoo("nws", tmp_path / "files", tmp_path / "one")
+    monkeypatch.setattr(build, "SHARD_VALUES", 50_000)
+    parts = import_zoo("nws", tmp_path / "files", tmp_path / "many")
     assert parts.snapshots["shard"].max() > 1
     assert np.array_equal(whole.view(epoch="all").weights(), parts.view(epoch="all").weights())
 
@@ -193,21 +193,21 @@ def test_damaged_files_are_one_line_and_leave_nothing(
 
 def test_a_folder_without_runs_says_what_a_run_is(tmp_path: Path) -> None:
     with pytest.raises(MetanetError, match="no folder in it has"):
-        import_nws(tmp_path, tmp_path / "zoo")
+        import_zoo("nws", tmp_path, tmp_path / "zoo")
     with pytest.raises(MetanetError, match="is no folder"):
-        import_nws(tmp_path / "not_there", tmp_path / "zoo")
+        import_zoo("nws", tmp_path / "not_there", tmp_path / "zoo")
 
 
 @pytest.mark.parametrize("name", ["fashion", "Fashion-MNIST", "fashion_mnist"])
 def test_fashion_mnist_by_any_name(name: str, tmp_path: Path, few: int) -> None:
     write_run(tmp_path / "files" / "a", snapshots=few, dataset=name)
-    assert import_nws(tmp_path / "files", tmp_path / "zoo").networks["hp.dataset"].tolist() == ["fashion_mnist"]
+    assert import_zoo("nws", tmp_path / "files", tmp_path / "zoo").networks["hp.dataset"].tolist() == ["fashion_mnist"]
 
 
 def test_snapshots_that_are_not_finite_are_counted(tmp_path: Path, few: int) -> None:
     write_run(tmp_path / "files" / "a", snapshots=few)
     path = tmp_path / "files" / "a" / "weights" / "003.bin"
     path.write_bytes(struct.pack("<d", float("nan")) + path.read_bytes()[8:])
-    zoo = import_nws(tmp_path / "files", tmp_path / "zoo")
+    zoo = import_zoo("nws", tmp_path / "files", tmp_path / "zoo")
     assert zoo.networks["status"].tolist() == ["nan"]
     assert len(zoo.snapshots) == 2

@@ -15,9 +15,10 @@ import torch
 from metanet.cli.main import main
 from metanet.data_modules.images import load_images, scale_pixels
 from metanet.errors import MetanetError
-from metanet.formats.importing import are_counts, images_of
+from metanet.formats import export_zoo, import_zoo
+from metanet.formats.image_counts import are_counts, images_of
 from metanet.formats.released_splits import permutation_split, read_permutation
-from metanet.formats.small_cnn_zoo import export_small_cnn_zoo, import_small_cnn_zoo, parse_layout
+from metanet.formats.small_cnn_zoo import FILES, parse_layout
 from metanet.generation.networks import SmallCNN
 from metanet.zoo import Layout, Zoo, open_zoo, zoo_from_arrays
 
@@ -41,7 +42,7 @@ CONFIG = [
 @pytest.fixture(scope="module")
 def exported(grown: Zoo, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("exported") / "files"
-    assert export_small_cnn_zoo(grown, folder) == len(grown.snapshots)
+    assert export_zoo(grown, "small_cnn_zoo", folder) == (len(grown.snapshots), FILES)
     return folder
 
 
@@ -85,7 +86,7 @@ def test_the_round_trip_is_exact(grown: Zoo, exported: Path, tmp_path: Path, pac
         source = tmp_path / "digits.tar.xz"
         with tarfile.open(source, "w:xz") as archive:
             archive.add(exported, "digits")
-    zoo = import_small_cnn_zoo(source, tmp_path / "zoo")
+    zoo = import_zoo("small_cnn_zoo", source, tmp_path / "zoo")
     assert (tmp_path / "zoo" / "weights-00000.npy").exists() == packed  # else mapped where it lies
     ours, theirs = grown.view(epoch="all"), zoo.view(epoch="all")
     for name, tensors in ours.layout.unflatten(ours.weights()).items():
@@ -96,7 +97,7 @@ def test_the_round_trip_is_exact(grown: Zoo, exported: Path, tmp_path: Path, pac
     pd.testing.assert_frame_equal(ours.frame[drawn], theirs.frame[drawn])
     assert zoo.networks["modeldir"].tolist() == [f"digits/{i}" for i in grown.networks["network_id"]]
     again = tmp_path / "again"
-    export_small_cnn_zoo(zoo, again)
+    export_zoo(zoo, "small_cnn_zoo", again)
     for name in ("weights.npy", "layout.csv"):
         assert (again / name).read_bytes() == (exported / name).read_bytes()
     for folder in (again, exported):
@@ -136,7 +137,7 @@ def test_how_many_images_accuracies_are_counts_of() -> None:
 
 
 def test_imported_weights_make_the_same_module(exported: Path, tmp_path: Path) -> None:
-    zoo = import_small_cnn_zoo(exported, tmp_path / "zoo")
+    zoo = import_zoo("small_cnn_zoo", exported, tmp_path / "zoo")
     view = zoo.view()
     images = load_images("digits")
     module = SmallCNN((16, 16, 1)).module(view.frame["hp.activation"].iloc[0]).eval()
@@ -155,7 +156,7 @@ def test_rows_that_are_not_finite_are_counted_and_in_no_view(exported: Path, tmp
     weights[5, 7] = np.nan  # network 1, last epoch
     weights[7, 9] = np.inf  # network 2, second of three
     np.save(source / "weights.npy", weights)
-    zoo = import_small_cnn_zoo(source, tmp_path / "zoo")
+    zoo = import_zoo("small_cnn_zoo", source, tmp_path / "zoo")
     assert zoo.networks["status"].tolist() == ["ok", "nan"] + ["ok"] * 28
     assert len(zoo.snapshots) == 88
     assert len(zoo.view()) == 29
@@ -171,7 +172,7 @@ def test_a_permutation_splits_as_others_do(grown: Zoo, exported: Path, tmp_path:
     path.write_text("0\n" + "\n".join(map(str, permutation)) + "\n")  # the stray first line
     rows = read_permutation(path)
     assert np.array_equal(rows, permutation)
-    zoo = import_small_cnn_zoo(exported, tmp_path / "zoo")
+    zoo = import_zoo("small_cnn_zoo", exported, tmp_path / "zoo")
     split = permutation_split(zoo, rows)
     assert (len(split.train), len(split.validation), len(split.test)) == (12, 3, 15)
     final = [r for r in permutation if r % 3 == 2]
@@ -195,7 +196,7 @@ def test_mistakes_are_named_and_leave_nothing_behind(grown: Zoo, known: Zoo, exp
 
     def refused(says: str) -> None:
         with pytest.raises(MetanetError, match=says):
-            import_small_cnn_zoo(source, out)
+            import_zoo("small_cnn_zoo", source, out)
         assert not out.exists()
 
     refused("is not there")
@@ -216,20 +217,20 @@ def test_mistakes_are_named_and_leave_nothing_behind(grown: Zoo, known: Zoo, exp
         if out.exists():
             out.rmdir()
         with pytest.raises(MetanetError, match=says):
-            import_small_cnn_zoo(source, out)
+            import_zoo("small_cnn_zoo", source, out)
         assert not out.exists() or not any(out.iterdir())
         (source / name).write_bytes(files[name])
     with pytest.raises(MetanetError, match=r"holds 'weights\.npy' already"):
-        export_small_cnn_zoo(grown, exported)
+        export_zoo(grown, "small_cnn_zoo", exported)
     with pytest.raises(MetanetError, match="none of a small CNN"):
-        export_small_cnn_zoo(known, tmp_path / "known")
-    zoo = import_small_cnn_zoo(source, tmp_path / "mapped")
+        export_zoo(known, "small_cnn_zoo", tmp_path / "known")
+    zoo = import_zoo("small_cnn_zoo", source, tmp_path / "mapped")
     assert len(zoo.view())
     (source / "weights.npy").unlink()
     with pytest.raises(MetanetError, match="which is gone"):
         open_zoo(tmp_path / "mapped")
     with pytest.raises(MetanetError, match="not empty"):
-        import_small_cnn_zoo(exported, tmp_path / "mapped")
+        import_zoo("small_cnn_zoo", exported, tmp_path / "mapped")
 
 
 def test_axes_of_another_order_round_trip() -> None:
