@@ -29,7 +29,7 @@ def _with_a_zoo(tmp_path: Path, grown_folder: Path, monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.usefixtures("_with_a_zoo")
-@pytest.mark.parametrize("block", [b for b in BLOCKS if "metanet.create_model" in b])
+@pytest.mark.parametrize("block", [b for b in BLOCKS if "metanet.create_model" in b or "ZooBuilder" in b])
 def test_scripts_run(block: str) -> None:
     answer = subprocess.run([sys.executable, "-c", block], capture_output=True, text=True)
     assert answer.returncode == 0, answer.stderr
@@ -66,7 +66,7 @@ def test_an_encoder_of_ones_own() -> None:
 
 
 def test_every_block_is_tested() -> None:
-    assert len(BLOCKS) == 7
+    assert len(BLOCKS) == 8
 
 
 COMMANDS = [
@@ -274,11 +274,10 @@ def test_the_encoders_figures_are_those_of_results() -> None:
         ("tenth", "gbm:stats"),
         ("tenth", "stack:probe"),
         ("tenth", "gbm:hyper"),
-        ("wider", "deepsets"),
-        ("wider", "gbm:stats"),
+        *(("to fashion", model) for model in ("gbm:hyper", "gbm:stats", "stack")),
+        *(("to cifar10", model) for model in ("gbm:hyper", "gbm:stats", "graph_transformer")),
+        *(("larger", model) for model in ("gbm:hyper", "gbm:stats", "deepsets")),
     ):
-        assert tau_of(cases, word, model) in prose
-    for word, model in (("wider", "probe_net"), ("larger", "deepsets"), ("larger", "gbm:stats")):
         assert tau_of(cases, word, model) in prose
     epochs, seconds = (results / "bench_encoders.txt").read_text().split("300 s each")
     words = r"  \+0\.\d+ to \+0\.\d+, \+0\.\d+ to \+0\.\d+$"
