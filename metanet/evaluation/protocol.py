@@ -7,27 +7,27 @@ hyperparameters that vary (for a hyperparameter target: on the others and the te
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from metanet.evaluation.differences import paired_interval
+from metanet.evaluation.intervals import score_interval
 from metanet.evaluation.metrics import (
-    bootstrap_interval,
     classification_metrics,
     r2,
     r2_beyond,
-    r2_difference_interval,
     regression_metrics,
     tau,
     tau_ceiling,
-    tau_interval,
     tau_ties,
     trained,
 )
 from metanet.models.base import MetaModel
 from metanet.models.registry import create_model
+from metanet.runs.records import Answers
 from metanet.zoo.split import Split
 from metanet.zoo.view import View
 
@@ -164,12 +164,10 @@ def result_of(
 def score(model: MetaModel, view: View, predicted: np.ndarray, floors: Floors | None = None) -> dict[str, float]:
     """All metrics of predictions on a view, with intervals and ceilings; floors where given."""
     true = model.target.true(view)
-    networks = view.network_ids
+    answers = Answers(view.network_ids, true, predicted)
     if model.target.task == "classification":
-        return _score_classes(true, predicted, networks, floors)
-    metrics = regression_metrics(true, predicted)
-    metrics["r2_low"], metrics["r2_high"] = bootstrap_interval(lambda i: r2(true[i], predicted[i]), networks)
-    metrics["tau_low"], metrics["tau_high"] = tau_interval(true, predicted, networks)
+        return _score_classes(answers, floors)
+    metrics = regression_metrics(true, predicted) | _intervals(answers, "r2", "tau")
     metrics["tau_ties"] = tau_ties(true)
     data = view.zoo.data
     if model.target.name in ("test_accuracy", "final_test_accuracy") and "n_test" in data:
@@ -184,23 +182,32 @@ def score(model: MetaModel, view: View, predicted: np.ndarray, floors: Floors | 
         if floors.hyper is not None:
             metrics["r2_hyper"], metrics["tau_hyper"] = r2(true, floors.hyper), tau(true, floors.hyper)
             metrics["r2_beyond_hyper"] = r2_beyond(true, predicted, floors.hyper)
-            low, high = r2_difference_interval(true, predicted, floors.hyper, networks)
-            metrics["r2_minus_hyper_low"], metrics["r2_minus_hyper_high"] = low, high
+            metrics |= _beside(answers, floors.hyper, "r2")
     return metrics
 
 
-def _score_classes(true: np.ndarray, predicted: np.ndarray, networks: np.ndarray, floors: Floors | None) -> dict[str, float]:
-    metrics = classification_metrics(true, predicted)
-    right = (true == predicted).astype(float)
-    metrics["accuracy_low"], metrics["accuracy_high"] = bootstrap_interval(lambda i: float(right[i].mean()), networks)
+def _score_classes(answers: Answers, floors: Floors | None) -> dict[str, float]:
+    metrics = classification_metrics(answers.true, answers.predicted) | _intervals(answers, "accuracy", "balanced_accuracy")
     if floors is not None:
-        metrics["accuracy_constant"] = float(np.mean(true == floors.constant))
+        metrics["accuracy_constant"] = float(np.mean(answers.true == floors.constant))
         if floors.hyper is not None:
-            other = (true == floors.hyper).astype(float)
-            metrics["accuracy_hyper"] = float(other.mean())
-            low, high = bootstrap_interval(lambda i: float(right[i].mean() - other[i].mean()), networks)
-            metrics["accuracy_minus_hyper_low"], metrics["accuracy_minus_hyper_high"] = low, high
+            metrics["accuracy_hyper"] = float(np.mean(answers.true == floors.hyper))
+            metrics |= _beside(answers, floors.hyper, "accuracy")
     return metrics
+
+
+def _intervals(answers: Answers, *measures: str) -> dict[str, float]:
+    """The ends of the interval of each measure."""
+    found = {}
+    for measure in measures:
+        found[f"{measure}_low"], found[f"{measure}_high"] = score_interval([answers], measure)
+    return found
+
+
+def _beside(answers: Answers, floor: np.ndarray, measure: str) -> dict[str, float]:
+    """The ends of the interval of the difference to the floor on hyperparameters; of this one fit."""
+    low, high, _ = paired_interval([(answers, replace(answers, predicted=floor))], measure)
+    return {f"{measure}_minus_hyper_low": low, f"{measure}_minus_hyper_high": high}
 
 
 def evaluate_on(model: MetaModel, view: View) -> FitResult:

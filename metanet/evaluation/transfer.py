@@ -6,8 +6,10 @@ from collections.abc import Mapping
 
 import pandas as pd
 
-from metanet.evaluation.metrics import r2, tau, tau_interval
+from metanet.evaluation.intervals import score_interval
+from metanet.evaluation.metrics import r2, tau
 from metanet.models.base import MetaModel
+from metanet.runs.records import Answers
 from metanet.zoo.view import View
 
 
@@ -25,8 +27,8 @@ def transfer_table(models: Mapping[str, MetaModel], views: Mapping[tuple[str, st
     rows, predictions = [], []
     for (trained_on, tested_on), view in views.items():
         model = models[trained_on]
-        true, predicted, networks = model.target.true(view), model.predict(view), view.network_ids
-        low, high = tau_interval(true, predicted, networks)
+        true, predicted = model.target.true(view), model.predict(view)
+        low, high = score_interval([Answers(view.network_ids, true, predicted)], "tau")
         pair = {"trained_on": trained_on, "tested_on": tested_on}
         score = {"tau": tau(true, predicted), "tau_low": low, "tau_high": high, "r2": r2(true, predicted)}
         rows.append(pair | {"n_test": len(view)} | score)

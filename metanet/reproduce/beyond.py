@@ -7,9 +7,11 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy.stats import ttest_1samp
 
 from metanet.errors import MetanetError
-from metanet.evaluation.metrics import bootstrap_interval, r2, r2_difference_interval, tau, tau_ceiling, trained
+from metanet.evaluation.differences import SINGLE, answers_of, paired_interval
+from metanet.evaluation.metrics import r2, tau, tau_ceiling, trained
 from metanet.models import MetaModel, create_model
 from metanet.plots.curves import curves
 from metanet.plots.style import new_axes
@@ -85,7 +87,7 @@ def _within(view: View, predicted: np.ndarray) -> tuple[dict[str, Any], np.ndarr
     if not taus:
         raise MetanetError(f"no configuration of {view.zoo.name} has three networks above chance whose accuracies differ")
     values = np.array(taus)
-    low, high = bootstrap_interval(lambda i: float(values[i].mean()), np.arange(len(values)))
+    low, high = ttest_1samp(values, 0).confidence_interval() if len(values) > 1 else (np.nan, np.nan)
     deviation, estimate = np.concatenate(true_parts), np.concatenate(predicted_parts)
     return {
         "configurations": len(values),
@@ -133,13 +135,7 @@ def early_prediction(study: Study, name: str) -> Exhibit:
                 fits[label] = study.plain(zoo, "gbm", features, f"early-{epoch}-{features}", overrides)
             floor = fits[FLOOR].test
             for label, fit in fits.items():
-                test = fit.test
-                low, high = r2_difference_interval(
-                    test["true"].to_numpy(),
-                    test["predicted"].to_numpy(),
-                    floor["predicted"].to_numpy(),
-                    test["network_id"].to_numpy(),
-                )
+                low, high, _ = paired_interval([(answers_of(fit.test), answers_of(floor))], "r2")
                 rows.append(
                     {
                         "zoo": zoo,
@@ -173,7 +169,7 @@ def _early_words(zoo: str, part: pd.DataFrame, epochs: list[int]) -> str:
 
     return (
         f"{zoo}: weights alone are ahead of accuracy so far with hyperparameters {listed(ahead)}, behind {listed(behind)}; "
-        f"weights added to these two help {listed(gain)} (95 % intervals)."
+        f"weights added to these two help {listed(gain)} (95 % intervals{SINGLE})."
     )
 
 

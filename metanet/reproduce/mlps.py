@@ -6,12 +6,14 @@ import numpy as np
 import pandas as pd
 
 from metanet.errors import MetanetError
-from metanet.evaluation.metrics import tau, tau_interval
+from metanet.evaluation.intervals import score_interval
+from metanet.evaluation.metrics import tau
 from metanet.evaluation.search import fold_of_networks
 from metanet.models import MetaModel, create_model
 from metanet.plots.style import new_axes
 from metanet.plots.tables import heat_table
 from metanet.reproduce.study import Exhibit, Study
+from metanet.runs.records import Answers
 from metanet.zoo.view import View
 
 ROTATIONS = 5  # of the paper's 80/20 split, so that every network is tested once
@@ -56,7 +58,7 @@ def within_sizes(study: Study, name: str) -> Exhibit:
     for (data, width), view in _cells(study).items():
         predicted, _ = _rotated(view, study)
         true = view.target("test_accuracy")
-        low, high = tau_interval(true, predicted, view.network_ids)
+        low, high = score_interval([Answers(view.network_ids, true, predicted)], "tau")
         row = {"data": data, "width": width, "networks": len(view), "tau": tau(true, predicted)}
         rows.append(row | {"95 %": f"{low:.3f} to {high:.3f}"})
     table = pd.DataFrame(rows)

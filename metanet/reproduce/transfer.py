@@ -5,13 +5,15 @@ from __future__ import annotations
 import pandas as pd
 
 from metanet.errors import MetanetError
-from metanet.evaluation.metrics import tau, tau_interval
+from metanet.evaluation.intervals import score_interval
+from metanet.evaluation.metrics import tau
 from metanet.evaluation.transfer import transfer_table
 from metanet.plots.style import new_axes
 from metanet.plots.tables import heat_table
 from metanet.plots.transfer import transfer_matrices, transfer_scatter, transfer_scatters
 from metanet.reproduce.published import SMALLEST_TRANSFER_TAU
 from metanet.reproduce.study import Exhibit, Study
+from metanet.runs.records import Answers
 
 INPUT = "stats"
 
@@ -82,7 +84,7 @@ def other_architectures(study: Study, name: str) -> Exhibit:
                 row: dict[str, object] = {"trained_on": source, "tested_on": other, "width": width or "-", "networks": len(frame)}
                 for which in ("train", "test"):
                     true, ids = frame[f"{which}_accuracy"].to_numpy(), frame["network_id"].to_numpy()
-                    low, high = tau_interval(true, predicted[part], ids)
+                    low, high = score_interval([Answers(ids, true, predicted[part])], "tau")
                     row |= {f"tau, {which}": tau(true, predicted[part]), f"{which}, 95 %": f"{low:+.2f} to {high:+.2f}"}
                 train, test = frame["train_accuracy"].to_numpy(), frame["test_accuracy"].to_numpy()
                 row |= {

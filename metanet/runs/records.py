@@ -30,12 +30,18 @@ class Answers:
         networks: of each row, (N,).
         true, predicted: (N,), numbers or categories.
         confidence: (N,), the probability that a classification gave its answer; None for numbers and runs that did not keep it.
+        units: of resampling, (N,), see :attr:`metanet.zoo.view.View.units`; the networks where a run did not keep them.
     """
 
     networks: np.ndarray
     true: np.ndarray
     predicted: np.ndarray
     confidence: np.ndarray | None = None
+    units: np.ndarray = None  # type: ignore[assignment]  # the networks
+
+    def __post_init__(self) -> None:
+        if self.units is None:
+            object.__setattr__(self, "units", self.networks)
 
     @cached_property
     def part(self) -> int:
@@ -47,7 +53,7 @@ class Answers:
         """The rows of some networks."""
         rows = np.isin(self.networks, networks)
         confidence = None if self.confidence is None else self.confidence[rows]
-        return Answers(self.networks[rows], self.true[rows], self.predicted[rows], confidence)
+        return Answers(self.networks[rows], self.true[rows], self.predicted[rows], confidence, self.units[rows])
 
 
 @dataclass(frozen=True)
@@ -81,7 +87,7 @@ class Record:
 
         needed = ["network_id", "epoch", "true", "predicted"]
         try:
-            columns = [*needed, "part", "confidence"]
+            columns = [*needed, "part", "confidence", "unit"]
             table = ParquetFile(self.folder / "predictions.parquet").read(columns=columns, use_threads=False)
             test = table.filter(pc.equal(table["part"], "test"))
         except FileNotFoundError:
@@ -101,10 +107,14 @@ class Record:
         if any(test[name].null_count for name in needed) or networks.dtype != object or epochs.dtype == object:
             return "damaged predictions"
         confidence = test["confidence"].to_numpy() if "confidence" in test.column_names else None
+        units = test["unit"].to_numpy() if "unit" in test.column_names else networks
+        if any(unit is None for unit in units):
+            return "damaged predictions"
         order = np.lexsort((epochs, networks))
         if (np.diff(order) == 1).all():
-            return Answers(networks, true, predicted, confidence)
-        return Answers(networks[order], true[order], predicted[order], None if confidence is None else confidence[order])
+            return Answers(networks, true, predicted, confidence, units)
+        confidence = None if confidence is None else confidence[order]
+        return Answers(networks[order], true[order], predicted[order], confidence, units[order])
 
     @property
     def curve(self) -> pd.DataFrame | None:
