@@ -226,7 +226,7 @@ def _report(zoos: list[str], budget: str, splits: int, out: Path, names) -> None
     """Means over splits, and the paired difference of each of ours to nfn_hnp, the better peer, over the splits of both."""
     import numpy as np
 
-    from metanet.evaluation.resampling import paired_interval
+    from metanet.evaluation.differences import paired_interval
     from metanet.metrics import r2, tau
 
     print(f"\n{budget} each")
@@ -241,11 +241,10 @@ def _report(zoos: list[str], budget: str, splits: int, out: Path, names) -> None
             scores = np.array([[r2(t, p), tau(t, p), rate, epochs] for t, p, epochs, rate in own])
             words = ""
             if name not in PEERS:
-                frames = [_frame(out, zoo, n, s, budget) for s in range(splits) for n in (name, "nfn_hnp")]
-                pairs = [(a, b) for a, b in zip(frames[::2], frames[1::2], strict=True) if a is not None and b is not None]
+                answers = [_answers(out, zoo, n, s, budget) for s in range(splits) for n in (name, "nfn_hnp")]
+                pairs = [(a, b) for a, b in zip(answers[::2], answers[1::2], strict=True) if a is not None and b is not None]
                 if pairs:
-                    spans = [paired_interval(pairs, measure, 200) for measure in ("r2", "tau")]
-                    words = ", ".join(f"{low:+.3f} to {high:+.3f}" for low, high in spans)
+                    words = "; ".join(paired_interval(pairs, measure).words for measure in ("r2", "tau"))
             mean = scores.mean(0)
             print(
                 f"{zoo.name:20} {name:18} {len(own):4} {mean[3]:6.0f} {mean[0]:7.4f} {mean[1]:6.4f} {mean[2]:10,.0f}   {words}",
@@ -253,16 +252,17 @@ def _report(zoos: list[str], budget: str, splits: int, out: Path, names) -> None
             )
 
 
-def _frame(out: Path, zoo: Path, name: str, split: int, budget: str):  # type: ignore[no-untyped-def]
-    """Test predictions as the paired interval takes them, None where there are none."""
+def _answers(out: Path, zoo: Path, name: str, split: int, budget: str):  # type: ignore[no-untyped-def]
+    """What a model answered on its test networks, None where there are none."""
     import numpy as np
-    import pandas as pd
+
+    from metanet.runs.records import Answers
 
     found = _predictions(out, zoo, name, split, budget)
     if found is None:
         return None
     with np.load(_file(out, zoo, name, split, budget)) as stored:
-        return pd.DataFrame({"network_id": stored["ids"], "true": found[0], "predicted": found[1]})
+        return Answers(stored["ids"], found[0], found[1])
 
 
 if __name__ == "__main__":

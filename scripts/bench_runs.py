@@ -49,7 +49,8 @@ def _compare(folder: Path, count: int, networks: int) -> None:
         run = Run(folder / "runs" / f"{seed:04d}")
         predicted = true + 0.1 * rng.standard_normal(networks)
         ids = [f"{i:06d}" for i in range(networks)]
-        run.write_predictions(pd.DataFrame({"network_id": ids, "part": "test", "true": true, "predicted": predicted}))
+        frame = pd.DataFrame({"network_id": ids, "epoch": 1, "part": "test", "true": true, "predicted": predicted})
+        run.write_predictions(frame)
         run.write_config({"model": {"name": "gbm", "num_leaves": "LEAVES"}, "features": "stats", "seed": seed})
         run.write_metrics({"model": "gbm", "features": "stats", "target": "test_accuracy", "zoo": "z", "r2": r2(true, predicted)})
     for i in range(count):
@@ -64,6 +65,7 @@ def _compare(folder: Path, count: int, networks: int) -> None:
     read = time.perf_counter()
     (family,) = compare(found.records)
     ended = time.perf_counter()
+    assert family.networks == networks  # all runs have answers
     print(
         f"{len(found.records)} runs of {networks} test networks in {len(family.groups)} groups: read {read - began:.2f} s, "
         f"compared {ended - read:.2f} s, in all {ended - began:.2f} s"

@@ -12,8 +12,8 @@ from metanet.cli.compose import compose
 from metanet.cli.generate import draw_accuracies, grow, print_zoo
 from metanet.cli.terminal import fit_bars, print_leaderboard, print_run
 from metanet.cli.train import print_floors, run_name
+from metanet.evaluation.differences import answers_of, paired_interval
 from metanet.evaluation.fitting import Fitter
-from metanet.metrics import r2_difference_interval
 from metanet.plots.predictions import draw_result
 from metanet.plots.style import new_axes, save
 from metanet.plots.zoo import bias_range_scatter, bias_ranges
@@ -84,10 +84,9 @@ def _print_stats_against_flat(rows: list[dict[str, Any]]) -> None:
     if not {"stats", "flat"} <= set(runs) or "r2" not in runs["stats"]:
         return
     a, b = (pd.read_parquet(Path(runs[f]["run"]) / "predictions.parquet").query("part == 'test'") for f in ("stats", "flat"))
-    columns = a["true"], a["predicted"], b["predicted"], a["unit"]
-    low, high = r2_difference_interval(*(column.to_numpy() for column in columns))
     gain = runs["stats"]["r2"] - runs["flat"]["r2"]
-    print(f"gbm on stats - gbm on flat weights: r2 {gain:+.3f} (95 % {low:+.3f} to {high:+.3f})")
+    words = paired_interval([(answers_of(a), answers_of(b))], "r2").words
+    print(f"gbm on stats - gbm on flat weights: r2 {gain:+.3f} (95 % {words})")
 
 
 def draw_zoo(zoo: Zoo, record: Run) -> None:

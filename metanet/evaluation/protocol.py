@@ -10,29 +10,28 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from metanet.errors import MetanetError
-from metanet.evaluation.resampling import paired_interval
+from metanet.evaluation.differences import answers_of, paired_interval
+from metanet.evaluation.intervals import score_interval
 from metanet.metrics import (
-    bootstrap_interval,
     classification_metrics,
     r2,
     r2_beyond,
-    r2_difference_interval,
     regression_metrics,
     tau,
     tau_ceiling,
-    tau_interval,
     tau_ties,
     trained,
 )
 from metanet.models.base import MetaModel
 from metanet.models.registry import create_model
+from metanet.runs.records import Answers
 from metanet.zoo.split import Split
 from metanet.zoo.zoo import View
 
@@ -199,11 +198,10 @@ def result_of(
 def score(model: MetaModel, view: View, predicted: np.ndarray, floors: Floors | None = None) -> dict[str, Any]:
     """All metrics of predictions on a view, with intervals and ceilings; beside floors where given."""
     true = model.target.true(view)
+    answers = Answers(view.network_ids, true, predicted, units=view.units)
     if model.target.task == "classification":
-        return _score_classes(true, predicted, view.units, floors)
-    metrics: dict[str, Any] = dict(regression_metrics(true, predicted))
-    metrics["r2_low"], metrics["r2_high"] = bootstrap_interval(lambda i: r2(true[i], predicted[i]), view.units)
-    metrics["tau_low"], metrics["tau_high"] = tau_interval(true, predicted, view.units)
+        return _score_classes(answers, floors)
+    metrics: dict[str, Any] = regression_metrics(true, predicted) | _intervals(answers, "r2", "tau")
     metrics["tau_ties"] = tau_ties(true)
     data = view.zoo.data
     if model.target.name in ("test_accuracy", "final_test_accuracy") and "n_test" in data:
@@ -213,32 +211,45 @@ def score(model: MetaModel, view: View, predicted: np.ndarray, floors: Floors | 
         if works.sum() > 2:
             metrics["r2_trained"] = r2(true[works], predicted[works])
             metrics["tau_trained"] = tau(true[works], predicted[works])
-    return metrics | (_beside_floors(true, predicted, view.units, floors) if floors else {})
+    return metrics | (_beside_floors(answers, floors) if floors else {})
 
 
-def _beside_floors(true: np.ndarray, predicted: np.ndarray, units: np.ndarray, floors: Floors) -> dict[str, Any]:
+def _beside_floors(answers: Answers, floors: Floors) -> dict[str, Any]:
     """Of each floor R2 and tau, the share of what it leaves that the prediction explains, and the interval of the paired
     difference of R2; of the strongest again, as ``floor``.
     """
     metrics: dict[str, Any] = {}
     for name, floor in floors.items():
-        metrics[f"r2_{name}"] = r2(true, floor.predicted)
+        metrics[f"r2_{name}"] = r2(answers.true, floor.predicted)
         if name != CONSTANT:
-            metrics[f"tau_{name}"] = tau(true, floor.predicted)
-            metrics |= _beyond(true, predicted, units, floor, name)
+            metrics[f"tau_{name}"] = tau(answers.true, floor.predicted)
+            metrics |= _beyond(answers, floor, name)
     strongest = _strongest(metrics, "r2", floors)
     metrics |= {"floor": strongest, "r2_floor": metrics[f"r2_{strongest}"]}
     if strongest == CONSTANT:
-        return metrics | _beyond(true, predicted, units, floors[strongest], "floor")
+        return metrics | _beyond(answers, floors[strongest], "floor")
     for key in ("r2_beyond_{}", "r2_minus_{}_low", "r2_minus_{}_high"):
         metrics[key.format("floor")] = metrics[key.format(strongest)]
     return metrics
 
 
-def _beyond(true: np.ndarray, predicted: np.ndarray, units: np.ndarray, floor: Floor, name: str) -> dict[str, float]:
-    low, high = r2_difference_interval(true, predicted, floor.predicted, units)
-    beyond = r2_beyond(true, predicted, floor.predicted)
-    return {f"r2_beyond_{name}": beyond, f"r2_minus_{name}_low": low, f"r2_minus_{name}_high": high}
+def _beyond(answers: Answers, floor: Floor, name: str) -> dict[str, float]:
+    beyond = r2_beyond(answers.true, answers.predicted, floor.predicted)
+    return {f"r2_beyond_{name}": beyond} | _beside(answers, floor, "r2", name)
+
+
+def _beside(answers: Answers, floor: Floor, measure: str, name: str) -> dict[str, float]:
+    """The ends of the interval of the difference to a floor; of this one fit."""
+    low, high, _ = paired_interval([(answers, replace(answers, predicted=floor.predicted))], measure)
+    return {f"{measure}_minus_{name}_low": low, f"{measure}_minus_{name}_high": high}
+
+
+def _intervals(answers: Answers, *measures: str) -> dict[str, float]:
+    """The ends of the interval of each measure."""
+    found = {}
+    for measure in measures:
+        found[f"{measure}_low"], found[f"{measure}_high"] = score_interval([answers], measure)
+    return found
 
 
 def _strongest(metrics: Mapping[str, Any], measure: str, floors: Floors) -> str:
@@ -247,22 +258,17 @@ def _strongest(metrics: Mapping[str, Any], measure: str, floors: Floors) -> str:
     return list(floors)[max(scores)[1]]
 
 
-def _score_classes(true: np.ndarray, predicted: np.ndarray, units: np.ndarray, floors: Floors | None) -> dict[str, Any]:
-    metrics: dict[str, Any] = dict(classification_metrics(true, predicted))
-    right = (true == predicted).astype(float)
-    metrics["accuracy_low"], metrics["accuracy_high"] = bootstrap_interval(lambda i: float(right[i].mean()), units)
+def _score_classes(answers: Answers, floors: Floors | None) -> dict[str, Any]:
+    own = _intervals(answers, "accuracy", "balanced_accuracy")
+    metrics: dict[str, Any] = classification_metrics(answers.true, answers.predicted) | own
     if not floors:
         return metrics
-    others = {name: (true == floor.predicted).astype(float) for name, floor in floors.items()}
-    metrics |= {f"accuracy_{name}": float(other.mean()) for name, other in others.items()}
+    metrics |= {f"accuracy_{name}": float(np.mean(answers.true == floor.predicted)) for name, floor in floors.items()}
     strongest = _strongest(metrics, "accuracy", floors)
     metrics |= {"floor": strongest, "accuracy_floor": metrics[f"accuracy_{strongest}"]}
-    for name, other in (others | {"floor": others[strongest]}).items():
-        if name == CONSTANT:
-            continue
-        gain = right - other
-        low, high = bootstrap_interval(lambda i, gain=gain: float(gain[i].mean()), units)  # type: ignore[misc]
-        metrics |= {f"accuracy_minus_{name}_low": low, f"accuracy_minus_{name}_high": high}
+    for name, floor in {**floors, "floor": floors[strongest]}.items():
+        if name != CONSTANT:
+            metrics |= _beside(answers, floor, "accuracy", name)
     return metrics
 
 
@@ -287,11 +293,10 @@ def evaluate_on(model: MetaModel, view: View, floors: Floors | None = None) -> F
         **score(model, view, model.target.decode(output), floors),
         "seconds": seconds,
     }
-    for name in floors or {}:
+    answers = answers_of(predictions)
+    for name, floor in (floors or {}).items():
         if model.target.task == "regression" and name != CONSTANT:
-            beside = predictions.assign(predicted=predictions[f"{name}_floor"])
-            low, high = paired_interval([(predictions, beside)], "tau")
-            metrics |= {f"tau_minus_{name}_low": low, f"tau_minus_{name}_high": high}
+            metrics |= _beside(answers, floor, "tau", name)
     return FitResult(model, metrics, predictions)
 
 

@@ -1,101 +1,77 @@
-"""Bootstrap resamples of networks (Efron 1979) for many runs at once, and what another seed or split adds to them."""
+"""The one resampling of the house: scores of runs with one unit left out at a time (the jackknife; Tukey 1958).
+
+A unit is what was drawn on its own: a network, or a configuration where networks share one; its snapshots and seeds come and go
+together. How far a score moves without each unit says how far other networks would move it, in one pass and without a random
+number; every interval of :mod:`metanet.evaluation.intervals` rests on it.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
-import pandas as pd
-from scipy import stats
 
-from metanet.errors import MetanetError
-from metanet.metrics import BOOTSTRAP_ROUNDS, BOOTSTRAP_TAU_ROUNDS, classification_metrics, percentiles, r2, tau
+from metanet.metrics import classification_metrics, r2, tau
 from metanet.runs.records import Answers
 
 
-def paired_interval(
-    pairs: Sequence[tuple[pd.DataFrame, pd.DataFrame]], measure: str, rounds: int | None = None, seed: int = 0
-) -> tuple[float, float]:
-    """95 % interval of the mean difference of a measure over several fits; networks are drawn once for all of them.
-
-    Args:
-        pairs: test predictions of one model and of the other, for each fit: network_id, true, predicted, of the same networks.
-    """
-    sides: tuple[list[Answers], list[Answers]] = [], []
-    for pair in pairs:
-        if not np.array_equal(pair[0]["network_id"], pair[1]["network_id"]):
-            raise MetanetError("two fits were scored on different networks, so their difference is not paired")
-        for side, frame in zip(sides, pair, strict=True):
-            side.append(Answers(*(frame[c].to_numpy() for c in ("network_id", "true", "predicted"))))
-    drawn = Resamples(np.unique(np.concatenate([a.networks for a in sides[0]])), rounds or rounds_of(measure), seed)
-    one, other = (drawn.scores(side, measure) for side in sides)
-    return percentiles((one - other).mean(0))
-
-
-def rounds_of(measure: str) -> int:
-    """A rank correlation takes longer."""
-    return BOOTSTRAP_TAU_ROUNDS if measure == "tau" else BOOTSTRAP_ROUNDS
+def score_of(answers: Answers, measure: str) -> float:
+    """The measure (r2, tau, mse, mad, accuracy or balanced_accuracy) of a run's answers."""
+    if measure in ("r2", "tau"):
+        return (r2 if measure == "r2" else tau)(answers.true, answers.predicted)
+    if measure == "balanced_accuracy":
+        return classification_metrics(answers.true.astype(str), answers.predicted.astype(str))[measure]
+    return float(np.mean(_loss(answers, measure)))
 
 
 class Resamples:
-    """The same bootstrap resamples of networks (Efron 1979) for any number of runs.
+    """The same resamples for any number of runs: each leaves one unit out.
 
     Args:
-        networks: that are drawn from, (U,).
-        rounds: number of resamples.
+        units: of all runs, (U,), each once.
     """
 
-    def __init__(self, networks: np.ndarray, rounds: int, seed: int = 0) -> None:
-        count = len(networks)
-        self.place = {name: i for i, name in enumerate(networks)}
-        drawn = np.random.default_rng(seed).integers(0, count, (rounds, count))
-        self.times = np.stack([np.bincount(row, minlength=count) for row in drawn]).astype(np.float64)  # (rounds, U)
+    def __init__(self, units: np.ndarray) -> None:
+        self.place = {unit: i for i, unit in enumerate(units)}
         self._rows: dict[int, np.ndarray] = {}
 
     def scores(self, answers: Sequence[Answers], measure: str) -> np.ndarray:
-        """The measure of each run in each resample, (R, rounds); nan where a resample leaves it undefined."""
-        rows = [self._places(a) for a in answers]
-        if measure == "tau":
-            return np.stack([self._taus(a, own) for a, own in zip(answers, rows, strict=True)])
-        if measure == "balanced_accuracy":
-            return np.stack([self._recalls(a, own) for a, own in zip(answers, rows, strict=True)])
-        losses = np.stack([self._sums(_loss(a, measure), own) for a, own in zip(answers, rows, strict=True)])
-        total, count = losses @ self.times.T, self._each(answers, rows, lambda a: np.ones(len(a.true)))
-        with np.errstate(divide="ignore", invalid="ignore"):
-            if measure != "r2":
-                return total / count
-            sums = self._each(answers, rows, lambda a: a.true - a.true.mean())  # centred, against cancellation
-            squares = self._each(answers, rows, lambda a: (a.true - a.true.mean()) ** 2)
-            spread = squares - sums**2 / count
-            return np.where(spread > 0, 1 - total / spread, np.nan)
+        """The measure of each run without each unit, (R, U); nan where what is left has none.
 
-    def _places(self, answers: Answers) -> np.ndarray:
+        A unit that a run did not test leaves its score as it is.
+        """
+        return np.stack([_WITHOUT.get(measure, _means)(a, self._sums(a), measure) for a in answers])
+
+    def _sums(self, answers: Answers) -> _Sums:
         if answers.part not in self._rows:
-            self._rows[answers.part] = np.array([self.place[n] for n in answers.networks])
-        return self._rows[answers.part]
+            self._rows[answers.part] = np.array([self.place[unit] for unit in answers.units], np.intp)
+        return _Sums(self._rows[answers.part], len(self.place))
 
-    def _sums(self, values: np.ndarray, rows: np.ndarray) -> np.ndarray:
-        return np.bincount(rows, values, self.times.shape[1])
 
-    def _each(self, answers: Sequence[Answers], rows: list[np.ndarray], of: Any) -> np.ndarray:
-        """A sum that depends on the test part alone, (R, rounds); computed once a part."""
-        made: dict[int, np.ndarray] = {}
-        for own, a in zip(rows, answers, strict=True):
-            if a.part not in made:
-                made[a.part] = self.times @ self._sums(of(a), own)
-        return np.stack([made[a.part] for a in answers])
+class _Sums:
+    """Sums over the rows of each unit, and what they leave of the whole.
 
-    def _taus(self, answers: Answers, rows: np.ndarray) -> np.ndarray:
-        picked = (np.repeat(np.arange(len(rows)), times[rows].astype(int)) for times in self.times)
-        return np.array([tau(answers.true[rows], answers.predicted[rows]) for rows in picked])
+    Args:
+        rows: the unit of each row, (N,) of 0 to ``units`` - 1.
+    """
 
-    def _recalls(self, answers: Answers, rows: np.ndarray) -> np.ndarray:
-        right = answers.true == answers.predicted
-        classes = [answers.true == c for c in np.unique(answers.true.astype(str))]
-        with np.errstate(divide="ignore", invalid="ignore"):
-            recalls = [(self.times @ self._sums(right * c, rows)) / (self.times @ self._sums(c * 1.0, rows)) for c in classes]
-        return np.nanmean(recalls, axis=0)
+    def __init__(self, rows: np.ndarray, units: int) -> None:
+        self.rows, self.units = rows, units
+
+    def of(self, values: np.ndarray) -> np.ndarray:
+        """Of a number a row (N,), by unit (U,)."""
+        return np.bincount(self.rows, values, self.units)
+
+    def left(self, values: np.ndarray) -> np.ndarray:
+        """The sum of all rows but those of each unit, (U,)."""
+        return values.sum() - self.of(values)
+
+    def several(self) -> list[tuple[int, np.ndarray]]:
+        """The units of more than one row, each with its rows."""
+        order = np.argsort(self.rows, kind="stable")
+        counts = np.bincount(self.rows, minlength=self.units)
+        last = np.cumsum(counts)
+        return [(int(unit), order[last[unit] - counts[unit] : last[unit]]) for unit in np.flatnonzero(counts > 1)]
 
 
 def _loss(answers: Answers, measure: str) -> np.ndarray:
@@ -105,36 +81,78 @@ def _loss(answers: Answers, measure: str) -> np.ndarray:
     return np.abs(error) if measure == "mad" else error**2
 
 
-def score_of(answers: Answers, measure: str) -> float:
-    """The measure of a run's answers."""
-    if measure in ("r2", "tau"):
-        return (r2 if measure == "r2" else tau)(answers.true, answers.predicted)
-    if measure == "balanced_accuracy":
-        return classification_metrics(answers.true.astype(str), answers.predicted.astype(str))[measure]
-    return float(np.mean(_loss(answers, measure)))
+def _means(answers: Answers, sums: _Sums, measure: str) -> np.ndarray:
+    return _ratio(sums.left(_loss(answers, measure)), sums.left(np.ones(len(answers.true))))
 
 
-def spread_over_runs(one: Sequence[np.ndarray], other: Sequence[np.ndarray]) -> float:
-    """Half of the 95 % t interval of a mean difference over runs; nan where nothing was repeated.
+def _r2s(answers: Answers, sums: _Sums, measure: str) -> np.ndarray:
+    centred = answers.true - answers.true.mean()  # against cancellation
+    spread = sums.left(centred**2) - _ratio(sums.left(centred) ** 2, sums.left(np.ones(len(centred))))
+    return 1 - _ratio(sums.left(_loss(answers, measure)), np.where(spread > 1e-12 * np.sum(centred**2), spread, 0))
 
-    With several test parts that of their differences (paired), with one that of its seeds (Welch 1947).
 
-    Args:
-        one, other: the scores of two groups of runs, an array for each test part that both have.
+def _recalls(answers: Answers, sums: _Sums, measure: str) -> np.ndarray:
+    """Means over the classes that are left."""
+    right = (answers.true == answers.predicted).astype(np.float64)
+    classes = [(answers.true == c).astype(np.float64) for c in np.unique(answers.true.astype(str))]
+    shares = np.stack([_ratio(sums.left(right * own), sums.left(own)) for own in classes])
+    return _ratio(np.nansum(shares, axis=0), np.isfinite(shares).sum(0))
+
+
+def _taus(answers: Answers, sums: _Sums, measure: str) -> np.ndarray:
+    """Kendall's tau-b: pairs in the same order less those in the other, over the pairs that differ."""
+    true, predicted = (np.unique(values, return_inverse=True)[1] for values in (answers.true, answers.predicted))
+    differ = [len(ranks) - np.bincount(ranks)[ranks].astype(np.float64) for ranks in (true, predicted)]
+    left = [pairs.sum() - 2 * sums.of(pairs) for pairs in (agreement(true, predicted), *differ)]
+    for unit, rows in sums.several():  # whose pairs among its own rows were taken away twice
+        one, other = (np.sign(ranks[rows, None] - ranks[rows]) for ranks in (true, predicted))
+        for own, pairs in zip(left, (one * other, one**2, other**2), strict=True):
+            own[unit] += pairs.sum()
+    ordered, differ_true, differ_predicted = left
+    found = _ratio(ordered, np.sqrt(differ_true * differ_predicted))
+    return np.where((differ_predicted == 0) & (differ_true > 0), 0.0, found)  # a constant ranks nothing
+
+
+_WITHOUT = {"r2": _r2s, "tau": _taus, "balanced_accuracy": _recalls}
+
+
+def _ratio(top: np.ndarray, bottom: np.ndarray) -> np.ndarray:
+    """nan where there is nothing to divide by."""
+    return np.divide(top, bottom, out=np.full(len(top), np.nan), where=bottom > 0)
+
+
+def agreement(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """With how many rows each stands in the same order by both ranks, less with how many in the other order, (N,).
+
+    Ranks are whole numbers from 0; equal ones have no order. In O(N log N): sorted by one rank, each row is counted among those
+    before it, and where that rank is equal once from below and once from above.
     """
-    if len(one) > 1:
-        gains = np.array([a.mean() - b.mean() for a, b in zip(one, other, strict=True)])
-        return float(stats.t.ppf(0.975, len(gains) - 1) * gains.std(ddof=1) / np.sqrt(len(gains)))
-    own, others = one[0], other[0]
-    if min(len(own), len(others)) < 2:
-        return float("nan")
-    parts = np.array([v.var(ddof=1) / len(v) for v in (own, others)])
-    if not parts.any():
-        return 0.0
-    freedom = parts.sum() ** 2 / (parts**2 / (np.array([len(own), len(others)]) - 1)).sum()
-    return float(stats.t.ppf(0.975, freedom) * np.sqrt(parts.sum()))
+    counts = np.bincount(other)
+    found = len(other) + counts[other] - 2 * np.cumsum(counts)[other]  # larger less smaller, among all
+    for sign in (1, -1):
+        order = np.lexsort((sign * other, one))
+        found[order] += _before(other[order])
+    return found.astype(np.float64)
 
 
-def widened(low: float, high: float, centre: float, half: float) -> tuple[float, float]:
-    """An interval about ``centre`` with an independent one of half the width ``half`` added, squares to squares."""
-    return centre - float(np.hypot(centre - low, half)), centre + float(np.hypot(high - centre, half))
+def _before(ranks: np.ndarray) -> np.ndarray:
+    """Of each place, how many of the ranks before it are smaller, less how many are larger, (N,).
+
+    Two ranks differ first at one bit, counted from the highest. Where they do, among those of the same higher bits (a block), the
+    one with the 0 is smaller. Each step counts at one bit, then sorts every block by it.
+    """
+    bits = int(ranks.max(initial=0)).bit_length()
+    smaller = np.concatenate([[0], np.cumsum(np.bincount(ranks, minlength=1 << bits))])  # than each number
+    found, places, order = np.zeros(len(ranks), np.int64), np.arange(len(ranks)), np.arange(len(ranks))
+    for bit in range(bits - 1, -1, -1):
+        own = ranks[order]
+        block, one = own >> (bit + 1) << (bit + 1), own >> bit & 1 == 1
+        start = smaller[block]
+        ones = np.cumsum(one) - one  # before each
+        ones -= ones[start]  # in its block
+        zeros = places - start - ones
+        found[order] += np.where(one, zeros, -ones)
+        sorted_by_bit = np.empty_like(order)
+        sorted_by_bit[np.where(one, smaller[block + (1 << bit)] + ones, start + zeros)] = order
+        order = sorted_by_bit
+    return found

@@ -224,7 +224,8 @@ def comparison_page(
         parts += [lead, html_table(table), "</section>"]
     parts.append(
         "<section id='read'><h2>How to read it</h2><p>Runs that differ in seeds alone are one row. Differences are of the best "
-        "row minus another, both scored on the same resampled test networks; nothing is corrected for having looked at several. "
+        "row minus another on the same test networks; their intervals hold for the whole table, the choice of its best included: "
+        "where all rows are equal, one table in twenty tells any of them apart. "
         "Pictures of predictions and losses are of a run of each row. A click on a column's head sorts.</p><dl>"
     )
     parts += [f"<dt>{html.escape(c)}</dt><dd>{html.escape(MEANINGS[c])}</dd>" for c in columns if c in MEANINGS]

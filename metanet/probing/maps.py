@@ -7,7 +7,6 @@ own vector and at every snapshot; a cell of the map is its score over the networ
 from __future__ import annotations
 
 import json
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -17,9 +16,9 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from statsmodels.stats.proportion import proportion_confint
 
 from metanet.errors import MetanetError, UnsuitableTargetError, check_whole
+from metanet.evaluation.intervals import mean_share, number_interval
 from metanet.models.base import MetaModel
 from metanet.models.local import SliceModel
 from metanet.models.target import Target
@@ -28,7 +27,6 @@ from metanet.zoo.zoo import View
 
 _ARRAYS = ("strata", "said", "true", "progress", "epochs", "positions")
 _PLAIN = ("target", "task", "chance", "length", "part", "facts")
-ROUNDS = 500  # of the bootstrap over networks
 MOST = 10_000  # positions
 FEW = 5  # networks, all or of a class, of which fewer tell little
 
@@ -89,41 +87,44 @@ class ProbeMap:
         """The score of each cell, (T, P); nan where a numeric target is the same for all networks of a snapshot."""
         return self._together(self._observed, ())[0]
 
-    @cached_property
-    def draws(self) -> tuple[np.ndarray, np.ndarray]:
-        """Weights of the networks in :data:`ROUNDS` resamples, (R, n), and the weight of what is right for certain, (R,).
+    @property
+    def rarest(self) -> int:
+        """Networks of the rarest class."""
+        return int(np.unique(self.strata, return_counts=True)[1].min())
 
-        Of a classification a Bayesian bootstrap within each class (Rubin 1981), to which Jeffreys' prior adds half a network
-        that is told rightly everywhere and half a one that never is: with one slice a network the recall of a class is then
-        Beta(k + 1/2, n - k + 1/2), and a class of a handful stays uncertain. Of a regression a plain bootstrap.
-        """
-        rng, weights, sure = np.random.default_rng(0), np.zeros((ROUNDS, self.networks)), np.zeros(ROUNDS)
-        strata = np.unique(self.strata)
-        for stratum in strata:
-            members = np.flatnonzero(self.strata == stratum)
-            if self.task == "classification":
-                drawn = rng.dirichlet([1.0] * len(members) + [0.5, 0.5], ROUNDS) / len(strata)
-                weights[:, members], sure = drawn[:, :-2], sure + drawn[:, -2]
-            else:
-                weights[:, members] = rng.multinomial(len(members), np.full(len(members), 1 / len(members)), ROUNDS)
-        return (weights, sure) if self.task == "classification" else (weights * self.weights, sure)
-
-    def resampled(self, cells: Any = slice(None)) -> np.ndarray:
-        """The score over some cells together in each resample, (R,).
+    def score(self, cells: Any = slice(None)) -> float:
+        """Of some cells together.
 
         Args:
             cells: an index of the (T, P) cells; default: all.
         """
-        gained, possible = (part[(slice(None), *np.index_exp[cells])].reshape(ROUNDS, -1) for part in self._drawn)
-        return gained.sum(1) / possible.sum(1)
+        gained, possible = (part[(0, *np.index_exp[cells])].sum() for part in self._observed)
+        return float(gained / possible)
+
+    def without(self, cells: Any = slice(None)) -> np.ndarray:
+        """That score without each network, (n,); nan without the only one of a class."""
+        gained, possible = (part[(slice(None), *np.index_exp[cells])].reshape(self.networks, -1).sum(1) for part in self._left)
+        return np.divide(gained, possible, out=np.full(len(gained), np.nan), where=possible > 1e-12)
 
     @cached_property
     def _observed(self) -> tuple[np.ndarray, np.ndarray]:
-        return self._gained(self.weights[None], np.zeros(1))
+        return self._gained(lambda values: np.tensordot(self.weights, values, 1)[None])
 
     @cached_property
-    def _drawn(self) -> tuple[np.ndarray, np.ndarray]:
-        return self._gained(*self.draws)
+    def _left(self) -> tuple[np.ndarray, np.ndarray]:
+        """What :meth:`_gained` gives without each network, (n, T, P) each."""
+        return self._gained(self._sums_left)
+
+    def _sums_left(self, values: np.ndarray) -> np.ndarray:
+        """Weighted sums of values (n, ...) over all networks but each, whose class the others of it stand for, (n, ...)."""
+        weighted = np.einsum("n,n...->n...", self.weights, values)
+        left = np.tile(weighted.sum(0), (self.networks, *[1] * (values.ndim - 1)))
+        for stratum in np.unique(self.strata):
+            own = self.strata == stratum
+            share = weighted[own].sum(0)
+            others = own.sum() - 1
+            left[own] += (share - weighted[own]) * (own.sum() / others) - share if others else np.nan
+        return left
 
     @staticmethod
     def _together(parts: tuple[np.ndarray, np.ndarray], axes: tuple[int, ...]) -> np.ndarray:
@@ -133,17 +134,20 @@ class ProbeMap:
             gained, possible = gained.sum(axes), possible.sum(axes)
         return np.divide(gained, possible, out=np.full_like(gained, np.nan), where=possible > 1e-12)
 
-    def _gained(self, weights: np.ndarray, sure: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def _gained(self, sums: Callable[[np.ndarray], np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
         """What is explained and what there is to explain, (R, T, P) each; a score is their ratio.
 
         Of a classification, the weight of the networks told rightly, of 1; of a regression, the variance less the squared
         error, of the variance. Cells are put together by adding both up: a snapshot whose targets hardly differ counts little.
+
+        Args:
+            sums: weighted sums of values (n, ...) over networks, in R ways (R, ...).
         """
         if self.task == "classification":
-            right = np.tensordot(weights, self.said, 1) + sure[:, None, None]
+            right = sums(self.said)
             return right, np.ones_like(right)
-        error = np.tensordot(weights, (self.said - self.true[:, :, None]) ** 2, 1)
-        variance = (weights @ self.true**2 - (weights @ self.true) ** 2)[:, :, None]
+        error = sums((self.said - self.true[:, :, None]) ** 2)
+        variance = (sums(self.true**2) - sums(self.true) ** 2)[:, :, None]
         return variance - error, np.broadcast_to(variance, error.shape)
 
     def save(self, path: Path) -> None:
@@ -170,16 +174,11 @@ class ProbeMap:
     def table(self) -> pd.DataFrame:
         """One row a cell: target, snapshot, progress, epoch, position, score, low, high (95 %), networks, chance.
 
-        Intervals of accuracies are Wilson's at the effective number of networks (1 / sum of squared weights), those of R2 a
-        bootstrap over networks, and none of fewer than :data:`FEW`.
+        Intervals are over networks: of accuracies class by class (:func:`metanet.evaluation.intervals.mean_share`), of R2 the
+        jackknife's; there is none of R2 of fewer networks than :data:`FEW`.
         """
         snapshots, positions = self.scores.shape
-        if self.task == "classification":
-            effective = 1 / np.sum(self.weights**2)
-            low, high = proportion_confint(self.scores * effective, effective, method="wilson")
-        else:
-            margin = self._margin(())
-            low, high = margin["low"], margin["high"]
+        margin = self._margin(())
         rows, columns = np.indices((snapshots, positions))
         return pd.DataFrame(
             {
@@ -190,8 +189,8 @@ class ProbeMap:
                 "position": self.positions[columns.ravel()],
                 "place": [self.place(p) for p in self.positions] * snapshots,
                 "score": self.scores.ravel(),
-                "low": np.ravel(low),
-                "high": np.ravel(high),
+                "low": margin["low"].ravel(),
+                "high": margin["high"].ravel(),
                 "networks": self.networks,
                 "chance": self.chance,
             }
@@ -207,10 +206,15 @@ class ProbeMap:
 
     def _margin(self, axes: tuple[int, ...]) -> dict[str, np.ndarray]:
         score = self._together(self._observed, axes)[0]
-        if self.task == "regression" and self.networks < FEW:
-            return {"score": score, "low": np.full_like(score, np.nan), "high": np.full_like(score, np.nan)}
-        low, high = _ends(self._together(self._drawn, axes))
-        return {"score": score, "low": np.fmin(low, score), "high": np.fmax(high, score)}
+        if self.task == "classification":
+            members = [self.strata == stratum for stratum in np.unique(self.strata)]
+            right = self.said.mean(axes) if axes else self.said
+            _, low, high = mean_share([right[own] for own in members], [np.ones(own.sum()) for own in members])
+        elif self.networks < FEW:
+            low = high = np.full_like(score, np.nan)
+        else:
+            low, high = number_interval(score, self._together(self._left, axes), "r2")
+        return {"score": score, "low": low, "high": high}
 
     def mean(self) -> tuple[float, float, float]:
         """The score of all cells together with its 95 % interval over networks."""
@@ -239,13 +243,6 @@ class ProbeMap:
             return f"{position:.0%}"
         middle = self.facts["first"] + position * self.facts["room"] + self.length / 2
         return next((t.name for t in self.layout.tensors if t.start <= middle < t.stop), self.layout.tensors[-1].name)
-
-
-def _ends(values: np.ndarray) -> np.ndarray:
-    """Percentiles 2.5 and 97.5 along the first axis, of the finite values; nan where there is none."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "All-NaN", RuntimeWarning)
-        return np.nanpercentile(values, [2.5, 97.5], axis=0)
 
 
 def check_positions(positions: object) -> None:

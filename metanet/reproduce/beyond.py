@@ -8,9 +8,11 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy.stats import ttest_1samp
 
 from metanet.errors import MetanetError
-from metanet.metrics import bootstrap_interval, r2, tau, tau_ceiling, trained
+from metanet.evaluation.differences import SINGLE
+from metanet.metrics import r2, tau, tau_ceiling, trained
 from metanet.models import MetaModel, create_model
 from metanet.plots.curves import curves, line_styles, shared_legend, spanned_curves
 from metanet.plots.style import new_axes, new_grid
@@ -84,7 +86,7 @@ def _within(view: View, predicted: np.ndarray) -> tuple[dict[str, Any], np.ndarr
     if not taus:
         raise MetanetError(f"no configuration of {view.zoo.name} has three networks above chance whose accuracies differ")
     values = np.array(taus)
-    low, high = bootstrap_interval(lambda i: float(values[i].mean()), np.arange(len(values)))
+    low, high = ttest_1samp(values, 0).confidence_interval() if len(values) > 1 else (np.nan, np.nan)
     deviation, estimate = np.concatenate(true_parts), np.concatenate(predicted_parts)
     return {
         "configurations": len(values),
@@ -167,7 +169,7 @@ def _early_words(zoo: str, part: pd.DataFrame, epochs: list[int]) -> str:
 
     return (
         f"{zoo}: weights alone are ahead of accuracy so far with hyperparameters {listed(ahead)}, behind {listed(behind)}; "
-        f"weights added to these two help {listed(gain)} (95 % intervals)."
+        f"weights added to these two help {listed(gain)} (95 % intervals{SINGLE})."
     )
 
 

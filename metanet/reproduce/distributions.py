@@ -7,10 +7,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from metanet.metrics import balanced_accuracy_interval, trained
+from metanet.evaluation.intervals import score_interval
+from metanet.evaluation.resampling import score_of
+from metanet.metrics import trained
 from metanet.plots.style import new_grid
 from metanet.plots.zoo import accuracy_histogram, bias_range_scatter, bias_ranges, train_against_test
 from metanet.reproduce.study import Exhibit, Study
+from metanet.runs.records import Answers
 
 BIAS_RULE = 0.1  # the paper's bound on the largest bias of the last layer (section 4.5)
 
@@ -96,13 +99,14 @@ def _bias_rule(zoo: str, ranges: pd.DataFrame, works: np.ndarray) -> dict[str, A
     largest = ranges["last_max"].to_numpy()
     bounds = np.unique(np.concatenate([[BIAS_RULE], np.quantile(largest, np.linspace(0, 1, 201))]))
     balanced = np.array([_balanced(works, largest > bound) for bound in bounds])
-    score, low, high = balanced_accuracy_interval(works, largest > BIAS_RULE)
+    told = Answers(np.arange(len(works)), works.astype(str), (largest > BIAS_RULE).astype(str))
+    low, high = score_interval([told], "balanced_accuracy")
     both = works.any() and not works.all()
     return {
         "zoo": zoo,
         "networks": len(ranges),
         "near chance": int((~works).sum()),
-        "balanced accuracy": score if both else np.nan,
+        "balanced accuracy": score_of(told, "balanced_accuracy") if both else np.nan,
         "low": low if both else np.nan,
         "high": high if both else np.nan,
         "right": float(np.mean((largest > BIAS_RULE) == works)),

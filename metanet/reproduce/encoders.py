@@ -20,6 +20,8 @@ from torch import Tensor
 
 from metanet.data_modules.images import NAMES, load_images, scale_pixels
 from metanet.errors import MetanetError
+from metanet.evaluation.differences import Difference, Scored, answers_of, beside_best
+from metanet.evaluation.resampling import Resamples
 from metanet.generation.execution import executors
 from metanet.metrics import r2, tau
 from metanet.models import MetaModel, create_model
@@ -40,7 +42,7 @@ from metanet.reproduce.contenders import (
     predictions,
     seeds_of,
 )
-from metanet.reproduce.scores import gain, mean_score, without_ends
+from metanet.reproduce.scores import gain, interval, mean_score, without_ends
 from metanet.reproduce.study import Exhibit, Fit, NotFittedError, Study, readable
 from metanet.zoo.arrays import zoo_from_arrays
 from metanet.zoo.identity import Seen, left_out
@@ -357,10 +359,10 @@ def _case_rows(part: Mapping[str, Sequence[pd.DataFrame]], case: str) -> tuple[l
         titles = [title for title in part if levels[title] == level]
         best = max(titles, key=lambda title: taus[title])
         tied = []
-        for title in titles:
-            beside = _paired(part, title, best)
-            near = title == best or beside["tau - best_high"] >= 0
+        for title, gap in zip(titles, _gaps(part, titles, best), strict=True):
+            near = title == best or not gap.low > 0
             tied += [title] if near and title != best else []
+            beside = {"tau - best": "best" if title == best else interval(-gap.high, -gap.low)}
             row = {"access": level, "model": title, "networks": len(part[title][0]), "tau": taus[title]}
             row |= {"r2": float(np.mean([r2(*_columns(f)) for f in part[title]])), "hyper": taus.get(FLOOR, np.nan)}
             row |= gain(_pairs(part, title, FLOOR), "tau", "tau - hyper") | beside | {"tied": near}
@@ -370,10 +372,11 @@ def _case_rows(part: Mapping[str, Sequence[pd.DataFrame]], case: str) -> tuple[l
     return rows, notes
 
 
-def _paired(part: Mapping[str, Sequence[pd.DataFrame]], title: str, best: str) -> dict[str, Any]:
-    if title == best:
-        return {"tau - best": "best", "tau - best_low": 0.0, "tau - best_high": 0.0}
-    return gain(_pairs(part, title, best), "tau", "tau - best")
+def _gaps(part: Mapping[str, Sequence[pd.DataFrame]], titles: Sequence[str], best: str) -> list[Difference]:
+    """Of the best minus each, intervals that hold for the whole table."""
+    answered = [[answers_of(frame) for frame in part[title]] for title in titles]
+    resamples = Resamples(np.unique(np.concatenate([own.units for fits in answered for own in fits])))
+    return beside_best([Scored.of(fits, "tau", resamples) for fits in answered], titles.index(best))
 
 
 def _pairs(part: Mapping[str, Sequence[pd.DataFrame]], title: str, other: str) -> list[tuple[pd.DataFrame, pd.DataFrame]]:
@@ -390,7 +393,7 @@ def _best_words(part: Mapping[str, Sequence[pd.DataFrame]], best: str, taus: Map
 
 
 def _tied_words(tied: Sequence[str]) -> str:
-    return f"; not told apart from it, each by its own interval: {', '.join(tied)}." if tied else "."
+    return f"; not told apart from it (95 % for the whole table): {', '.join(tied)}." if tied else "."
 
 
 def _few(study: Study, base: str, one: Contender, split: int, seed: int) -> pd.DataFrame | None:

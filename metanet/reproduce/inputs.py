@@ -8,6 +8,7 @@ from contextlib import suppress
 import numpy as np
 import pandas as pd
 
+from metanet.evaluation.differences import SINGLE
 from metanet.plots.style import new_axes
 from metanet.plots.tables import heat_table
 from metanet.reproduce.published import ESTIMATORS, SOURCE, released_r2
@@ -53,6 +54,7 @@ def inputs_by_zoo(study: Study, name: str) -> Exhibit:
     exhibit.tables = {"summary": _summary(exhibit.tables[name], zoos)} | exhibit.tables
     exhibit.tables["floors"] = _floors(study, zoos)
     exhibit.tables["order"] = order = _order(study, zoos)
+    exhibit.notes.append(f"order: 95 % of each pair, which the paper named in advance{SINGLE}.")
     exhibit.notes += [
         f"{row.zoo}: {row.higher} - {row.lower} is {row.difference:+.3f} ({row.interval}), the paper: {row.paper}: {row.verdict}"
         for row in order.itertuples()

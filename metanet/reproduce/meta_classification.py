@@ -16,8 +16,10 @@ import pandas as pd
 from scipy import stats
 
 from metanet.errors import MetanetError
+from metanet.evaluation.differences import LEAST_OF_CLASS, answers_of, widened
 from metanet.evaluation.fitting import hyper_floor, unseen
-from metanet.metrics import balanced_accuracy_interval
+from metanet.evaluation.intervals import ERROR, margin, quantile, score_interval
+from metanet.evaluation.resampling import score_of
 from metanet.models.local import Local, default_length
 from metanet.models.svm import SVMLinear
 from metanet.plots.maps import map_grid
@@ -29,7 +31,6 @@ from metanet.zoo.arrays import zoo_from_arrays
 from metanet.zoo.layout import Layout
 from metanet.zoo.zoo import View, Zoo
 
-ENOUGH = 5  # test networks of each class that a verdict takes
 BAG = 8  # slices of a vector that attention sees at once
 MISSING: dict[str, object] = {"score": np.nan, "verdict": "not measured"}
 SLICES = 20  # single slices of each test network's last snapshot that a local model is scored on
@@ -83,24 +84,30 @@ def _rounds(study: Study, model: str) -> range:
 
 
 def _row(measured: list[tuple[float, float, float]], chances: list[float], networks: int, rarest: int) -> dict[str, object]:
-    """Mean over rounds, its spread, the mean ends of the rounds' intervals, and whether they are clear of chance.
+    """Mean over rounds, its spread, its interval, and whether that is clear of chance.
+
+    The interval is as wide as a round's, since rounds share networks, and wider by what their splits and seeds add.
 
     Args:
-        rarest: the fewest test networks of a class in a round; of a handful no interval tells much.
+        measured: score and ends of the interval of each round.
+        rarest: the fewest test networks of a class in a round.
     """
     score, low, high = np.array(measured).T
+    ends, rounds = (float(low.mean()), float(high.mean())), len(score)
+    spread = float(score.std(ddof=1)) if rounds > 1 else np.nan
+    if rounds > 1:
+        ends = widened(*ends, float(score.mean()), quantile(ERROR, rounds - 1) * spread / np.sqrt(rounds))
     chance = float(np.mean(chances))
-    shown = low.mean() > chance + 1e-9
     return {
         "score": score.mean(),
-        "low": low.mean(),
-        "high": high.mean(),
-        "sd of rounds": score.std(ddof=1) if len(score) > 1 else np.nan,
-        "rounds": len(score),
+        "low": ends[0],
+        "high": ends[1],
+        "sd of rounds": spread,
+        "rounds": rounds,
         "chance": chance,
         "networks": networks,
         "rarest class": rarest,
-        "verdict": "not shown" if not shown else "above chance" if rarest >= ENOUGH else "above chance, few networks",
+        "verdict": "above chance" if ends[0] > chance + 1e-9 else "not shown",
     }
 
 
@@ -112,13 +119,13 @@ def _whole(study: Study, zoo: str, target: str, model: str, features: str = "sta
             made = fit(study, zoo, model, target, number, features, **settings)
         except NotFittedError:
             return MISSING
-        test = made.test
-        true, predicted = (test[c].to_numpy(str) for c in ("true", "predicted"))
-        measured.append(balanced_accuracy_interval(true, predicted))
+        test = answers_of(made.test)
+        ends = score_interval([test], "balanced_accuracy")
+        measured.append((score_of(test, "balanced_accuracy"), *ends))
         floors.append(hyper_floor(made.folder, "classification"))
-        counts = np.unique(true, return_counts=True)[1]
+        counts = np.unique(test.true.astype(str), return_counts=True)[1]
         chances.append(1 / len(counts))
-        networks, rarest = len(test), min(counts.min(), rarest or counts.min())
+        networks, rarest = len(test.true), min(counts.min(), rarest or counts.min())
     return _row(measured, chances, networks, int(rarest)) | {"hyperparameters": np.mean(floors)}
 
 
@@ -137,8 +144,7 @@ def _floored(maps: list[ProbeMap], floors: list[float]) -> dict[str, object]:
 
 
 def _mapped_row(maps: list[ProbeMap]) -> dict[str, object]:
-    rarest = min(int(np.unique(m.strata, return_counts=True)[1].min()) for m in maps)
-    return _row([m.mean() for m in maps], [m.chance for m in maps], maps[0].networks, rarest)
+    return _row([m.mean() for m in maps], [m.chance for m in maps], maps[0].networks, min(m.rarest for m in maps))
 
 
 # ------------------------------------------------------------------------------------------------ whole networks
@@ -380,17 +386,30 @@ def _local_claims(table: pd.DataFrame, maps: dict[tuple[str, str], ProbeMap]) ->
         claims.append(_compare(claim, gains, "w_init", other))
     claims += _hardest(training, "batch_size")
     if ("dataset", "conv") in maps and ("dataset", "fc") in maps:
-        conv, dense = maps["dataset", "conv"], maps["dataset", "fc"]
-        gap = conv.resampled() - dense.resampled()  # the same networks in the same draws
-        low, high = np.percentile(gap, [2.5, 97.5])
-        claims.append(
-            {
-                "claim": "the data set is told better from convolutional than from fully connected weights",
-                "here": f"{conv.scores.mean() - dense.scores.mean():+.3f} ({low:+.3f} to {high:+.3f})",
-                "verdict": "holds" if low > 0 else "does not hold" if high < 0 else "not shown",
-            }
-        )
+        claim = "the data set is told better from convolutional than from fully connected weights"
+        claims.append({"claim": claim} | _better(maps["dataset", "conv"], maps["dataset", "fc"]))
     return claims
+
+
+def _better(one: ProbeMap, other: ProbeMap) -> dict[str, object]:
+    """Whether one map scores higher than another of the same networks."""
+    if not np.array_equal(one.strata, other.strata):
+        return {"here": "maps of other networks", "verdict": "not shown"}
+    gap, without = one.score() - other.score(), one.without() - other.without()
+    half = _half(without, one)
+    verdict = "holds" if gap - half > 0 else "does not hold" if gap + half < 0 else "not shown"
+    return {"here": _signed(gap, half), "verdict": verdict}
+
+
+def _half(without: np.ndarray, drawn: ProbeMap) -> float:
+    """Half of the interval of a difference within a map; nan where a class has too few networks to say."""
+    return float(margin(without)) if drawn.rarest >= LEAST_OF_CLASS else float("nan")
+
+
+def _signed(gap: float, half: float) -> str:
+    return (
+        f"{gap:+.3f} ({gap - half:+.3f} to {gap + half:+.3f})" if np.isfinite(half) else f"{gap:+.3f} (too few of a class to say)"
+    )
 
 
 def maps(study: Study, name: str) -> Exhibit:
@@ -426,15 +445,16 @@ def _ends(drawn: ProbeMap) -> dict[str, object]:
     mean, low, high = drawn.mean()
     first = max(1, len(drawn.positions) // 10)
     start, end, head, rest = 0, -1, slice(None, first), slice(first, None)
-    early = drawn.resampled(np.s_[:, head]) - drawn.resampled(np.s_[:, rest])
-    late = drawn.resampled(np.s_[end, :]) - drawn.resampled(np.s_[start, :])
-    fade = (drawn.resampled(np.s_[end, head]) - drawn.resampled(np.s_[start, head])) - (
-        drawn.resampled(np.s_[end, rest]) - drawn.resampled(np.s_[start, rest])
-    )
+    contrasts: dict[str, tuple[list[Any], list[Any]]] = {  # cells that count for and against
+        "first tenth - rest": ([np.s_[:, head]], [np.s_[:, rest]]),
+        "end - start": ([np.s_[end, :]], [np.s_[start, :]]),
+        "that, first tenth - rest": ([np.s_[end, head], np.s_[start, rest]], [np.s_[start, head], np.s_[end, rest]]),
+    }
     words: dict[str, object] = {}
-    for label, values in (("first tenth - rest", early), ("end - start", late), ("that, first tenth - rest", fade)):
-        ends = np.percentile(values, [2.5, 97.5])
-        words[label] = f"{values.mean():+.3f} ({ends[0]:+.3f} to {ends[1]:+.3f})"
+    for label, (plus, minus) in contrasts.items():
+        gap = sum(drawn.score(cells) for cells in plus) - sum(drawn.score(cells) for cells in minus)
+        without = np.sum([drawn.without(cells) for cells in plus], 0) - np.sum([drawn.without(cells) for cells in minus], 0)
+        words[label] = _signed(gap, _half(without, drawn))
     return {"score": mean, "low": low, "high": high, "chance": drawn.chance, "networks": drawn.networks} | words
 
 

@@ -6,13 +6,14 @@ import numpy as np
 import pandas as pd
 
 from metanet.errors import MetanetError
-from metanet.evaluation.resampling import paired_interval
-from metanet.metrics import tau, tau_interval
+from metanet.evaluation.intervals import score_interval
+from metanet.metrics import tau
 from metanet.models import MetaModel, create_model
 from metanet.plots.style import new_axes
 from metanet.plots.tables import heat_table
-from metanet.reproduce.scores import answers, interval
+from metanet.reproduce.scores import answers, gain
 from metanet.reproduce.study import Exhibit, Study, readable
+from metanet.runs.records import Answers
 from metanet.zoo.identity import Seen, left_out
 from metanet.zoo.zoo import View
 
@@ -57,7 +58,7 @@ def within_sizes(study: Study, name: str) -> Exhibit:
     for (data, width), view in _cells(study).items():
         predicted, _, _ = _rotated(view, study)
         true = view.target("test_accuracy")
-        low, high = tau_interval(true, predicted, view.units)
+        low, high = score_interval([Answers(view.network_ids, true, predicted, units=view.units)], "tau")
         row = {
             "data": data,
             "width": width,
@@ -87,8 +88,9 @@ def _beside_hyper(view: View, study: Study, predicted: np.ndarray) -> dict[str, 
         return {"hyper": np.nan, "tau - hyper": "-", "low": np.nan, "high": np.nan}
     expected, _, _ = _rotated(view, study, "hyper")
     own = answers(view, predicted)
-    low, high = paired_interval([(own, own.assign(predicted=expected))], "tau")
-    return {"hyper": tau(own["true"].to_numpy(), expected), "tau - hyper": interval(low, high), "low": low, "high": high}
+    found = gain([(own, own.assign(predicted=expected))], "tau", "tau - hyper")
+    ends = {end: found[f"tau - hyper_{end}"] for end in ("low", "high")}
+    return {"hyper": tau(own["true"].to_numpy(), expected), "tau - hyper": found["tau - hyper"]} | ends
 
 
 def across_sizes(study: Study, name: str) -> Exhibit:

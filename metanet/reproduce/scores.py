@@ -1,4 +1,4 @@
-"""Scores of predictions with their intervals, as all exhibits count them: networks are resampled, once for all that is compared.
+"""Scores of predictions with their intervals, as all exhibits count them (:mod:`metanet.evaluation.differences`).
 
 A table of answers has one row a network: network_id, unit (of resampling), true, predicted.
 """
@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from metanet.evaluation.resampling import Resamples, paired_interval, rounds_of, score_of
-from metanet.metrics import percentiles
-from metanet.runs.records import Answers
+from metanet.evaluation.differences import answers_of, paired_interval
+from metanet.evaluation.intervals import score_interval
+from metanet.evaluation.resampling import score_of
 from metanet.zoo.zoo import View
 
 
@@ -30,15 +30,17 @@ def floor_answers(test: pd.DataFrame, name: str) -> pd.DataFrame | None:
 
 def mean_score(tables: Sequence[pd.DataFrame], measure: str) -> tuple[float, float, float]:
     """The mean of r2 or tau over several tables of answers with its 95 % interval over networks."""
-    found = [Answers(*(t[c].to_numpy() for c in ("network_id", "true", "predicted"))) for t in tables]
-    drawn = Resamples(np.unique(np.concatenate([a.networks for a in found])), rounds_of(measure))
-    low, high = percentiles(drawn.scores(found, measure).mean(0))
-    return float(np.mean([score_of(a, measure) for a in found])), low, high
+    found = [answers_of(table) for table in tables]
+    return float(np.mean([score_of(a, measure) for a in found])), *score_interval(found, measure)
 
 
 def gain(pairs: Sequence[tuple[pd.DataFrame, pd.DataFrame]], measure: str, name: str) -> dict[str, Any]:
-    """How far the first of each pair is above the other: the interval in words as ``name``, its ends as name_low, name_high."""
-    low, high = paired_interval(pairs, measure) if pairs else (np.nan, np.nan)
+    """How far the first of each pair is above the other: the interval in words as ``name``, its ends as name_low, name_high.
+
+    What the pairs' splits and seeds add widens it; a pair alone says nothing of these.
+    """
+    answered = [(answers_of(one), answers_of(other)) for one, other in pairs]
+    low, high = paired_interval(answered, measure)[:2] if answered else (np.nan, np.nan)
     return {name: interval(low, high), f"{name}_low": low, f"{name}_high": high}
 
 

@@ -9,15 +9,14 @@ import numpy as np
 import pandas as pd
 
 from metanet.errors import MetanetError
-from metanet.evaluation.resampling import paired_interval
 from metanet.evaluation.transfer import transfer_table
-from metanet.metrics import tau, tau_interval
+from metanet.metrics import tau
 from metanet.models import MetaModel
 from metanet.plots.style import new_axes
 from metanet.plots.tables import heat_table
 from metanet.plots.transfer import transfer_matrices, transfer_scatter, transfer_scatters
 from metanet.reproduce.published import SMALLEST_TRANSFER_TAU
-from metanet.reproduce.scores import interval
+from metanet.reproduce.scores import gain, interval, mean_score
 from metanet.reproduce.study import Exhibit, Study
 
 INPUT = "stats"
@@ -166,14 +165,14 @@ def _ranked(frame: pd.DataFrame, predicted: np.ndarray, expected: np.ndarray | N
     row: dict[str, object] = {"networks": len(frame)}
     for which in ("train", "test"):
         true = frame[f"{which}_accuracy"].to_numpy()
-        low, high = tau_interval(true, predicted, frame["unit"].to_numpy())
+        own = frame[["network_id", "unit"]].assign(true=true, predicted=predicted)
+        _, low, high = mean_score([own], "tau")
         row |= {f"tau, {which}": tau(true, predicted), f"{which}, 95 %": f"{low:+.2f} to {high:+.2f}"}
         row |= {f"hyper, {which}": np.nan, f"{which} - hyper": "-", f"{which}_low": np.nan, f"{which}_high": np.nan}
         if expected is not None:
-            answers = frame[["network_id", "unit"]].assign(true=true, predicted=predicted)
-            low, high = paired_interval([(answers, answers.assign(predicted=expected))], "tau")
-            row |= {f"hyper, {which}": tau(true, expected), f"{which} - hyper": interval(low, high)}
-            row |= {f"{which}_low": low, f"{which}_high": high}
+            found = gain([(own, own.assign(predicted=expected))], "tau", which)
+            row |= {f"hyper, {which}": tau(true, expected), f"{which} - hyper": found[which]}
+            row |= {f"{which}_{end}": found[f"{which}_{end}"] for end in ("low", "high")}
     train, test = frame["train_accuracy"].to_numpy(), frame["test_accuracy"].to_numpy()
     return row | {
         "tau(train, test)": tau(train, test),

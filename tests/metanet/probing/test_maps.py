@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
-from scipy.stats import beta
+from scipy.stats import binomtest, t
 from sklearn.metrics import balanced_accuracy_score, r2_score
-from statsmodels.stats.proportion import proportion_confint
 
 import metanet
 from metanet.errors import MetanetError
@@ -98,11 +98,8 @@ def test_its_table_and_margins(drawn: ProbeMap) -> None:
     table = drawn.table()
     assert len(table) == 30
     cell = table[(table["epoch"] == 8) & (table["position"] == 0)].iloc[0]
-    weights = np.repeat([1 / 90, 1 / 45, 1 / 15], [30, 15, 5])
-    effective = 1 / np.sum(weights**2)
-    low, high = proportion_confint(cell["score"] * effective, effective, method="wilson")
-    assert cell["low"] == pytest.approx(low)
-    assert cell["high"] == pytest.approx(high)
+    kinds = [drawn.said[own, 2, 0] for own in (slice(0, 30), slice(30, 45), slice(45, 50))]
+    assert (cell["low"], cell["high"]) == pytest.approx(by_class([right.astype(int).tolist() for right in kinds])[1:])
     assert (table["low"] <= table["score"] + 1e-12).all()
     assert (table["high"] >= table["score"] - 1e-12).all()
     assert cell["place"] == "a.weight"
@@ -182,20 +179,42 @@ def of_rights(right: list[list[int]]) -> ProbeMap:
     )
 
 
-@pytest.mark.parametrize("right", [[[1], [1], [0], [1]], [[1] * 5, [1] * 4 + [0], [0] * 5], [[1, 0] * 20, [1, 1, 1, 0] * 10]])
-def test_intervals_of_one_slice_a_network_are_those_of_beta_posteriors(right: list[list[int]]) -> None:
-    """Classes of one network, or told all rightly, stay uncertain; by draws of scipy's Beta(k + 1/2, n - k + 1/2)."""
-    rng = np.random.default_rng(1)
-    draws = np.mean([beta(sum(r) + 0.5, len(r) - sum(r) + 0.5).rvs(20_000, random_state=rng) for r in right], axis=0)
-    mean, low, high = of_rights(right).mean()
-    assert mean == pytest.approx(np.mean([np.mean(r) for r in right]))
-    np.testing.assert_allclose((low, high), np.percentile(draws, [2.5, 97.5]), atol=0.03)
+def by_class(right: list[list[int]]) -> tuple[float, float, float]:
+    """The mean share, and Clopper and Pearson's limits of each class put together square to square."""
+    shares = np.array([np.mean(r) for r in right])
+    limits = [binomtest(sum(r), len(r)).proportion_ci(0.95, "exact") for r in right]
+    below, above = (np.linalg.norm(shares - [getattr(ends, name) for ends in limits]) / len(right) for name in ("low", "high"))
+    return shares.mean(), shares.mean() - below, shares.mean() + above
 
 
-def test_an_interval_holds_its_score() -> None:
-    mean, low, high = of_rights([[1] * 5] * 4).mean()
-    assert (mean, high) == pytest.approx((1, 1))
-    assert 0.7 < low < 0.9
+@pytest.mark.parametrize(
+    "right", [[[1], [1], [0], [1]], [[1] * 5, [1] * 4 + [0], [0] * 5], [[1, 0] * 20, [1, 1, 1, 0] * 10], [[1] * 5] * 4]
+)
+def test_intervals_of_one_slice_a_network_are_those_of_its_classes(right: list[list[int]]) -> None:
+    """Classes of one network, or told all rightly, stay uncertain."""
+    assert of_rights(right).mean() == pytest.approx(by_class(right))
+
+
+def test_a_score_without_a_network_is_that_of_the_others(told: Zoo, drawn: ProbeMap) -> None:
+    numbers = probe_map(ByMean(slice=100).fit(told.view(epoch="all"), "test_accuracy"), told.view(epoch="all"), positions=4)
+    for whole in (drawn, numbers):
+        for cells in (slice(None), np.s_[:, :2], np.s_[-1, 1:]):
+            without = whole.without(cells)
+            for i in (0, 31, 49):
+                rest = np.delete(np.arange(50), i)
+                left = replace(whole, strata=whole.strata[rest], said=whole.said[rest], true=whole.true[rest])
+                assert without[i] == pytest.approx(left.score(cells), rel=1e-5)
+    assert drawn.score() == pytest.approx(drawn.scores.mean())
+    assert drawn.rarest == 5
+    assert np.isnan(of_rights([[1, 0], [1]]).without()[2])  # the only one of its class
+
+
+def test_the_interval_of_numbers_is_the_jackknifes(told: Zoo) -> None:
+    whole = probe_map(ByMean(slice=100).fit(told.view(epoch="all"), "test_accuracy"), told.view(epoch="all"), positions=4)
+    left = np.log(1 - whole.without())
+    half = t.ppf(0.975, 49) * np.sqrt(49 * left.var())
+    score, low, high = whole.mean()
+    assert (low, high) == pytest.approx((1 - (1 - score) * np.exp(half), 1 - (1 - score) * np.exp(-half)))
 
 
 def test_numbers_of_a_handful_of_networks_have_no_interval(told: Zoo) -> None:

@@ -13,10 +13,17 @@ from sklearn.metrics import balanced_accuracy_score
 
 from metanet import open_zoo
 from metanet.cli.main import main
-from metanet.metrics import balanced_accuracy_interval
 from metanet.probing.maps import ProbeMap
 from metanet.reproduce.catalogue import META_ITEMS
-from metanet.reproduce.meta_classification import _hardest, _logarithmic, _most_telling, without_vectors
+from metanet.reproduce.meta_classification import (
+    _better,
+    _ends,
+    _hardest,
+    _logarithmic,
+    _most_telling,
+    _row,
+    without_vectors,
+)
 
 BUDGET = (
     *("meta.targets=[optimizer,conv_depth]", "meta.epochs_local=1", "meta.epochs_global=1", "meta.positions=4"),
@@ -107,24 +114,54 @@ def test_a_zoo_that_does_not_fit(nws_zoos: dict[str, Path], tmp_path: Path, caps
     assert "did you mean 'optimizer'" in capsys.readouterr().err
 
 
-def test_balanced_accuracy_and_its_interval() -> None:
+def test_rounds_widen_an_interval() -> None:
+    rounds = [(0.6, 0.5, 0.75), (0.7, 0.6, 0.8), (0.65, 0.55, 0.7)]
+    row = _row(rounds, [0.5, 0.5, 0.5], 90, 3)
+    spread = ttest_1samp([score for score, _, _ in rounds], 0).confidence_interval()
+    half = (spread.high - spread.low) / 2
+    assert row["score"] == pytest.approx(0.65)
+    assert (row["low"], row["high"]) == pytest.approx((0.65 - np.hypot(0.1, half), 0.65 + np.hypot(0.1, half)))
+    assert row["sd of rounds"] == pytest.approx(0.05)
+    assert row["verdict"] == "above chance"
+    alone = _row(rounds[:1], [0.55], 90, 3)
+    assert (alone["low"], alone["high"], alone["verdict"]) == (0.5, 0.75, "not shown")
+
+
+def test_differences_of_cells_are_those_of_networks() -> None:
+    """With one class the interval is the t interval of the mean difference; with too few of a class there is none."""
     rng = np.random.default_rng(0)
-    true = rng.choice(["a", "b", "c"], 300, p=[0.7, 0.2, 0.1])
-    predicted = np.where(rng.uniform(size=300) < 0.6, true, "a")
-    score, low, high = balanced_accuracy_interval(true, predicted)
-    assert score == pytest.approx(balanced_accuracy_score(true, predicted))
-    resampled = []
-    for _ in range(500):  # the networks of each class with replacement, one by one
-        rows = np.concatenate([rng.choice(np.flatnonzero(true == c), (true == c).sum()) for c in "abc"])
-        resampled.append(balanced_accuracy_score(true[rows], predicted[rows]))
-    np.testing.assert_allclose([low, high], np.percentile(resampled, [2.5, 97.5]), atol=0.02)
+    said = (rng.random((30, 2, 10)) < np.linspace(0.8, 0.4, 10)).astype(np.float32)
+    drawn = of_cells(said, np.zeros(30, int))
+    words = _ends(drawn)
+    own = said[:, :, 0].mean(1) - said[:, :, 1:].mean((1, 2))
+    found = ttest_1samp(own, 0).confidence_interval()
+    assert words["first tenth - rest"] == f"{own.mean():+.3f} ({found.low:+.3f} to {found.high:+.3f})"
+    few = _ends(of_cells(said, np.repeat([0, 1], [19, 11])))
+    assert str(few["end - start"]).endswith("(too few of a class to say)")
+    other = of_cells(np.roll(said, 1, axis=2), np.zeros(30, int))
+    gap = said.mean((1, 2)) - other.said.mean((1, 2))
+    assert _better(drawn, other)["verdict"] == "not shown"
+    assert str(_better(drawn, other)["here"]).startswith(f"{gap.mean():+.3f} (")
+    assert _better(drawn, of_cells(said * 0, np.zeros(30, int)))["verdict"] == "holds"
+    assert _better(drawn, of_cells(said[:20], np.zeros(20, int)))["here"] == "maps of other networks"
 
 
-def test_guessing_is_seldom_above_chance_where_a_class_is_rare() -> None:
-    rng = np.random.default_rng(1)
-    true = np.repeat(list("abcd"), [30, 28, 2, 1])
-    above = [balanced_accuracy_interval(true, rng.choice(list("abcd"), 61), seed)[1] > 0.25 for seed in range(300)]
-    assert np.mean(above) < 0.06
+def of_cells(said: np.ndarray, strata: np.ndarray) -> ProbeMap:
+    n, snapshots, positions = said.shape
+    return ProbeMap(
+        target="hp.optimizer",
+        task="classification",
+        chance=1 / len(np.unique(strata)),
+        strata=strata,
+        said=said,
+        true=np.ones((n, snapshots)),
+        progress=np.linspace(0, 1, snapshots),
+        epochs=np.arange(float(snapshots)),
+        positions=np.linspace(0, 1, positions),
+        length=5,
+        part="all",
+        layout=None,
+    )
 
 
 def test_claims_hold_and_do_not() -> None:
