@@ -225,9 +225,14 @@ class Study:
             raise NotFittedError(f"{estimator} on {features} was not fitted on {zoo} yet; give fit=true")
         if metrics is None:
             self.begin(f"{zoo}: {estimator} on {features}")
-            # all estimators stand beside one floor, that of the GBM's own row in the tables
+            # all estimators stand beside one floor, that of the GBM's own row in the tables; other splits and seeds have theirs
             widest = max(self.configurations(estimator) for estimator in self.config["n_of"])
-            metrics = self.fitter.fit(config, folder, lambda name, key: fits / f"gbm-{name}", widest)
+            tables = not {"seed", "split.seed"} & overrides.keys()
+
+            def floors_at(name: str, key: str) -> Path:
+                return fits / (f"gbm-{name}" if tables else f"gbm-{name}-{key}")
+
+            metrics = self.fitter.fit(config, folder, floors_at, widest)
         return Fit(folder, {k: np.nan if v is None else v for k, v in metrics.items()})
 
     def test_view(self, fit: Fit, zoo: str) -> View:
