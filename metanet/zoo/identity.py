@@ -31,11 +31,8 @@ if TYPE_CHECKING:
 FEWEST = 20
 # Sizes and images: what studies vary while all else stays as it was drawn.
 SIZES_AND_IMAGES = frozenset(
-    f"hp.{name}"
-    for name in (
-        *("dataset", "num_units", "conv_depth", "fc_depth", "filter_size", "conv_width", "fc_width"),
-        "batch_norm",
-    )
+    {"hp.dataset", "hp.num_units", "hp.conv_depth", "hp.fc_depth", "hp.filter_size", "hp.conv_width", "hp.fc_width"}
+    | {"hp.batch_norm"}
 )
 SEED = "seed"
 TWINS = "twins of such (equal drawn hyperparameters, and seeds where each has its own)"
