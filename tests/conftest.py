@@ -130,7 +130,7 @@ def nws_zoos(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
                 | {"batch_size": [16, 32], "w_init": ["constant", "glorot_normal"], "optimizer": ["adam", "momentum"]}
             )
             recipe = create_recipe(**config | {"hyperparameters": space, "epochs": 4, "train_images": 200, "test_images": 60})
-            bound = 0.05 if isinstance(data, str) else {"digits": 0.5, "mnist": 0.0}
+            bound = 0.05 if isinstance(data, str) else {"digits": 0.15, "mnist": 0.0}
             zoo = generate(recipe, data, n=n, out=folder / name, converged=bound, trainer={"accelerator": "cpu"})
             assert zoo is not None
             found[name] = folder / name

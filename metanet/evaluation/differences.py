@@ -61,12 +61,19 @@ class Scored:
     rarest: float
 
     @classmethod
-    def of(cls, answers: Sequence[Answers], measure: str, resamples: Resamples) -> Scored:
-        """Score what they answered."""
+    def of(
+        cls, answers: Sequence[Answers], measure: str, resamples: Resamples, parts: Sequence[Hashable] | None = None
+    ) -> Scored:
+        """Score what they answered.
+
+        Args:
+            parts: names of their test parts; None: those with the same test rows are one.
+        """
         row = cls({}, {}, min(_rarest(a, measure) for a in answers))
-        for own, without in zip(answers, resamples.scores(answers, measure), strict=True):
-            row.points.setdefault(own.part, []).append(score_of(own, measure))
-            row.without[own.part] = row.without.get(own.part, np.zeros(1)) + without
+        names = [own.part for own in answers] if parts is None else parts
+        for part, own, without in zip(names, answers, resamples.scores(answers, measure), strict=True):
+            row.points.setdefault(part, []).append(score_of(own, measure))
+            row.without[part] = row.without.get(part, np.zeros(1)) + without
         for part, points in row.points.items():
             row.without[part] = row.without[part] / len(points)
         return row
@@ -129,15 +136,17 @@ def paired_interval(pairs: Sequence[tuple[Answers, Answers]], measure: str) -> D
     """Of the mean difference of a measure over several fits of two models that were named in advance.
 
     Args:
-        pairs: what one model and the other answered, for each fit, on the same networks.
+        pairs: what one model and the other answered, for each fit, on the same networks; what is true of a network may differ
+            between the two, as where it was grown in two ways.
 
     Raises:
         MetanetError: on other networks.
     """
-    if any(one.part != other.part for one, other in pairs):
+    if any(not np.array_equal(one.networks, other.networks) for one, other in pairs):
         raise MetanetError("two fits were scored on different networks, so their difference is not paired")
     resamples = Resamples(np.unique(np.concatenate([one.units for one, _ in pairs])))
-    one, other = (Scored.of(answers, measure, resamples) for answers in zip(*pairs, strict=True))
+    parts = [one.part for one, _ in pairs]
+    one, other = (Scored.of(answers, measure, resamples, parts) for answers in zip(*pairs, strict=True))
     return difference(one, other)
 
 

@@ -101,7 +101,7 @@ class GBM(MatrixModel):
             "min_child_samples": self.min_child_samples,
             "reg_lambda": self.reg_lambda,
             "reg_alpha": self.reg_alpha,
-            "subsample": self.subsample,
+            "subsample": max(self.subsample, min(1.0, 2 / rows)),  # LightGBM takes no bag without a row
             "subsample_freq": 1,
             "colsample_bytree": self.colsample_bytree or (1.0 if columns <= FEW_COLUMNS else 0.4),
             "extra_trees": self.extra_trees,

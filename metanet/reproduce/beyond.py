@@ -86,7 +86,7 @@ def _within(view: View, predicted: np.ndarray) -> tuple[dict[str, Any], np.ndarr
     if not taus:
         raise MetanetError(f"no configuration of {view.zoo.name} has three networks above chance whose accuracies differ")
     values = np.array(taus)
-    low, high = ttest_1samp(values, 0).confidence_interval() if len(values) > 1 else (np.nan, np.nan)
+    low, high = ttest_1samp(values, 0).confidence_interval() if np.ptp(values) > 0 else (np.nan, np.nan)
     deviation, estimate = np.concatenate(true_parts), np.concatenate(predicted_parts)
     return {
         "configurations": len(values),

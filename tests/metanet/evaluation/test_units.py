@@ -14,7 +14,7 @@ from sklearn.metrics import r2_score
 import metanet
 from metanet.errors import MetanetError
 from metanet.evaluation.fitting import origin, split_of, unseen
-from metanet.evaluation.protocol import FitResult, Floors, constant_floor, fit_and_score
+from metanet.evaluation.protocol import CONSTANT, FitResult, constant_floor, fit_and_score
 from metanet.evaluation.search import Rows, Search, SearchPlan
 from metanet.launching.launcher import Launcher
 from metanet.models.base import MatrixModel
@@ -50,7 +50,7 @@ def view(request: pytest.FixtureRequest) -> View:
 @pytest.fixture(scope="module")
 def result(view: View) -> FitResult:
     split = view.draw_split(seed=0)
-    floors = Floors(constant_floor(view, split, "test_accuracy"), None)
+    floors = {CONSTANT: constant_floor(view, split, "test_accuracy")}
     return fit_and_score(metanet.create_model(**FOREST), view, split, "test_accuracy", floors)
 
 

@@ -22,6 +22,7 @@ from metanet.reproduce.encoders import told_by_images
 from metanet.zoo import Zoo
 
 BUDGET = [
+    "n=2",
     "encoders.splits=1",
     "encoders.seeds=2",
     "encoders.searched=2",

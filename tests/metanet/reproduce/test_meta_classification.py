@@ -50,9 +50,12 @@ def test_whole_networks_are_scored_by_their_predictions(study: Path) -> None:
     table = pd.read_csv(study / "nws_fig2" / "nws_fig2.csv").set_index(["target", "model"])
     fits = study / "fits" / "fixed"
     for label, folder in (("linear SVM, by layer", "svm_linear-measures"), ("dmc_global_mini", "dmc_global_mini")):
-        (found,) = (f for f in fits.glob(f"meta-{folder}-optimizer*") if f.is_dir())
-        test = pd.read_parquet(found / "predictions.parquet").query("part == 'test'")
-        assert table.loc[("optimizer", label), "score"] == pytest.approx(balanced_accuracy_score(test["true"], test["predicted"]))
+        rounds = [f for f in fits.glob(f"meta-{folder}-optimizer*") if f.is_dir()]
+        assert len(rounds) == (2 if folder.startswith("svm") else 1)
+        tests = [pd.read_parquet(found / "predictions.parquet").query("part == 'test'") for found in rounds]
+        expected = np.mean([balanced_accuracy_score(test["true"], test["predicted"]) for test in tests])
+        test = tests[0]
+        assert table.loc[("optimizer", label), "score"] == pytest.approx(expected)
         assert table.loc[("optimizer", label), "networks"] == len(test)
     assert table["chance"].eq(1 / 2).all()
     assert (table["low"] <= table["score"]).all()
@@ -116,7 +119,7 @@ def test_a_zoo_that_does_not_fit(nws_zoos: dict[str, Path], tmp_path: Path, caps
 
 def test_rounds_widen_an_interval() -> None:
     rounds = [(0.6, 0.5, 0.75), (0.7, 0.6, 0.8), (0.65, 0.55, 0.7)]
-    row = _row(rounds, [0.5, 0.5, 0.5], 90, 3)
+    row = _row(rounds, [0.4, 0.4, 0.4], 90, 3)
     spread = ttest_1samp([score for score, _, _ in rounds], 0).confidence_interval()
     half = (spread.high - spread.low) / 2
     assert row["score"] == pytest.approx(0.65)

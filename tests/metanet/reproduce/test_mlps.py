@@ -33,8 +33,8 @@ def drawn_mlps(width: int, seed: int) -> Zoo:
     return zoo
 
 
-def small_forest(view: View, study: Any) -> MetaModel:
-    return create_model("random_forest", features="stats_global", trees=2).fit(view)
+def small_forest(view: View, study: Any, features: str) -> MetaModel:
+    return create_model("random_forest", features="hyper" if features == "hyper" else "stats_global", trees=2).fit(view)
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +59,7 @@ def exhibit(zoos: dict[str, Zoo]) -> Exhibit:
 def test_a_forest_is_not_asked_about_twins_of_other_widths(zoos: dict[str, Zoo], exhibit: Exhibit) -> None:
     table = exhibit.tables["table11"].set_index("trained_on").loc["u4, u=4"]
     narrow, fold = zoos["u4"].view(), zoos["u4"].view().draw_folds(5, 0)
-    forest = small_forest(narrow.take(np.flatnonzero(fold != 0)), None)
+    forest = small_forest(narrow.take(np.flatnonzero(fold != 0)), None, "stats")
     rest = zoos["u8"].view().take(np.flatnonzero(fold == 0))  # the twins of the first rotation's test part
     assert len(rest) == 3
     for name, view in (("u8", rest), ("u16", zoos["u16"].view())):

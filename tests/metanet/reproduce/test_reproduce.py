@@ -187,7 +187,7 @@ def test_table4_ranks_each_width(study: Path, zoos: dict[str, Path]) -> None:
     floor = metanet.load_model(folder / "model").predict(view)
     expected = rank_correlation(view.frame["test_accuracy"], floor)
     assert row["hyper, test"] == pytest.approx(expected)
-    assert f"plain -> resnets: the floor reads {'+'.join(known)}." in (study / "table4" / "notes.txt").read_text()
+    assert f"plain → resnets: the floor reads {'+'.join(known)}." in (study / "table4" / "notes.txt").read_text()
     expected = kendalltau(view.frame["train_accuracy"], view.frame["test_accuracy"]).statistic
     assert row["tau(train, test)"] == pytest.approx(expected)
     assert set(table["width"]) == {2, 4}
@@ -317,7 +317,7 @@ def test_one_item_without_its_zoo_says_what_to_grow(
         (["inputs.gbm=null"], "is no list"),
         (["split=0.3"], "split has parts"),
         (["n_of.gbm=0"], "n_of.gbm=0"),
-        (["n.gbm=5"], "no key 'n.gbm'"),
+        (["n.gbm=5"], "n={'gbm': 5}: give a whole number from 1 up"),
         (["curve.sizes=100"], "curve.sizes=100"),
         (["curve.sizes=[5]"], "curve.sizes=5: give a whole number from 20 up"),
         (["zoo=nowhere"], "no folder 'nowhere'"),
