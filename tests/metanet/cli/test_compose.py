@@ -85,7 +85,7 @@ def test_grids_are_all_combinations() -> None:
     ("verb", "given", "key", "value"),
     [
         ("train", {"model": "dnn", "model.units": "8"}, "model.units", 8),
-        ("train", {"zoo": "z"}, "model.num_leaves", 15),
+        ("train", {"zoo": "z", "model": "gbm"}, "model.num_leaves", 15),
         ("train", {"where": 'hp.optimizer == "adam"'}, "where", 'hp.optimizer == "adam"'),
         ("train", {"features": "[stats,hyper]"}, "features", ["stats", "hyper"]),
         ("train", {"experiment": "optimizer_from_weights"}, "target", "hp.optimizer"),
@@ -127,7 +127,7 @@ def test_an_option_may_be_a_file_of_ones_own(tmp_path: Path) -> None:
     [
         ("train", {"zo": "x"}, "no key 'zo'; did you mean 'zoo'"),
         ("train", {"model": "gmb"}, "no model 'gmb'; did you mean 'gbm'"),
-        ("train", {"model.num_leavs": "3"}, "did you mean 'model.num_leaves'"),
+        ("train", {"model": "gbm", "model.num_leavs": "3"}, "did you mean 'model.num_leaves'"),
         ("train", {"split.tset": "0.3"}, "did you mean 'split.test'"),
         ("train", {"seed": "x"}, "seed=x is not a whole number"),
         ("train", {"seed": "1.5"}, "not a whole number"),
