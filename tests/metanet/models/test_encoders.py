@@ -26,7 +26,7 @@ from metanet.representations.slots import ROLES, Architecture, Slots
 from metanet.zoo import Layout, Zoo, open_zoo, zoo_from_arrays
 from metanet.zoo.wiring import wire
 
-NAMES = [n for n in metanet.list_models() if getattr(model_class(n), "own_input", None) == "weights"]
+NAMES = [n for n in metanet.list_models() if issubclass(model_class(n), Encoder)]
 READERS = [n for n in NAMES if n != "probe_net"]  # which do not run the networks
 
 
