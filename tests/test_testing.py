@@ -11,12 +11,13 @@ from torch import nn
 
 import metanet
 from metanet.generation.resnet import ResNetMini
+from metanet.models.encoder import Encoder
 from metanet.models.registry import model_class
 from metanet.testing import assert_function_unchanged, assert_permutation_invariant, reordered
 from metanet.zoo import Zoo, open_zoo
 
 QUICK = {"max_epochs": 2, "hidden": 16, "batch_size": 16}
-ENCODERS = [n for n in metanet.list_models() if getattr(model_class(n), "own_input", None) == "weights"]
+ENCODERS = [n for n in metanet.list_models() if issubclass(model_class(n), Encoder)]
 
 
 @pytest.mark.parametrize("name", ENCODERS)
