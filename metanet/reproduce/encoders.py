@@ -42,7 +42,7 @@ from metanet.reproduce.contenders import (
     predictions,
     seeds_of,
 )
-from metanet.reproduce.scores import gain, interval, mean_score, without_ends
+from metanet.reproduce.scores import gain, interval, without_ends
 from metanet.reproduce.study import Exhibit, Fit, NotFittedError, Study, readable
 from metanet.zoo.arrays import zoo_from_arrays
 from metanet.zoo.identity import Seen, left_out
@@ -95,12 +95,12 @@ def encoder_table(study: Study, name: str) -> Exhibit:
             notes.append(f"{zoo}: not measured: {', '.join(missing)}.")
         for keys, titles in by_fits(found, (FLOOR, BASELINE, SEARCHED, IMAGES_LINE)):
             part = {title: [found[title][key] for key in keys] for title in titles}
-            rows.setdefault(in_words(keys), []).extend(_rows(zoo, part))
+            rows.setdefault(in_words(keys), []).extend(_rows(study, zoo, part))
             notes += _gap(zoo, in_words(keys), part)
         notes += [note for level in ("W", "F") if (note := _verdict(zoo, level, found))]
     if not rows:
         raise MetanetError("no encoder was fitted yet; give fit=true")
-    fits = sorted(rows, key=lambda words: -len(rows[words]))
+    fits = sorted(rows, key=lambda words: -rows[words][0]["fits"])
     tables = {name if i == 0 else f"{name}_{i + 1}": pd.DataFrame(rows[words]) for i, words in enumerate(fits)}
     notes = [f"{table}: {words}." for table, words in zip(tables, fits, strict=True)] + notes
     widest = tables[name]
@@ -134,20 +134,16 @@ def searched(study: Study, zoo: str, split: int, seed: int) -> Fit:
 
 
 def _of_zoo(study: Study, zoo: str) -> str:
-    header = study.zoo(zoo).header
     frozen = study.config[SECTION]["frozen"]
-    known = (
-        f"the defaults of all models were frozen before: {frozen}"
-        if frozen
-        else ("where the defaults of the models were chosen is not said (encoders.frozen)")
-    )
-    return f"{zoo}: plan seed {header.get('seed')}, {len(study.zoo(zoo).networks)} networks; {known}."
+    known = "where the defaults of the models were chosen is not said (encoders.frozen)"
+    known = f"the defaults of all models were frozen before: {frozen}" if frozen else known
+    return f"{zoo}: plan seed {study.zoo(zoo).header.get('seed')}, {len(study.zoo(zoo).networks)} networks; {known}."
 
 
-def _rows(zoo: str, part: Mapping[str, Sequence[Answered]]) -> Iterator[dict[str, Any]]:
+def _rows(study: Study, zoo: str, part: Mapping[str, Sequence[Answered]]) -> Iterator[dict[str, Any]]:
     """The rows of models with the same fits, each beside the floor and the baselines of exactly these."""
     for title, own in part.items():
-        row: dict[str, Any] = {"zoo": zoo, "model": title} | _scores(own)
+        row: dict[str, Any] = {"zoo": zoo, "plan seed": study.zoo(zoo).header.get("seed"), "model": title} | _scores(own)
         for other, short in ((FLOOR, "hyper"), (BASELINE, "baseline"), (SEARCHED, "searched")):
             pairs = [] if title == other else [(a.test, b.test) for a, b in zip(own, part.get(other, ()), strict=False)]
             for measure in ("r2", "tau"):
@@ -178,7 +174,7 @@ def _columns(frame: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _gap(zoo: str, words: str, part: Mapping[str, Sequence[Answered]]) -> list[str]:
-    """How far labelled images are ahead of the best that needs none, of the same fits."""
+    """How far labelled images are above the best that needs none, of the same fits."""
     if IMAGES_LINE not in part:
         return []
     free = {title: own for title, own in part.items() if level_of(str(own[0].metrics["access"])) in ("W", "F")}
@@ -188,8 +184,8 @@ def _gap(zoo: str, words: str, part: Mapping[str, Sequence[Answered]]) -> list[s
     pairs = [(a.test, b.test) for a, b in zip(part[IMAGES_LINE], free[best], strict=True)]
     spans = [gain(pairs, measure, measure)[measure] for measure in ("r2", "tau")]
     return [
-        f"{zoo}, {words}: {IMAGES} labelled images of the network's own set are ahead of the best that needs none, {best}, by "
-        f"{spans[0]} in R² and {spans[1]} in tau (95 %)."
+        f"{zoo}, {words}: {IMAGES} labelled images of the network's own set, less the best that needs none, {best}: {spans[0]} "
+        f"in R² and {spans[1]} in tau (95 %)."
     ]
 
 
@@ -215,11 +211,9 @@ def _verdict(zoo: str, level: str, found: Found) -> str:
 def _beside(found: Found, best: str, keys: Sequence[Key]) -> str:
     """Scores of a chosen model with those of hyperparameters alone, and whether it is above each baseline."""
     tests = [found[best][key].test for key in keys]
-    scores = [f"{mean_score(tests, measure)[0]:.3f}" for measure in ("r2", "tau")]
-    words = f" (R² {scores[0]}, tau {scores[1]}"
+    words = f" ({_means(tests)}"
     if set(keys) <= found.get(FLOOR, {}).keys():
-        floor = [f"{mean_score([found[FLOOR][key].test for key in keys], measure)[0]:.3f}" for measure in ("r2", "tau")]
-        words += f"; hyperparameters alone {floor[0]}, {floor[1]}"
+        words += f"; hyperparameters alone {_means([found[FLOOR][key].test for key in keys])}"
     words += ")"
     for other in (BASELINE, SEARCHED):
         if other == best or not set(keys) <= found.get(other, {}).keys():
@@ -229,6 +223,11 @@ def _beside(found: Found, best: str, keys: Sequence[Key]) -> str:
         shown = "above" if all(spans[m][f"{m}_low"] > 0 for m in spans) else "not shown to be above"
         words += f"; {shown} {other} in both (R² {spans['r2']['r2']}, tau {spans['tau']['tau']})"
     return words
+
+
+def _means(tests: Sequence[pd.DataFrame]) -> str:
+    scores = [float(np.mean([of(*_columns(test)) for test in tests])) for of in (r2, tau)]
+    return f"R² {scores[0]:.3f}, tau {scores[1]:.3f}"
 
 
 def images_line(study: Study, zoo: str, keys: Sequence[Key]) -> dict[Key, Told]:
@@ -251,7 +250,7 @@ def images_line(study: Study, zoo: str, keys: Sequence[Key]) -> dict[Key, Told]:
 
     def told(number: int, seed: int) -> Told | None:
         split = nth_split(study, view, number)
-        fitted = lambda: _Asked(view, asked(), split, study.seed + seed, study.threads)  # noqa: E731
+        fitted = partial(_Asked, view, asked, split, study.seed + seed, study.threads)
         frame = predictions(study, zoo, f"images{IMAGES}-split{number}-seed{seed}", fitted, view.part(split, "test"))
         return None if frame is None else Told(frame.sort_values("network_id", ignore_index=True), {"access": "D"})
 
@@ -259,9 +258,10 @@ def images_line(study: Study, zoo: str, keys: Sequence[Key]) -> dict[Key, Told]:
 
 
 class _Asked:
-    """A GBM on what images tell of networks."""
+    """A GBM on what images tell of networks, which are asked when it is fitted."""
 
-    def __init__(self, view: View, told: dict[str, np.ndarray], split: Split, seed: int, threads: int) -> None:
+    def __init__(self, view: View, ask: Callable[[], dict[str, np.ndarray]], split: Split, seed: int, threads: int) -> None:
+        told = ask()
         self.zoo = zoo_from_arrays(view.weights(), view.layout, view.frame.assign(**told))
         parts = [self.zoo.view().part(split, part) for part in ("train", "validation")]
         self.gbm = create_model("gbm", features=f"metrics:{'+'.join(told)}", seed=seed, threads=threads)
