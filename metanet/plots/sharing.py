@@ -33,7 +33,7 @@ def share_points(
             face = style["color"] if fill else "none"
             ax.errorbar(where, part[measure], yerr=ends, linestyle="none", markersize=4, elinewidth=0.8, mfc=face, **style)
     ax.set_xticks(list(places.values()), list(places), rotation=20, ha="right", fontsize=7)
-    lowest = min([float(f[measure].min()) for f in (table, across) if len(f) and measure in f], default=0.0)
+    lowest = min(float(f[f"{measure}_low"].min()) for f in (table, across) if f"{measure}_low" in f)
     ax.set(ylabel={"r2": "R²", "tau": "Kendall's τ"}[measure], ylim=(max(-0.5, lowest - 0.05), 1))
     ax.set_title("hollow: trained on the other seed", fontsize=8)
     return ax
