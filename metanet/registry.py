@@ -16,12 +16,13 @@ T = TypeVar("T")
 class Registry(Generic[T]):
     """Classes or objects of one kind, imported when they are asked for.
 
-    A name stands for what bears it in its attribute ``name``: in the package's own module of that name; in an entry point of the
-    group ``metanet.<kind>s`` of an installed package; or ``FILE.py:NAME`` for what a file holds.
+    A name stands for what the package has at its home; for an entry point of the group ``metanet.<kind>s`` of an installed
+    package; or, as ``FILE.py:NAME``, for what a file holds.
 
     Args:
         kind: the config key, such as ``recipe``; it stands in messages.
-        homes: module of each name of the package.
+        homes: of each name of the package, ``MODULE:ATTRIBUTE``, or a module that holds what bears the name in its attribute
+            ``name``.
         suits: whether something from outside is of this kind.
         wanted: what it should be, for the message where it is not.
     """
@@ -34,7 +35,11 @@ class Registry(Generic[T]):
 
     def names(self) -> list[str]:
         """What a name may be, sorted, beside ``FILE.py:NAME``."""
-        return sorted({*self.homes(), *self._entries()})
+        return sorted({*self.homes(), *entries(self.kind)})
+
+    def __contains__(self, name: str) -> bool:
+        """Whether a name is known; a path is no name."""
+        return name in self.homes() or name in entries(self.kind)
 
     def find(self, name: str) -> T:
         """What a name stands for.
@@ -44,9 +49,11 @@ class Registry(Generic[T]):
         """
         if is_path(name):
             return self._suited(name, load_object(name))
-        if (module := self.homes().get(name)) is not None:
-            return next(v for v in vars(importlib.import_module(module)).values() if _named(v) == name and self.suits(v))
-        if (entry := self._entries().get(name)) is not None:
+        if (home := self.homes().get(name)) is not None:
+            module, _, attribute = home.partition(":")
+            held = vars(importlib.import_module(module))
+            return held[attribute] if attribute else next(v for v in held.values() if _named(v) == name and self.suits(v))
+        if (entry := entries(self.kind).get(name)) is not None:
             return self._suited(name, entry.load())
         raise MetanetError(f"no {self.kind} '{name}'{did_you_mean(name, self.names())}")
 
@@ -55,8 +62,10 @@ class Registry(Generic[T]):
             raise MetanetError(f"{self.kind}={name} is no {self.wanted}")
         return found
 
-    def _entries(self) -> dict[str, EntryPoint]:
-        return {entry.name: entry for entry in entry_points(group=f"metanet.{self.kind}s")}
+
+def entries(kind: str) -> dict[str, EntryPoint]:
+    """What installed packages offer of a kind, by name."""
+    return {entry.name: entry for entry in entry_points(group=f"metanet.{kind.removesuffix('s')}s")}
 
 
 def _named(value: Any) -> Any:

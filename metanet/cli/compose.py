@@ -21,6 +21,7 @@ from yaml import YAMLError
 from metanet.config_files import config_root, options
 from metanet.errors import MetanetError, did_you_mean
 from metanet.plugins import is_path
+from metanet.registry import entries
 
 Config = dict[str, Any]
 
@@ -189,7 +190,9 @@ def _load_option(group: str, option: str) -> Config:
         return _load(Path(option).expanduser())
     path = config_root() / group / f"{option}.yaml"
     if not path.exists():
-        raise MetanetError(f"no {group} '{option}'{did_you_mean(option, options(group))}")
+        if option in (installed := entries(group)):
+            return {"name": option}
+        raise MetanetError(f"no {group} '{option}'{did_you_mean(option, [*options(group), *installed])}")
     return _load(path)
 
 
@@ -225,7 +228,7 @@ def _check_key(config: Config, verb: str, key: str, value: Any) -> Any:
     """The value in the key's type; a key that is not there is refused."""
     parts = key.split(".")
     group = config.get(parts[0])
-    by_class = parts[0] in CHECKED_BY_CLASS or (isinstance(group, dict) and is_path(str(group.get("name", ""))))
+    by_class = parts[0] in CHECKED_BY_CLASS or (isinstance(group, dict) and _is_foreign(parts[0], str(group.get("name", ""))))
     node: Any = config
     for depth, part in enumerate(parts):
         if not isinstance(node, dict) or DISTRIBUTIONS & set(parts[:depth]):
@@ -238,6 +241,11 @@ def _check_key(config: Config, verb: str, key: str, value: Any) -> Any:
             raise MetanetError(f"{verb} has no key '{key}'{did_you_mean(key, known)}")
         node = node[part]
     return _fit_type(key, node, value)
+
+
+def _is_foreign(group: str, name: str) -> bool:
+    """Whether what takes the settings is not of the package."""
+    return is_path(name) or (group in ("model", "recipe") and name in entries(group))
 
 
 def _fit_type(key: str, old: Any, new: Any) -> Any:

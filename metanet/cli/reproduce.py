@@ -22,7 +22,8 @@ def run(config: dict[str, Any]) -> None:
     """Make each exhibit, print its tables and notes, write it, and the report."""
     wanted = items(str(required(config, "item", "metanet reproduce table2 zoo=zoos/mnist")))
     required(config, "zoo", "zoo=[zoos/mnist,zoos/fashion_mnist]")
-    folder = choose_folder(config["out"], "reproduce", config["item"])
+    alone = len(wanted) == 1
+    folder = choose_folder(config["out"], "reproduce", next(iter(wanted)) if alone else config["item"])
 
     def compose_fit(zoo: str, model: str, features: str, overrides: dict[str, str]) -> dict[str, Any]:
         split = {f"split.{key}": str(value) for key, value in config["split"].items()}
@@ -33,7 +34,6 @@ def run(config: dict[str, Any]) -> None:
         return fit | {"launcher": config["launcher"], "trainer": config["trainer"], "tracking": config["tracking"]}
 
     made: list[Exhibit | Missing] = []
-    alone = len(wanted) == 1
     report = folder / next(iter(wanted)) / "report.html" if alone else folder / "report.html"
     with fit_bars(1, show=True) as (begin, on_trial):
         study = Study(config, folder, compose_fit, Fitter(draw_result, on_trial), begin)

@@ -22,7 +22,7 @@ stats+norms_l2           unions
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -30,35 +30,44 @@ import numpy as np
 
 from metanet.errors import MetanetError, did_you_mean
 from metanet.features.hyper import HYPER_PAPER, HyperEncoder
-from metanet.plugins import absolute, is_path, load_object
-from metanet.representations.flat import flat
-from metanet.representations.measures import global_measures, layer_measures
-from metanet.representations.neurons import neurons
-from metanet.representations.norms import norms_l1, norms_l2
-from metanet.representations.products import products
-from metanet.representations.spectra import spectra
-from metanet.representations.statistics import global_statistics, layer_statistics
+from metanet.plugins import absolute, is_path
+from metanet.registry import Registry
 from metanet.zoo.zoo import View
 
-WEIGHT_FEATURES: dict[str, Callable[..., tuple[np.ndarray, list[str]]]] = {
-    "stats": layer_statistics,
-    "stats_global": global_statistics,
-    "flat": flat,
-    "norms_l1": norms_l1,
-    "norms_l2": norms_l2,
-    "measures": layer_measures,
-    "measures_global": global_measures,
-    "neurons": neurons,
-    "spectra": spectra,
-    "products": products,
+WEIGHT_FEATURES = {
+    "stats": "metanet.representations.statistics:layer_statistics",
+    "stats_global": "metanet.representations.statistics:global_statistics",
+    "flat": "metanet.representations.flat:flat",
+    "norms_l1": "metanet.representations.norms:norms_l1",
+    "norms_l2": "metanet.representations.norms:norms_l2",
+    "measures": "metanet.representations.measures:layer_measures",
+    "measures_global": "metanet.representations.measures:global_measures",
+    "neurons": "metanet.representations.neurons:neurons",
+    "spectra": "metanet.representations.spectra:spectra",
+    "products": "metanet.representations.products:products",
 }
-FRAME_FEATURES = ("hyper", "hyper_paper", "metrics")
-RESPONSE_FEATURES = ("probe",)  # of networks that are run, not read
+FRAME_FEATURES = {
+    "hyper": "metanet.features.hyper:HyperEncoder",
+    "hyper_paper": "metanet.features.hyper:HyperEncoder",
+    "metrics": "metanet.features.unions:measured",
+}
+RESPONSE_FEATURES = {"probe": "metanet.features.responses:probe"}  # of networks that are run, not read
+FEATURES: Registry[Callable[..., Any]] = Registry(
+    "features",
+    lambda: WEIGHT_FEATURES | FRAME_FEATURES | RESPONSE_FEATURES,
+    callable,
+    "function (weights, layout) -> (array, names)",
+)
 
 
 def list_features() -> list[str]:
     """Names that ``features=`` takes, alone or joined by ``+``."""
-    return sorted([*WEIGHT_FEATURES, *FRAME_FEATURES, *RESPONSE_FEATURES])
+    return FEATURES.names()
+
+
+def measured(view: View, columns: Sequence[str]) -> tuple[np.ndarray, list[str]]:
+    """Columns of a view's frame as they are, (N, F), and their names."""
+    return np.stack([view.target(c).astype(np.float64) for c in columns], axis=1), list(columns)
 
 
 @dataclass
@@ -86,7 +95,7 @@ def parse(spec: str | list[str]) -> list[_Part]:
             parts.append(_Part(absolute(word), ()))
             continue
         name, _, argument = word.strip().partition(":")
-        if name in list_features():
+        if name in FEATURES:
             if argument and name == "hyper_paper":
                 raise MetanetError(f"features={word}: hyper_paper takes no names; use hyper:{argument}")
             parts.append(_Part(name, (argument,) if argument else ()))
@@ -191,13 +200,9 @@ class FeatureMap:
             if part.encoder is not None:
                 matrix, own = part.encoder.transform(view.frame)
             elif part.name == "metrics":
-                matrix = np.stack([view.target(c).astype(np.float64) for c in part.arguments], axis=1)
-                own = list(part.arguments)
+                matrix, own = measured(view, part.arguments)
             elif part.name in RESPONSE_FEATURES:
-                from metanet.features.responses import probe  # torch and Lightning, which no other features need
-
-                assert weights is not None
-                matrix, own = probe(view, weights, layout, part.arguments, self.threads)
+                matrix, own = FEATURES.find(part.name)(view, weights, layout, part.arguments, self.threads)
             else:
                 matrix, own = self._of_weights(part, weights, layout)
             matrices.append(matrix)
@@ -205,8 +210,8 @@ class FeatureMap:
         return matrices[0] if len(matrices) == 1 else np.concatenate(matrices, axis=1), names
 
     def _of_weights(self, part: _Part, weights: Any, layout: Any) -> tuple[np.ndarray, list[str]]:
-        if not is_path(part.name):
-            function = WEIGHT_FEATURES[part.name]
+        function = FEATURES.find(part.name)
+        if part.name in WEIGHT_FEATURES:
             extra = {"threads": self.threads} if "threads" in inspect.signature(function).parameters else {}
             matrix, names = function(weights, layout, part.arguments, **extra)
             if broken := int((~np.isfinite(matrix).all(axis=1)).sum()):
@@ -215,7 +220,6 @@ class FeatureMap:
                     "status 'nan' in the frame of the zoo, and no view will hold them"
                 )
             return matrix, names
-        function = load_object(part.name)
         try:
             answer = function(weights, layout)
         except Exception as error:  # whatever the user's code raises, its name and message help most

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 from pathlib import Path
 from typing import Any
 
 from metanet.config_files import options
-from metanet.errors import MetanetError, did_you_mean
+from metanet.errors import MetanetError
 from metanet.models.base import MetaModel, check_settings, constructor_arguments
-from metanet.plugins import absolute, is_path, load_object
+from metanet.plugins import absolute, is_path
+from metanet.registry import Registry
 
 # Models whose file has another name than they have; each other one is in the file of its name. A model is known by its YAML
 # in configs/model and imported on first use, so that `import metanet` stays light.
@@ -24,23 +24,34 @@ FILES = {
 }
 
 
+def _homes() -> dict[str, str]:
+    return {name: f"{__package__}.{FILES.get(name, name)}" for name in options("model")}
+
+
+def _is_model(found: Any) -> bool:
+    return isinstance(found, type) and issubclass(found, MetaModel)
+
+
+MODELS: Registry[type[MetaModel]] = Registry(
+    "model", _homes, _is_model, "meta-model; make it a subclass of metanet.models.MatrixModel or MetaModel"
+)
+
+
 def list_models() -> list[str]:
     """Names that ``model=`` takes."""
-    return options("model")
+    return MODELS.names()
 
 
 def model_class(name: str) -> type[MetaModel]:
-    """The class of a registered name or of ``FILE.py:CLASS``."""
+    """The class of a name in :data:`MODELS` or of ``FILE.py:CLASS``.
+
+    Raises:
+        MetanetError: there is no such name or file, or it is no meta-model.
+    """
+    cls = MODELS.find(name)
     if is_path(name):
-        cls = load_object(name)
-        if not (isinstance(cls, type) and issubclass(cls, MetaModel)):
-            raise MetanetError(f"model={name} is no meta-model; make it a subclass of metanet.models.MatrixModel or MetaModel")
         cls.source = absolute(name)  # type: ignore[attr-defined]
-        return cls
-    if name not in (known := list_models()):
-        raise MetanetError(f"no model '{name}'{did_you_mean(name, known)}")
-    module = importlib.import_module(f"metanet.models.{FILES.get(name, name)}")
-    return next(c for c in vars(module).values() if isinstance(c, type) and vars(c).get("name") == name)
+    return cls
 
 
 def titled(title: str) -> tuple[str, dict[str, Any]]:

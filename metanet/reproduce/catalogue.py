@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib import import_module
 
 from metanet.errors import MetanetError, did_you_mean
+from metanet.plugins import is_path
+from metanet.registry import Registry, entries
 from metanet.reproduce.study import Exhibit, Study
 
 
@@ -16,21 +17,26 @@ class Item:
 
     Attributes:
         module, function: in ``metanet.reproduce``; (study, name) -> Exhibit.
-        kind: of zoo that it needs, see :meth:`Study.zoos`.
+        kind: of zoo that it needs, see :meth:`Study.zoos`; None for any.
         needs: what to grow where no such zoo was given.
+        source: ``FILE.py:FUNCTION`` or the entry point of one of another package's.
     """
 
-    module: str
-    function: str
-    kind: str
-    needs: str
+    module: str = ""
+    function: str = ""
+    kind: str | None = None
+    needs: str = ""
+    source: str = ""
 
     def make(self, study: Study, name: str) -> Exhibit:
-        """The exhibit; an error where no zoo fits."""
-        if not study.zoos(self.kind):
+        """The exhibit.
+
+        Raises:
+            MetanetError: no zoo fits.
+        """
+        if self.kind is not None and not study.zoos(self.kind):
             raise MetanetError(f"{name} needs {self.needs}")
-        function: Callable[[Study, str], Exhibit] = getattr(import_module(f"metanet.reproduce.{self.module}"), self.function)
-        return function(study, name)
+        return EXHIBITS.find(self.source or name)(study, name)
 
 
 _CNN = "a zoo of small CNNs: metanet generate recipe=small_cnn_mini data=mnist n=2000 out=zoos/mnist"
@@ -104,12 +110,23 @@ ENCODER_ITEMS = {
     "encoder_table": Item("encoders", "encoder_table", "cnn", _CNN),
     "generalisation": Item("encoders", "generalisation", "cnn", _CNN),
 }
+KNOWN = ITEMS | NWS_ITEMS | META_ITEMS | SEED_ITEMS | ENCODER_ITEMS
+EXHIBITS: Registry[Callable[[Study, str], Exhibit]] = Registry(
+    "exhibit",
+    lambda: {name: f"{__package__}.{item.module}:{item.function}" for name, item in KNOWN.items()},
+    callable,
+    "function (study, name) -> metanet.reproduce.study.Exhibit",
+)
 
 
 def items(name: str) -> dict[str, Item]:
-    """The item of a name; ``all`` of Unterthiner et al., ``nws`` and ``meta`` of Eilertsen et al., ``encoders``.
+    """The item of a name or of ``FILE.py:FUNCTION``; ``all`` of Unterthiner et al., ``nws`` and ``meta`` of Eilertsen et al.,
+    ``encoders``.
 
     ``seed`` is in none of these, for it needs zoos of its own.
+
+    Raises:
+        MetanetError: there is no such item.
     """
     if name == "all":
         return ITEMS
@@ -119,7 +136,9 @@ def items(name: str) -> dict[str, Item]:
         return META_ITEMS
     if name == "encoders":
         return ENCODER_ITEMS
-    known = ITEMS | NWS_ITEMS | META_ITEMS | SEED_ITEMS | ENCODER_ITEMS
-    if name not in known:
-        raise MetanetError(f"no table or figure '{name}'{did_you_mean(name, [*known, 'all', 'nws', 'meta', 'encoders'])}")
-    return {name: known[name]}
+    if is_path(name) or name in entries(EXHIBITS.kind):
+        EXHIBITS.find(name)  # a mistake is found before anything is fitted
+        return {name.rpartition(":")[2]: Item(source=name)}
+    if name not in KNOWN:
+        raise MetanetError(f"no table or figure '{name}'{did_you_mean(name, [*KNOWN, 'all', 'nws', 'meta', 'encoders'])}")
+    return {name: KNOWN[name]}

@@ -50,7 +50,7 @@ def imported(source: str) -> Iterator[str]:
         elif isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
         elif isinstance(node, ast.Constant) and isinstance(node.value, str):
-            names = [node.value] if re.fullmatch(r"metanet(\.\w+)+\.?", node.value) else []
+            names = [node.value] if re.fullmatch(r"metanet(\.\w+)+(\.|:\w+)?", node.value) else []
         yield from (name.split(".")[1] for name in names if name.startswith("metanet."))
 
 

@@ -16,7 +16,7 @@ from metanet.errors import MetanetError, did_you_mean
 from metanet.generation.recipes.base import SHARED, Recipe
 from metanet.generation.recipes.module import ModuleNetwork, ModuleRecipe
 from metanet.plugins import absolute, is_path
-from metanet.registry import Registry
+from metanet.registry import Registry, entries
 
 __all__ = ["RECIPES", "SHARED", "ModuleNetwork", "ModuleRecipe", "Recipe", "create_recipe", "list_recipes"]
 
@@ -34,8 +34,8 @@ RECIPES: Registry[type[Recipe]] = Registry("recipe", _homes, _is_recipe, "subcla
 
 
 def list_recipes() -> list[str]:
-    """Names that ``recipe=`` takes."""
-    return options("recipe")
+    """Names that ``recipe=`` takes: those of ``configs/recipe``, and those of installed packages."""
+    return sorted({*options("recipe"), *entries("recipe")})
 
 
 def create_recipe(name: str, **settings: Any) -> Recipe:

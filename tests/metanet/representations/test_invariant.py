@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from torch import nn
 
-from metanet.features.unions import WEIGHT_FEATURES
+from metanet.features.unions import FEATURES
 from metanet.generation.nws import NWSNetwork
 from metanet.generation.resnet import ResNetMini
 from metanet.zoo.layout import Layout
@@ -33,8 +33,8 @@ def test_other_orders_of_neurons_change_nothing(name: str, architecture: str) ->
     weights = drawn(layout)
     wiring = wire(layout)
     places = wiring.positions(wiring.draw(np.random.default_rng(1)))
-    before, names = WEIGHT_FEATURES[name](weights, layout)
-    after, _ = WEIGHT_FEATURES[name](weights[:, places], layout)
+    before, names = FEATURES.find(name)(weights, layout)
+    after, _ = FEATURES.find(name)(weights[:, places], layout)
     assert before.shape == (5, len(names))
     assert len(set(names)) == len(names)
     np.testing.assert_allclose(after, before, rtol=1e-6, atol=1e-6)
@@ -44,8 +44,8 @@ def test_the_measures_of_differences_do_change() -> None:
     layout = ARCHITECTURES["row"]
     weights, wiring = drawn(layout), wire(layout)
     places = wiring.positions(wiring.draw(np.random.default_rng(1)))
-    before, _ = WEIGHT_FEATURES["measures"](weights, layout)
-    after, _ = WEIGHT_FEATURES["measures"](weights[:, places], layout)
+    before, _ = FEATURES.find("measures")(weights, layout)
+    after, _ = FEATURES.find("measures")(weights[:, places], layout)
     assert np.abs(before - after).max() > 0.01
 
 
@@ -53,17 +53,17 @@ def test_the_measures_of_differences_do_change() -> None:
 def test_some_layers_give_their_columns_of_all(name: str) -> None:
     layout = ARCHITECTURES["row"]
     weights = drawn(layout)
-    every, names = WEIGHT_FEATURES[name](weights, layout)
-    some, own = WEIGHT_FEATURES[name](weights, layout, ["fc1", "fc2"])
+    every, names = FEATURES.find(name)(weights, layout)
+    some, own = FEATURES.find(name)(weights, layout, ["fc1", "fc2"])
     np.testing.assert_array_equal(some, every[:, [names.index(n) for n in own]])
-    last, own = WEIGHT_FEATURES[name](weights, layout, ["last"]) if name != "products" else (some, own)
+    last, own = FEATURES.find(name)(weights, layout, ["last"]) if name != "products" else (some, own)
     assert last.shape == (5, len(own))
 
 
 def test_neurons_are_what_loops_find() -> None:
     layout = ARCHITECTURES["row"]
     weights = drawn(layout, 1)
-    values, names = WEIGHT_FEATURES["neurons"](weights, layout)
+    values, names = FEATURES.find("neurons")(weights, layout)
     found = dict(zip(names, values[0], strict=True))
     named = {name: tensor.astype(float) for name, tensor in layout.unflatten(weights[0]).items()}
     kernel, reader = named["conv3.weight"], named["fc1.weight"]  # 12 filters; a flattened map of 12 x 2 x 2
@@ -86,7 +86,7 @@ def test_neurons_are_what_loops_find() -> None:
 def test_spectra_are_those_of_a_singular_value_decomposition() -> None:
     layout = ARCHITECTURES["row"]
     weights = drawn(layout, 1)
-    values, names = WEIGHT_FEATURES["spectra"](weights, layout)
+    values, names = FEATURES.find("spectra")(weights, layout)
     found = dict(zip(names, values[0], strict=True))
     for layer in ("conv1", "conv3", "fc1", "out"):
         kernel = layout.unflatten(weights[0])[f"{layer}.weight"].astype(float)
@@ -102,7 +102,7 @@ def test_spectra_are_those_of_a_singular_value_decomposition() -> None:
 def test_products_are_matrix_products_of_summed_kernels() -> None:
     layout = ARCHITECTURES["row"]
     weights = drawn(layout, 1)
-    values, names = WEIGHT_FEATURES["products"](weights, layout)
+    values, names = FEATURES.find("products")(weights, layout)
     found = dict(zip(names, values[0], strict=True))
     named = {name: tensor.astype(float) for name, tensor in layout.unflatten(weights[0]).items() if tensor.ndim > 1}
     named["fc1.weight"] = named["fc1.weight"].reshape(8, 12, 4)
@@ -126,4 +126,4 @@ def test_released_axes_give_the_same() -> None:
     weights = drawn(plain)
     stored = np.stack([foreign.flatten(plain.unflatten(w)) for w in weights])
     for name in INVARIANT:
-        np.testing.assert_allclose(WEIGHT_FEATURES[name](stored, foreign)[0], WEIGHT_FEATURES[name](weights, plain)[0], rtol=1e-6)
+        np.testing.assert_allclose(FEATURES.find(name)(stored, foreign)[0], FEATURES.find(name)(weights, plain)[0], rtol=1e-6)
