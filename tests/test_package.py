@@ -38,6 +38,9 @@ def test_the_wheel_holds_one_package_with_its_configs_and_nothing_else(installed
     ours = [p.relative_to(ROOT) for p in (ROOT / "metanet").rglob("*.py") if "data_modules" not in p.parts]
     theirs = ["metanet" / p.relative_to(ROOT) for p in (ROOT / "data_modules").rglob("*.py")]
     assert {*ours, *theirs} == {p.relative_to(installed) for p in installed.rglob("*.py")}
+    sources = [p for p in (ROOT / "metanet").rglob("*") if p.suffix in (".cpp", ".cu", ".cuh", ".hpp", ".inc")]
+    assert len(sources) > 10
+    assert not [p for p in sources if not (installed / p.relative_to(ROOT)).exists()]
 
 
 def test_a_users_own_data_modules_is_left_alone(installed: Path, tmp_path: Path) -> None:

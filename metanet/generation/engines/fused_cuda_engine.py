@@ -34,7 +34,7 @@ def images_together(network: SmallCNN) -> int:
 
 
 def shared_bytes(network: SmallCNN, images: int | None = None) -> int:
-    """Shared memory of a block, as kernel.cu lays it out."""
+    """Shared memory of a block, as block.cuh lays it out."""
     images = images_together(network) if images is None else images
     height, width, channels = network.input_shape
     inputs = -(-height * width * channels // 4) * 4
@@ -62,7 +62,7 @@ def defines(network: SmallCNN) -> dict[str, int]:
 def network_rows(
     rates: Sequence[float], l2regs: Sequence[float], dropouts: Sequence[float], rules: Sequence[str], seeds: Sequence[int]
 ) -> np.ndarray:
-    """Hyperparameters as kernel.cu's ``Row``, one a network."""
+    """Hyperparameters as block.cuh's ``Row``, one a network."""
     kind = np.dtype([("rate", "f4"), ("l2reg", "f4"), ("scale", "f4"), ("threshold", "u4"), ("rule", "i4"), ("seed", "u4")])
     rows = np.zeros(len(rates), kind)
     dropout = np.asarray(dropouts, np.float64)
@@ -90,13 +90,19 @@ def why_not_cuda(network: object) -> str | None:
     return None
 
 
+def kernel_text() -> str:
+    """``kernel.cu``, each file in place of the line that includes it: CuPy keeps what it compiled by the text it is given."""
+    folder = Path(str(native.__file__)).parent
+    lines = (folder / "kernel.cu").read_text().splitlines(keepends=True)
+    return "".join((folder / line.split('"')[1]).read_text() if line.startswith('#include "') else line for line in lines)
+
+
 @functools.cache
 def _compiled(geometry: tuple[tuple[str, int], ...]) -> Any:
     import cupy
 
-    source = Path(str(native.__file__)).with_name("kernel.cu").read_text()
     options = ("--std=c++17", *(f"-D{name}={value}" for name, value in geometry))
-    return cupy.RawModule(code=source, options=options, backend="nvrtc")
+    return cupy.RawModule(code=kernel_text(), options=options, backend="nvrtc")
 
 
 class FusedCudaEngine(Engine):

@@ -13,8 +13,7 @@ import torch
 from test_fused_engine import TORCH, keep_masks, padded, reference_gradient, unpadded
 from torch.nn import functional
 
-from metanet.generation import native
-from metanet.generation.engines.fused_cuda_engine import RULE_CODES, defines, network_rows, shared_bytes
+from metanet.generation.engines.fused_cuda_engine import RULE_CODES, defines, kernel_text, network_rows, shared_bytes
 from metanet.generation.native import kernel_order
 from metanet.generation.networks import SmallCNN
 
@@ -36,7 +35,8 @@ class Emulation:
     def __init__(self, network: SmallCNN, threads: int, folder: Path) -> None:
         self.network = network
         library = folder / "emulated.so"
-        source = Path(native.__file__).with_name("kernel.cu")
+        source = folder / "kernel.cu"
+        source.write_text(kernel_text())  # what CuPy hands to NVRTC
         flags = [f"-D{name}={value}" for name, value in (defines(network) | {"THREADS": threads}).items()]
         assert COMPILER is not None
         subprocess.run(
