@@ -130,15 +130,9 @@ class Fitter:
         if not config["split"]["file"]:
             split_of(view, config["split"])
         if isinstance(targets, list):
-            if not model.many_targets:
-                raise MetanetError(
-                    f"model {model.name} predicts one target a fit; give target={','.join(targets)} for a run each, or an "
-                    "encoder such as model=deepsets for one with a head a target"
-                )
+            model.check_targets(targets)
             if config["search"]["name"] != "none":
                 raise MetanetError(f"target={targets}: a search looks for the best settings for one target; give search=none")
-            if len(set(targets)) < len(targets):
-                raise MetanetError(f"target={targets}: give each column once")
         if config["search"]["name"] == "none":
             return
         name, base = model_settings(config)

@@ -29,7 +29,7 @@ from metanet.metrics import (
     tau_ties,
     trained,
 )
-from metanet.models.base import MetaModel
+from metanet.models.base import HeldOut, MetaModel
 from metanet.models.registry import create_model
 from metanet.runs.records import Answers
 from metanet.zoo.split import Split
@@ -148,15 +148,13 @@ def fit_and_score_heads(
         train = fit_view.part(split, "train")
         validation = validation if model.chooses else fit_view.part(split, "validation")
     began = time.perf_counter()
-    model.fit(train, targets[0] if len(targets) == 1 else targets, validation)  # type: ignore[arg-type]
+    fitted = model.fit_targets(train, targets, validation)
     facts = {"seconds": time.perf_counter() - began}
-    results = []
-    for head, own in zip(model.by_target, floors, strict=True):
-        held_out = None
-        if hasattr(head, "validation_output"):
-            held_out = validation, head.validation_output
-        results.append(result_of(head, test, head.output(test), len(train) + len(validation), own, facts, held_out))
-    return results
+    n_train = len(train) + len(validation)
+    return [
+        result_of(own, test, own.output(test), n_train, beside, facts, own.held_out)
+        for own, beside in zip(fitted, floors, strict=True)
+    ]
 
 
 def result_of(
@@ -166,21 +164,21 @@ def result_of(
     n_train: int,
     floors: Floors | None,
     facts: dict[str, Any],
-    held_out: tuple[View, np.ndarray] | None = None,
+    held_out: HeldOut | None = None,
 ) -> FitResult:
     """Metrics and predictions of a fitted model.
 
     Args:
         output: on the test part, see :meth:`metanet.models.base.MetaModel.output`.
         facts: more metrics, such as seconds.
-        held_out: a view of the training part, and the output for it by models that did not fit it.
+        held_out: a view of the training part, and the answers for it of models that had not learned from it.
     """
     frames = [] if held_out is None else [_prediction_frame(model, *held_out, "validation")]
     frames.append(_prediction_frame(model, test, output, "test", floors))
     if held_out is not None:  # what a sweep may choose by
-        predicted = model.target.decode(held_out[1])
+        predicted = model.target.decode(held_out.output)
         scores = classification_metrics if model.target.task == "classification" else regression_metrics
-        facts = facts | {f"{k}_validation": v for k, v in scores(model.target.true(held_out[0]), predicted).items()}
+        facts = facts | {f"{k}_validation": v for k, v in scores(model.target.true(held_out.view), predicted).items()}
     metrics = {
         "model": model.name,
         "features": model.features if isinstance(model.features, str) else "+".join(model.features),

@@ -27,7 +27,7 @@ from metanet.evaluation.protocol import FitResult, Floors, result_of
 from metanet.features.unions import FeatureMap
 from metanet.launching.launcher import Launcher
 from metanet.metrics import r2
-from metanet.models.base import MatrixModel, check_settings, constructor_arguments
+from metanet.models.base import HeldOut, MatrixModel, check_settings, constructor_arguments
 from metanet.models.registry import create_model, model_class
 from metanet.models.target import Target
 from metanet.zoo.zoo import View
@@ -326,7 +326,7 @@ class Search:
             metrics["r2_cv"] = r2(target.true(validation), target.decode(held_out))
             metrics["r2_fold_sd"] = float(np.std([r2(true, output) for output in on_test], ddof=1))
             metrics["mse_fold_sd"] = float(np.std([np.mean((true - output) ** 2) for output in on_test], ddof=1))
-        return result_of(model, rows.test, final[None].on_test, len(rows.fit), floors, metrics, (validation, held_out))
+        return result_of(model, rows.test, final[None].on_test, len(rows.fit), floors, metrics, HeldOut(validation, held_out))
 
     # ------------------------------------------------------------------------------------------ on disk
 

@@ -19,7 +19,7 @@ from scipy.optimize import nnls
 
 from metanet.errors import MetanetError, check_whole
 from metanet.features.unions import FeatureMap
-from metanet.models.base import MetaModel
+from metanet.models.base import HeldOut, MetaModel
 from metanet.models.registry import create_model, load_model
 from metanet.models.stack import parsed, title_of
 from metanet.models.target import Target
@@ -169,7 +169,7 @@ class Auto(MetaModel):
         mixtures = {"weights": weighed, "mean": outputs.mean(0)} | dict(zip(titles, outputs, strict=True))
         self.losses = {name: float(np.mean((mixture - true) ** 2)) for name, mixture in mixtures.items()}
         self.took = min(self.losses, key=self.losses.__getitem__)
-        self.validation_output = mixtures[self.took][: len(held_out[0])]
+        self.held_out = HeldOut(held_out[0], mixtures[self.took][: len(held_out[0])])
         if self.took == "weights":
             return mixing_weights(outputs, true)
         return np.full(len(titles), 1 / len(titles)) if self.took == "mean" else np.eye(len(titles))[titles.index(self.took)]

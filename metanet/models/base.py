@@ -9,9 +9,9 @@ from __future__ import annotations
 import inspect
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -22,6 +22,18 @@ from metanet.features.unions import FeatureMap
 from metanet.models.scaling import Scaler
 from metanet.models.target import Target
 from metanet.zoo.zoo import View
+
+
+class HeldOut(NamedTuple):
+    """Networks that a fit was chosen by and not learned from, and what it then answered for them.
+
+    Attributes:
+        view: N snapshots.
+        output: see :meth:`MetaModel.output`; of a model that was fitted again with them, from before.
+    """
+
+    view: View
+    output: np.ndarray
 
 
 class MetaModel(ABC):
@@ -36,9 +48,10 @@ class MetaModel(ABC):
     name: ClassVar[str]
     tasks: ClassVar[tuple[str, ...]] = ("regression", "classification")
     own_input: ClassVar[str | None] = None  # what it reads, where that is no choice of features
-    many_targets: ClassVar[bool] = False  # whether one fit predicts several targets, see :attr:`by_target`
+    many_targets: ClassVar[bool] = False  # whether one fit predicts several, see :meth:`fit_targets`
     chooses: bool = True  # whether the validation part chooses something; else it is learned from like the rest
     target: Target
+    held_out: HeldOut | None = None  # of the last fit; None where it held nothing out
     curve: pd.DataFrame | None = None  # losses by epoch or tree of the fit that the validation part saw; its index has a name
     on_round: Callable[[int, int, float], None] | None = None  # told of a long fit's epochs: done, all, loss
 
@@ -55,6 +68,29 @@ class MetaModel(ABC):
     def fit(self, train: View, target: str = "test_accuracy", validation: View | None = None) -> MetaModel:
         """Learn from ``train``; ``validation`` chooses the length (default: a fifth of the units of ``train``)."""
 
+    def fit_targets(self, train: View, targets: list[str], validation: View | None = None) -> Sequence[MetaModel]:
+        """One fit for several targets: of each a fitted model that predicts it, in the order given; most families take one.
+
+        Raises:
+            MetanetError: see :meth:`check_targets`.
+        """
+        self.check_targets(targets)
+        return [self.fit(train, targets[0], validation)]
+
+    def check_targets(self, targets: list[str]) -> None:
+        """Refuse a number of targets that one fit cannot have.
+
+        Raises:
+            MetanetError: none, one of them twice, or several where this family predicts one.
+        """
+        if not targets or len(set(targets)) < len(targets):
+            raise MetanetError(f"target={targets}: give each column once, and one at least")
+        if len(targets) > 1 and not self.many_targets:
+            raise MetanetError(
+                f"model {self.name} predicts one target a fit; give target={','.join(targets)} for a run each, or an "
+                "encoder such as model=deepsets for one with a head a target"
+            )
+
     @abstractmethod
     def output(self, view: View) -> np.ndarray:
         """Codes (N,) for a regression, class probabilities (N, C) for a classification."""
@@ -67,11 +103,6 @@ class MetaModel(ABC):
     @abstractmethod
     def load(cls, folder: Path, threads: int = 1) -> MetaModel:
         """Read what :meth:`save` wrote."""
-
-    @property
-    def by_target(self) -> list[MetaModel]:
-        """A fitted model a target: itself, but where one fit predicts several."""
-        return [self]
 
     @property
     def note(self) -> str | None:
@@ -133,8 +164,6 @@ class MatrixModel(MetaModel):
 
     Attributes:
         rounds: trees or epochs that the validation part chose; None for estimators without.
-        validation_output: outputs on the validation part, from before the refit.
-        validation_view: that part.
         shared: where fits on the same rows may keep what they share; a search gives one dictionary a fold.
     """
 
@@ -208,7 +237,7 @@ class MatrixModel(MetaModel):
         x, y = self.map.transform(train), self.target.encode(train)
         x_validation, y_validation = self.map.transform(validation), self.target.encode(validation)
         self.fit_features(x, y, (x_validation, y_validation))
-        self.validation_view, self.validation_output = validation, self.output_features(x_validation)
+        self.held_out = HeldOut(validation, self.output_features(x_validation))
         if self.refit:
             self.fit_features(np.concatenate([x, x_validation]), np.concatenate([y, y_validation]), rounds=self.rounds)
         return self

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from metanet.data_modules.networks import NetworkBatch, NetworkBatches, NetworkDataModule, NetworkPart, Networks
 from metanet.errors import MetanetError, check_whole
 from metanet.lightning import KeepBest, Losses, device_of, quiet_trainer
-from metanet.models.base import MetaModel
+from metanet.models.base import HeldOut, MetaModel
 from metanet.models.inputs import MatrixInput
 from metanet.models.losses import EPOCHS, SHARE_LOSSES, target_loss, target_output
 from metanet.models.target import Target
@@ -136,7 +136,6 @@ class Encoder(MetaModel):
         self.rounds: int | None = None
         self.architectures: dict[str, Architecture] = {}
         self.targets: list[Target] = []
-        self.head = 0
 
     @abstractmethod
     def create_encoder(self) -> EncoderNetwork:
@@ -154,38 +153,39 @@ class Encoder(MetaModel):
     def restore(self, facts: dict[str, Any]) -> None:
         """Take back :meth:`facts`."""
 
-    @property
-    def by_target(self) -> list[MetaModel]:
-        """This encoder once a target, each predicting its own."""
-        copies = [copy.copy(self) for _ in self.targets]
-        for i, (own, target) in enumerate(zip(copies, self.targets, strict=True)):
-            own.head, own.target = i, target
-        return list(copies)
+    def fit(self, train: View, target: str = "test_accuracy", validation: View | None = None) -> Encoder:
+        self.fit_targets(train, [target], validation)
+        return self
 
-    def fit(self, train: View, target: str | list[str] = "test_accuracy", validation: View | None = None) -> Encoder:
-        """Learn from ``train``; with several targets one encoder for all, with a head each (:attr:`by_target`)."""
+    def fit_targets(self, train: View, targets: list[str], validation: View | None = None) -> list[Encoder]:
+        """One encoder for all targets, with a head each; of each target a copy that predicts it and shares the weights."""
+        self.check_targets(targets)
         if not self.chooses:
             train, validation = train if validation is None else train.union(validation), None
         elif validation is None:
             split = train.draw_split(test=0.0, validation=0.2, seed=self.seed)
             train, validation = train.part(split, "train"), train.part(split, "validation")
-        names = [target] if isinstance(target, str) else list(target)
-        self.targets = []
-        for name in names:
+        self.targets, self.held_out = [], None
+        for name in targets:
             self.choose_target(train, name, validation)
             self.targets.append(self.target)
-        self.head, self.target = 0, self.targets[0]
-        self.prepare(train, names)
+        self.prepare(train, targets)
+        answers: list[HeldOut | None] = [None] * len(targets)
         if validation is None:
             self.rounds = None
             self.rounds = self._train(self.batches(train, self.seed), None)
-            return self
-        held_out = self.batches(validation, None)
-        self.rounds = self._train(self.batches(train, self.seed), held_out)
-        self.validation_outputs = [self._decoded(raw, t) for raw, t in zip(self._outputs(held_out), self.targets, strict=True)]
-        if self.refit:
-            self._train(self.batches(train.union(validation), self.seed), None)
-        return self
+        else:
+            held_out = self.batches(validation, None)
+            self.rounds = self._train(self.batches(train, self.seed), held_out)
+            raw = self._outputs(held_out)
+            answers = [HeldOut(validation, self._decoded(own, t)) for own, t in zip(raw, self.targets, strict=True)]
+            if self.refit:
+                self._train(self.batches(train.union(validation), self.seed), None)
+        self.target, self.held_out = self.targets[0], answers[0]
+        fitted = [copy.copy(self) for _ in targets]
+        for own, target, known in zip(fitted, self.targets, answers, strict=True):
+            own.target, own.held_out = target, known
+        return fitted
 
     def check_view(self, view: View) -> None:
         """Refuse tensors that cannot be placed, and forms that are not known, before anything is fitted."""
@@ -244,12 +244,8 @@ class Encoder(MetaModel):
         return keeper.epoch if validation is not None else trainer.current_epoch
 
     def output(self, view: View) -> np.ndarray:
-        return self._decoded(self._outputs(self.batches(view, None, coded=False))[self.head], self.target)
-
-    @property
-    def validation_output(self) -> np.ndarray:
-        """Outputs on the validation part, from before the refit."""
-        return self.validation_outputs[self.head]
+        raw = self._outputs(self.batches(view, None, coded=False))
+        return self._decoded(raw[self.targets.index(self.target)], self.target)
 
     @torch.no_grad()
     def _outputs(self, batches: NetworkBatches) -> list[Tensor]:
@@ -276,7 +272,7 @@ class Encoder(MetaModel):
         folder = self.save_facts(
             folder,
             targets=[t.to_json() for t in self.targets],
-            head=self.head,
+            head=self.targets.index(self.target),
             slots=self.slots.to_json(),
             rounds=self.rounds,
             facts=self.facts(),
@@ -288,8 +284,8 @@ class Encoder(MetaModel):
     def load(cls, folder: Path, threads: int = 1) -> Encoder:
         values = json.loads((folder / "model.json").read_text())
         model = cls(**values["settings"], threads=threads)
-        model.targets, model.head = [Target.from_json(t) for t in values["targets"]], values["head"]
-        model.target, model.slots = model.targets[model.head], Slots.from_json(values["slots"])
+        model.targets = [Target.from_json(t) for t in values["targets"]]
+        model.target, model.slots = model.targets[values["head"]], Slots.from_json(values["slots"])
         model.rounds = values["rounds"]
         model.restore(values["facts"])
         if values["beside"] is not None:

@@ -91,8 +91,8 @@ def test_folds_of_a_search_part_no_unit(view: View, tmp_path: Path) -> None:
 
 def test_a_models_own_validation_part_parts_no_unit(view: View, monkeypatch: pytest.MonkeyPatch) -> None:
     model = metanet.create_model("gbm", features="hyper", max_trees=20).fit(view)
-    assert whole_units(view, model.validation_view)
-    assert len(set(model.validation_view.units)) == 13
+    assert whole_units(view, model.held_out.view)
+    assert len(set(model.held_out.view.units)) == 13
     seen: list[View] = []
 
     def prepare(self: DeepSets, train: View, targets: list[str]) -> None:

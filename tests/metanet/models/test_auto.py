@@ -143,7 +143,7 @@ def test_large_zoos_hold_out_fewer_folds(parts: tuple[View, View]) -> None:
         assert len(list(model._folds(train, validation))) == fits
 
 
-def test_its_validation_output_is_of_fits_and_weights_that_did_not_see_it(parts: tuple[View, View]) -> None:
+def test_what_it_held_out_is_answered_by_fits_and_weights_that_did_not_see_it(parts: tuple[View, View]) -> None:
     """Other accuracies of the validation part change nothing of what its own fold says of it, nor which fit says it."""
     train, validation = parts[0].take(range(90)), parts[0].take(range(119, 89, -1))
     model = metanet.create_model("auto", members=MEMBERS, folds=3).fit(train, "test_accuracy", validation)
@@ -151,8 +151,8 @@ def test_its_validation_output_is_of_fits_and_weights_that_did_not_see_it(parts:
         metanet.create_model("gbm", **{k: v for k, v in m.items() if k != "name"}).fit(train).output(validation) for m in MEMBERS
     ]
     low, high = np.minimum(*own), np.maximum(*own)
-    assert model.validation_output.shape == (30,)
-    assert ((model.validation_output >= low - 1e-6) & (model.validation_output <= high + 1e-6)).all()
+    assert model.held_out.output.shape == (30,)
+    assert ((model.held_out.output >= low - 1e-6) & (model.held_out.output <= high + 1e-6)).all()
 
 
 def networks(*depths: int, width: int = 8) -> View:

@@ -126,7 +126,7 @@ def test_refit_uses_the_validation_part_too(parts: tuple[View, View]) -> None:
     once = quick("gbm", refit=False).fit(rest, "test_accuracy", held_out)
     twice = quick("gbm", refit=True).fit(rest, "test_accuracy", held_out)
     assert once.rounds == twice.rounds
-    assert np.array_equal(once.validation_output, twice.validation_output)
+    assert np.array_equal(once.held_out.output, twice.held_out.output)
     assert not np.array_equal(once.predict(test), twice.predict(test))
 
 

@@ -152,11 +152,12 @@ def test_one_encoder_with_a_head_a_target(known: Zoo, tmp_path: Path) -> None:
     targets = ["test_accuracy", "hp.optimizer", "hp.learning_rate"]
     model = metanet.create_model("deepsets", max_epochs=30, batch_size=16, channels=8, hidden=32, ema=0.9)
     assert isinstance(model, Encoder)
-    model.fit(train, targets)
-    accuracy, optimizer, _ = model.by_target
+    fitted = model.fit_targets(train, targets)
+    accuracy, optimizer, _ = fitted
     assert accuracy.score(test)["r2"] > 0.7
     assert optimizer.score(test)["accuracy"] > 0.8
-    for i, head in enumerate(model.by_target):
+    assert [own.target.name for own in fitted] == targets
+    for i, head in enumerate(fitted):
         head.save(tmp_path / str(i))
         again = metanet.load_model(tmp_path / str(i))
         assert again.target == head.target
@@ -219,7 +220,7 @@ def test_what_is_run_by_its_activation_does_not_predict_it(grown: Zoo) -> None:
         with pytest.raises(MetanetError, match="which is the target"):
             metanet.create_model(name, **own).fit(view, "hp.activation")
     with pytest.raises(MetanetError, match="which is the target"):
-        metanet.create_model("deepsets", beside="probe").fit(view, ["test_accuracy", "hp.activation"])  # type: ignore[arg-type]
+        metanet.create_model("deepsets", beside="probe").fit_targets(view, ["test_accuracy", "hp.activation"])
     metanet.create_model("gbm", features="probe:8+blind", max_trees=3).fit(view, "hp.activation")
 
 

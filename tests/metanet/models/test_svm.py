@@ -20,7 +20,7 @@ def fitted(known: Zoo):  # type: ignore[no-untyped-def]
 
     def of(name: str, target: str = "hp.optimizer", **settings: object):  # type: ignore[no-untyped-def]
         model = metanet.create_model(name, features="measures", **settings).fit(train, target)
-        held = model.validation_view
+        held = model.held_out.view
         x = np.concatenate(
             [
                 model._scale(model.map.transform(v))
@@ -67,7 +67,7 @@ def test_two_classes_share_one_machine(known: Zoo) -> None:
         model = metanet.create_model(name, features="measures").fit(train, "hp.optimizer")
         assert model.output(test).shape == (len(test), 2)
         if name == "logistic":
-            held = model.validation_view
+            held = model.held_out.view
             rest = train.of_networks(set(train.network_ids) - set(held.network_ids))
             x = np.concatenate([model._scale(model.map.transform(v)) for v in (rest, held)])
             y = np.concatenate([model.target.encode(v) for v in (rest, held)])
