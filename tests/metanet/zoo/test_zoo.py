@@ -113,7 +113,7 @@ def test_the_final_accuracy_is_that_of_the_last_snapshot(grown: Zoo) -> None:
         ("hp.optimiser == 'adam'", "it has no column 'hp.optimiser'; did you mean 'hp.optimizer'?"),
         ("optimizer == 'adam'", "did you mean 'hp.optimizer'?"),
         ("test_accuracy = 0.5", "compare a column with a value, by ==, < or >"),
-        ("network_id.str.contain('1')", "no attribute 'contain'"),
+        ("network_id.str.contain('1')", "did you mean 'contains'"),
         ("hp.optimizer == adam", "text stands in quotes, 'adam'"),
     ],
 )
