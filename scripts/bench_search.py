@@ -31,7 +31,7 @@ def main() -> None:
         return
 
     from metanet.cli.compose import compose
-    from metanet.evaluation.search import Rows, Search, SearchPlan
+    from metanet.evaluation.search import Rows, Search, SearchPlan, Subject
     from metanet.generation.recipes import create_recipe
     from metanet.generation.runner import generate
     from metanet.launching.launcher import Launcher
@@ -47,10 +47,10 @@ def main() -> None:
         plan, launcher = SearchPlan(n=configurations), Launcher("local", arguments.workers)
         warm = SearchPlan(n=arguments.workers, space={"max_trees": 5})  # workers begin and import outside the measurement
         rows = Rows(train, train, test)
-        common = {"target": "test_accuracy", "launcher": launcher}
-        Search.of("gbm", {}, "stats", rows, warm, Path(folder) / "warm", {}, **common).score(None)
-        search = Search.of("gbm", {}, "stats", rows, plan, Path(folder) / "search", {}, **common)
-        result = search.score(None)
+        subject = Subject("gbm", {}, "stats")
+        Search(subject, rows, warm, Path(folder) / "warm", {}, launcher).run_and_score(None)
+        search = Search(subject, rows, plan, Path(folder) / "search", {}, launcher)
+        result = search.run_and_score(None)
     seconds, share = search.seconds, search.busy_seconds / (search.seconds * arguments.workers)
     shape = f"{len(train)} networks x 56 inputs"
     print(f"{configurations} GBM configurations x 3 folds, {shape}, {arguments.workers} workers: {seconds:.1f} s")
@@ -71,7 +71,7 @@ def _peak_of_large_trees() -> int:
     """Peak resident bytes of a process that runs one trial of the largest trees on random inputs."""
     import numpy as np
 
-    from metanet.evaluation.search import Material, run_trial
+    from metanet.evaluation.search.trials import Material, run_trial
     from metanet.models.target import Target
 
     rng = np.random.default_rng(0)

@@ -27,7 +27,7 @@ from metanet.evaluation.protocol import (
     fit_floors,
     floor_inputs,
 )
-from metanet.evaluation.search import OnTrial, Rows, Search, search_plan, search_space
+from metanet.evaluation.search import OnTrial, Rows, Search, Subject, search_plan, search_space
 from metanet.features.unions import FeatureMap
 from metanet.formats.released_splits import fetch_nfn_permutation, permutation_split, read_permutation
 from metanet.launching.launcher import Launcher
@@ -248,16 +248,11 @@ class Fitter:
             "networks": view.zoo.header.get("plan_hash"),
             "fit_seed": config["seed"],
         }
-        common: dict[str, Any] = {
-            "target": config["target"],
-            "launcher": launcher,
-            "seed": config["seed"],
-            "threads": config["threads"],
-            "on_trial": self.on_trial,
-        }
+        common: dict[str, Any] = {"target": config["target"], "seed": config["seed"], "threads": config["threads"]}
         own = identity | model_identity(name, base, config["features"], config["train"]["snapshots"])
         # everything that can be wrong with this search is found before the floor's search begins
-        search = Search.of(name, base, config["features"], rows, plan, folder, own, **common)
+        subject = Subject(name, base, config["features"], **common)
+        search = Search(subject, rows, plan, folder, own, launcher, self.on_trial)
         floor_plan = replace(plan, space={}, n=max(plan.n, floor_n or 0))
         key = self._floor_key(config, split, vars(floor_plan))
         if key not in self._floors:
@@ -266,15 +261,15 @@ class Fitter:
                 of_floor = identity | model_identity("gbm", {}, inputs, "last")
                 is_floor = own == of_floor and plan == floor_plan
                 at = folder if is_floor else floors_at(floor, hashlib.sha256(key.encode()).hexdigest()[:8])
-                floor_rows = Rows(training, training, test)
-                searched = Search.of("gbm", {}, inputs, floor_rows, floor_plan, at, of_floor, **common)
-                found = searched.score(None)
+                gbm, floor_rows = Subject("gbm", {}, inputs, **common), Rows(training, training, test)
+                searched = Search(gbm, floor_rows, floor_plan, at, of_floor, launcher, self.on_trial)
+                found = searched.run_and_score(None)
                 predicted = found.predictions.query("part == 'test'")["predicted"].to_numpy()
                 floors[floor] = Floor(found.model, predicted)
                 if is_floor:
                     search = searched
             self._floors[key] = floors
-        return search.score(self._floors[key]), self._floors[key]
+        return search.run_and_score(self._floors[key]), self._floors[key]
 
     def _write(
         self,

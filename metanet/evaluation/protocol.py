@@ -29,7 +29,7 @@ from metanet.metrics import (
     tau_ties,
     trained,
 )
-from metanet.models.base import HeldOut, MetaModel
+from metanet.models.base import MetaModel
 from metanet.models.registry import create_model
 from metanet.runs.records import Answers
 from metanet.zoo.split import Split
@@ -151,10 +151,7 @@ def fit_and_score_heads(
     fitted = model.fit_targets(train, targets, validation)
     facts = {"seconds": time.perf_counter() - began}
     n_train = len(train) + len(validation)
-    return [
-        result_of(own, test, own.output(test), n_train, beside, facts, own.held_out)
-        for own, beside in zip(fitted, floors, strict=True)
-    ]
+    return [result_of(own, test, own.output(test), n_train, beside, facts) for own, beside in zip(fitted, floors, strict=True)]
 
 
 def result_of(
@@ -164,15 +161,14 @@ def result_of(
     n_train: int,
     floors: Floors | None,
     facts: dict[str, Any],
-    held_out: HeldOut | None = None,
 ) -> FitResult:
-    """Metrics and predictions of a fitted model.
+    """Metrics and predictions of a fitted model, on the test part and on what its fit held out.
 
     Args:
         output: on the test part, see :meth:`metanet.models.base.MetaModel.output`.
         facts: more metrics, such as seconds.
-        held_out: a view of the training part, and the answers for it of models that had not learned from it.
     """
+    held_out = model.held_out
     frames = [] if held_out is None else [_prediction_frame(model, *held_out, "validation")]
     frames.append(_prediction_frame(model, test, output, "test", floors))
     if held_out is not None:  # what a sweep may choose by

@@ -15,7 +15,8 @@ import metanet
 from metanet.distributions import draw_column
 from metanet.errors import MetanetError
 from metanet.evaluation.fitting import model_identity
-from metanet.evaluation.search import Material, Rows, Search, SearchPlan, loss, run_trial, search_space
+from metanet.evaluation.search import Rows, Search, SearchPlan, Subject, search_space
+from metanet.evaluation.search.trials import Material, loss, run_trial
 from metanet.launching.launcher import Launcher
 from metanet.models.gbm import GBM
 from metanet.models.target import Target
@@ -34,7 +35,7 @@ def rows(known: Zoo) -> Rows:
 
 
 def searched(rows: Rows, folder: Path, workers: int = 1, model: str = "gbm", target: str = "test_accuracy", **plan: Any):  # type: ignore[no-untyped-def]
-    return search_of(rows, folder, Launcher("local", workers), model, target, **plan).score(None)
+    return search_of(rows, folder, Launcher("local", workers), model, target, **plan).run_and_score(None)
 
 
 def search_of(
@@ -42,22 +43,19 @@ def search_of(
 ) -> Search:
     settings = SearchPlan(**{"n": 6, "space": SPACE} | plan)
     identity = model_identity(model, base or {}, "stats", "last")
-    return Search.of(model, base or {}, "stats", rows, settings, folder, identity, target, launcher)
+    return Search(Subject(model, base or {}, "stats", target), rows, settings, folder, identity, launcher)
 
 
 def trials(folder: Path) -> list[dict[str, Any]]:
     return sorted((json.loads(line) for line in (folder / "trials.jsonl").read_text().splitlines()), key=lambda t: t["number"])
 
 
-def material_of(columns: int = 56) -> Material:
-    rng = np.random.default_rng(0)
-    x, y, folds = rng.standard_normal((30, columns)), rng.random(30), np.arange(30) % 3
-    return Material("gbm", {}, Target("test_accuracy", "share"), x, y, folds, x, y, folds, "token")
+def configurations(n: int, columns: int = 56) -> list[dict[str, Any]]:
+    return SearchPlan(n=n).configurations(search_space(SearchPlan(), "gbm", {}, columns), "gbm")
 
 
-def test_the_space_is_the_papers(tmp_path: Path) -> None:
-    search = Search(tmp_path / "a", SearchPlan(n=4000), material_of(), {}, Launcher())
-    drawn = pd.DataFrame(search.configurations())
+def test_the_space_is_the_papers() -> None:
+    drawn = pd.DataFrame(configurations(4000))
     assert chisquare(np.bincount(drawn["max_depth"])[5:], np.full(11, 4000 / 11)).pvalue > 1e-3
     assert kstest(np.log(drawn["learning_rate"] / 0.01) / np.log(10), "uniform").pvalue > 1e-3
     assert kstest(drawn["reg_lambda"] / 100, "uniform").pvalue > 1e-3
@@ -65,10 +63,8 @@ def test_the_space_is_the_papers(tmp_path: Path) -> None:
     assert set(drawn["max_bin"]) == {63, 127, 255}
     assert drawn["num_leaves"].max() <= 10_000
     assert set(drawn["max_trees"]) == {1000}
-    wide = Search(tmp_path / "b", SearchPlan(n=500), material_of(4970), {}, Launcher())
-    assert pd.DataFrame(wide.configurations())["colsample_bytree"].between(0.0316, 0.1).all()
-    fewer = Search(tmp_path / "c", SearchPlan(n=10), material_of(), {}, Launcher())
-    assert fewer.configurations() == search.configurations()[:10]  # the first ones do not depend on how many follow
+    assert pd.DataFrame(configurations(500, columns=4970))["colsample_bytree"].between(0.0316, 0.1).all()
+    assert configurations(10) == configurations(40)[:10]  # the first ones do not depend on how many follow
 
 
 # Supplement A.4 as numbers; a pair bounds what is drawn, a set is all of it.
@@ -174,6 +170,60 @@ def test_the_best_is_chosen_by_cross_validation_and_fitted_on_all(rows: Rows, tm
     assert error == pytest.approx(result.metrics["loss_cv"], rel=0.02)  # folds of 33 and 34 networks
     table = pd.read_csv(tmp_path / "trials.csv")
     assert table["trial"].iloc[0] == best["number"]
+
+
+# Fits in 5, 9 and 40 rounds by turns, as its folds come, and knows nothing: all its trials tie.
+STUB = """
+import itertools
+import numpy as np
+from metanet.models.base import MatrixModel
+
+class Stub(MatrixModel):
+    name = "stub"
+    rounds_setting = "most"
+    turns = itertools.cycle((5, 9, 40))
+
+    def __init__(self, number=0.0, most=40, **base):
+        super().__init__(**base)
+        self.number, self.most = number, most
+
+    def fit_matrix(self, x, y, validation, rounds):
+        return next(self.turns) if rounds is None else rounds
+
+    def output_matrix(self, x):
+        return np.full(len(x), 0.5)
+
+    def save_estimator(self, folder):
+        pass
+
+    def load_estimator(self, folder):
+        pass
+"""
+
+
+@pytest.fixture
+def stub(tmp_path: Path) -> dict[str, Any]:
+    (tmp_path / "stub.py").write_text(STUB)
+    return {"model": f"{tmp_path}/stub.py:Stub", "space": {"number": {"uniform": [0.0, 1.0]}}}
+
+
+def test_the_last_fit_goes_on_for_the_median_of_the_folds_rounds(rows: Rows, tmp_path: Path, stub: dict[str, Any]) -> None:
+    result = searched(rows, tmp_path / "s", n=2, **stub)
+    assert [t["rounds"] for t in trials(tmp_path / "s")] == [[5, 9, 40]] * 2
+    assert result.model.rounds == 9
+    assert pd.read_csv(tmp_path / "s" / "trials.csv")["rounds"].tolist() == [9, 9]
+
+
+def test_of_tied_trials_the_first_drawn_is_taken(rows: Rows, tmp_path: Path, stub: dict[str, Any]) -> None:
+    """In whatever order workers finished them."""
+    first = searched(rows, tmp_path / "s", n=4, **stub).model.number
+    path = tmp_path / "s" / "trials.jsonl"
+    assert first == trials(tmp_path / "s")[0]["settings"]["number"]
+    path.write_text("".join(reversed(path.read_text().splitlines(keepends=True))))
+    assert searched(rows, tmp_path / "s", n=4, **stub).model.number == first
+    searched(rows, tmp_path / "halved", n=9, halving=3, **stub)
+    rungs = [[t["number"] for t in trials(tmp_path / "halved") if t["rung"] == rung] for rung in range(3)]
+    assert rungs == [list(range(9)), [0, 1, 2], [0]]
 
 
 def test_workers_change_nothing(rows: Rows, tmp_path: Path) -> None:
@@ -300,13 +350,13 @@ def test_all_snapshots_of_the_training_networks_are_fitted_on(grown: Zoo, tmp_pa
 def test_ray_finds_the_same(rows: Rows, tmp_path: Path) -> None:
     pytest.importorskip("ray")
     searched(rows, tmp_path / "here")
-    search_of(rows, tmp_path / "ray", Launcher("ray", 2)).score(None)
+    search_of(rows, tmp_path / "ray", Launcher("ray", 2)).run_and_score(None)
     assert [t["losses"] for t in trials(tmp_path / "ray")] == [t["losses"] for t in trials(tmp_path / "here")]
 
 
 def test_what_the_user_sets_is_not_drawn(rows: Rows, tmp_path: Path) -> None:
     base = {"max_depth": 2, "max_trees": 7, "reg_lambda": 1.0}  # the last is the default, so it is searched
-    result = search_of(rows, tmp_path, Launcher(), base=base, n=2, space={"num_leaves": [3, 4]}).score(None)
+    result = search_of(rows, tmp_path, Launcher(), base=base, n=2, space={"num_leaves": [3, 4]}).run_and_score(None)
     assert result.model.max_depth == 2
     assert result.model.max_trees == 7
     assert result.model.reg_lambda != 1.0
@@ -315,7 +365,7 @@ def test_what_the_user_sets_is_not_drawn(rows: Rows, tmp_path: Path) -> None:
 def test_a_mended_mistake_may_begin_anew(rows: Rows, tmp_path: Path) -> None:
     search = search_of(rows, tmp_path, Launcher(), n=2, space=SPACE | {"subsample": [7.0]})
     with pytest.raises(LightGBMError):
-        search.score(None)
+        search.run_and_score(None)
     assert (tmp_path / "search.json").exists()
     assert searched(rows, tmp_path, n=2).metrics["trials"] == 2  # nothing was found, so another space may take its place
 

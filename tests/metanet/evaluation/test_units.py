@@ -15,7 +15,7 @@ import metanet
 from metanet.errors import MetanetError
 from metanet.evaluation.fitting import origin, split_of, unseen
 from metanet.evaluation.protocol import CONSTANT, FitResult, constant_floor, fit_and_score
-from metanet.evaluation.search import Rows, Search, SearchPlan
+from metanet.evaluation.search import Rows, Search, SearchPlan, Subject
 from metanet.launching.launcher import Launcher
 from metanet.models.base import MatrixModel
 from metanet.models.deepsets import DeepSets
@@ -82,11 +82,11 @@ def test_no_part_of_a_split_parts_a_unit(view: View) -> None:
 def test_folds_of_a_search_part_no_unit(view: View, tmp_path: Path) -> None:
     train, test = view.split(test=0.5, seed=0)
     plan = SearchPlan(n=1, space={"trees": [16]})
-    search = Search.of("random_forest", {}, "hyper", Rows(train, train, test), plan, tmp_path, {}, "test_accuracy", Launcher())
+    search = Search(Subject("random_forest", {}, "hyper"), Rows(train, train, test), plan, tmp_path, {}, Launcher())
     folds = pd.Series(search.material.folds).groupby(train.units)
     assert (folds.nunique() == 1).all()
     assert folds.first().value_counts().tolist() == [11, 11, 11]
-    assert search.score(None).metrics["r2_cv"] < 0.1  # each configuration was held out wholly
+    assert search.run_and_score(None).metrics["r2_cv"] < 0.1  # each configuration was held out wholly
 
 
 def test_a_models_own_validation_part_parts_no_unit(view: View, monkeypatch: pytest.MonkeyPatch) -> None:
