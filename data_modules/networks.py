@@ -152,6 +152,11 @@ class NetworkBatches:
         self.codes = {k: v if v.dtype == np.int64 else v.astype(np.float32) for k, v in codes.items()}
         self.rng = None if seed is None else np.random.default_rng(seed)
 
+    @property
+    def facts(self) -> list[Any]:
+        """What is batched, in plain values and arrays."""
+        return [self.networks.view.frame.to_dict("list"), self.codes, self.beside]
+
     def __len__(self) -> int:
         return -(-len(self.networks) // self.batch_size)
 
@@ -174,6 +179,14 @@ class NetworkDataModule(pl.LightningDataModule):
     def train_dataloader(self) -> NetworkBatches:
         """Shuffled batches."""
         return self.train
+
+    def state_dict(self) -> dict[str, Any]:
+        """Of the shuffling, where there is any."""
+        return {} if self.train.rng is None else {"shuffling": self.train.rng.bit_generator.state}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        if self.train.rng is not None:
+            self.train.rng.bit_generator.state = state_dict["shuffling"]
 
     def val_dataloader(self) -> NetworkBatches | list[None]:
         """The validation part; nothing where there is none."""

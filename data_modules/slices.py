@@ -7,6 +7,7 @@ at even distances along the vector.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pytorch_lightning as pl
@@ -191,3 +192,10 @@ class SliceDataModule(pl.LightningDataModule):
     def train_dataloader(self) -> SliceBatches:
         """An epoch's batches; each epoch draws other positions."""
         return self.batches
+
+    def state_dict(self) -> dict[str, Any]:
+        """Of what draws order and positions."""
+        return {"drawing": self.batches.rng.bit_generator.state}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.batches.rng.bit_generator.state = state_dict["drawing"]

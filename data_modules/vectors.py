@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pytorch_lightning as pl
@@ -52,6 +53,15 @@ class VectorDataModule(pl.LightningDataModule):
     def train_dataloader(self) -> VectorBatches:
         """Shuffled batches."""
         return self.train
+
+    def state_dict(self) -> dict[str, Any]:
+        """Of the shuffling."""
+        assert self.train.generator is not None
+        return {"shuffling": self.train.generator.get_state()}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        assert self.train.generator is not None
+        self.train.generator.set_state(state_dict["shuffling"].cpu())
 
     def val_dataloader(self) -> VectorBatches | list[None]:
         """The validation part as one batch; nothing where there is none."""

@@ -100,6 +100,12 @@ class KeepBest(pl.Callback):
         self.best, self.epoch = float("inf"), 1
         self.state: dict[str, Tensor] = {}
 
+    def state_dict(self) -> dict[str, Any]:
+        return {"best": self.best, "epoch": self.epoch, "state": self.state}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.best, self.epoch, self.state = (state_dict[name] for name in ("best", "epoch", "state"))
+
     def on_validation_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         loss = float(trainer.callback_metrics["validation_loss"])
         if loss < self.best or not self.state:
@@ -114,6 +120,12 @@ class Losses(pl.Callback):
         self._steps: list[Tensor] = []
         self._validation: float | None = None
         self._rows: list[dict[str, float]] = []
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"rows": list(self._rows)}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self._rows = list(state_dict["rows"])
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -130,6 +142,11 @@ class Losses(pl.Callback):
         self._rows.append(row)
         self._steps.clear()
         self._validation = None
+
+    @property
+    def last(self) -> float:
+        """The mean training loss of the last epoch."""
+        return self._rows[-1]["training_loss"]
 
     def table(self) -> pd.DataFrame:
         """A row an epoch: training_loss, validation_loss; the index is called epoch."""

@@ -40,6 +40,8 @@ VERBS = {
     "compare": Verb("compare", "the leaderboard of run folders", positional="runs"),
 }
 
+GO_ON = ("train", "probe", "reproduce")  # what an interruption leaves of these is found again by out=
+LOST = "at most one epoch of a network's fit, or a second"
 OVERVIEW = """metanet {version}: meta-models on the raw weights of trained networks
 
   metanet VERB [group=option] [key=value] ...
@@ -63,11 +65,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"metanet: error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("metanet: interrupted; what was finished is kept, and the same command goes on from there", file=sys.stderr)
+        print(f"metanet: interrupted{_kept(words)}", file=sys.stderr)
         return 130
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
+
+
+def _kept(words: list[str]) -> str:
+    """What an interruption leaves of a command whose fits go on."""
+    folders = sys.modules.get("metanet.runs.folder")
+    folder = folders.kept_folder() if folders is not None and words[0] in GO_ON else None
+    if folder is None:
+        return ""
+    return f"; what was finished is kept, and the same command with out={folder} goes on: {LOST}, is lost"
 
 
 def _dispatch(words: list[str]) -> int:

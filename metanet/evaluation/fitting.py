@@ -36,6 +36,7 @@ from metanet.models import create_model, load_model
 from metanet.models.base import MetaModel, check_settings, constructor_arguments
 from metanet.models.registry import model_class
 from metanet.models.target import Target
+from metanet.models.training import kept_in
 from metanet.runs.folder import Run, read_config, read_metrics
 from metanet.runs.records import flat
 from metanet.runs.tracking import card_of, track
@@ -47,6 +48,7 @@ from metanet.zoo.zoo import View, Zoo
 Draw = Callable[[FitResult, Run], None]
 FloorsAt = Callable[[str, str], Path]
 SPLITS, SEEN = "splits", "seen.json"  # of a zoo: its stored splits; of a run: the identities of the networks that its fit saw
+CHECKPOINT = "checkpoint"  # of a run, while it is fitted
 
 
 def hyper_floor(folder: Path, task: str) -> float:
@@ -186,7 +188,8 @@ class Fitter:
             else:
                 floors = self._plain_floors(config, view, split)
                 fit_view = more_snapshots(view, config)
-                result = fit_and_score(model, view, split, config["target"], floors, fit_view)
+                with kept_in(folder / CHECKPOINT):
+                    result = fit_and_score(model, view, split, config["target"], floors, fit_view)
         except (ValueError, TypeError, ArithmeticError, LightGBMError) as error:
             # each library has its own words for a setting out of range; the cause stays attached
             raise MetanetError(f"model {model.name} cannot be fitted so: {str(error).splitlines()[0]}") from error
@@ -207,7 +210,8 @@ class Fitter:
         for target in targets:
             Target.of(view.part(split, "train"), target)  # a mistake in one is found before anything is fitted
         floors = [self._plain_floors(config | {"target": target}, view, split) for target in targets]
-        results = fit_and_score_heads(model, view, split, targets, floors, more_snapshots(view, config))
+        with kept_in(folder / CHECKPOINT):
+            results = fit_and_score_heads(model, view, split, targets, floors, more_snapshots(view, config))
         rows = []
         for target, result, own in zip(targets, results, floors, strict=True):
             facts = {"zoo": str(config["zoo"]), "seed": config["seed"], "split": split.hash, "heads": len(targets)}

@@ -31,6 +31,7 @@ from metanet.metrics import (
 )
 from metanet.models.base import MetaModel
 from metanet.models.registry import create_model
+from metanet.models.training import seconds_before
 from metanet.runs.records import Answers
 from metanet.zoo.split import Split
 from metanet.zoo.zoo import View
@@ -149,7 +150,7 @@ def fit_and_score_heads(
         validation = validation if model.chooses else fit_view.part(split, "validation")
     began = time.perf_counter()
     fitted = model.fit_targets(train, targets, validation)
-    facts = {"seconds": time.perf_counter() - began}
+    facts = {"seconds": time.perf_counter() - began + seconds_before()}
     n_train = len(train) + len(validation)
     return [result_of(own, test, own.output(test), n_train, beside, facts) for own, beside in zip(fitted, floors, strict=True)]
 

@@ -18,9 +18,10 @@ from torch import Tensor, nn
 
 from metanet.data_modules.slices import SliceBatches, SliceDataModule, Slices
 from metanet.errors import MetanetError, check_whole, did_you_mean
-from metanet.lightning import Losses, device_of, quiet_trainer
+from metanet.lightning import device_of
 from metanet.models.local import SliceModel
 from metanet.models.losses import target_loss
+from metanet.models.training import train_network
 from metanet.zoo.zoo import View
 
 # Channels of each convolution. P: a max-pooling by 2 follows; p: it does while more than 50 positions are left.
@@ -165,12 +166,18 @@ class DMC(SliceModel):
         self.network = self.create_network()
         batches = SliceBatches(slices, codes, self.batch_size, self.members, self.seed, self.draws, self.augment == "permute")
         module = _Training(self, len(batches))
-        losses = Losses()
-        with quiet_trainer(self.trainer or {}, self.epochs, [losses], self.threads) as trainer, torch.random.fork_rng():
-            torch.manual_seed(self.seed)  # of dropout
-            trainer.fit(module, datamodule=SliceDataModule(batches))
-        self.network.cpu().eval()
-        self.curve = losses.table()
+        self.curve = train_network(
+            self.network,
+            module,
+            SliceDataModule(batches),
+            self.epochs,
+            False,
+            self.seed,
+            self.threads,
+            self.trainer,
+            on_round=self.on_round,
+            facts=[self.name, self.settings(), self.length, codes, slices.view.frame.to_dict("list")],
+        ).curve
 
     @torch.inference_mode()
     def logits(self, values: np.ndarray) -> np.ndarray:
@@ -297,13 +304,7 @@ class _Training(pl.LightningModule):
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         bags, codes = batch
-        loss = target_loss(self.network(bags), codes, self.model.target)
-        self.loss = loss.detach()
-        return loss
-
-    def on_train_epoch_end(self) -> None:
-        if self.model.on_round is not None:
-            self.model.on_round(self.current_epoch + 1, self.model.epochs, float(self.loss))
+        return target_loss(self.network(bags), codes, self.model.target)
 
     def configure_optimizers(self) -> Any:
         optimizer = torch.optim.Adam(self.network.parameters(), self.model.learning_rate)

@@ -16,9 +16,9 @@ from metanet.data_modules.vectors import VectorDataModule
 from metanet.distributions import Distribution
 from metanet.errors import MetanetError
 from metanet.generation.initializers import INITIALIZERS
-from metanet.lightning import KeepBest, Losses, quiet_trainer
 from metanet.models.base import MatrixModel
 from metanet.models.losses import SHARE_LOSSES, target_loss, target_output
+from metanet.models.training import train_network
 
 # Of Supplement A.4: the five of the base networks.
 PAPER_INITIALIZERS = ("glorot_normal", "he_normal", "orthogonal", "normal", "truncated_normal")
@@ -109,20 +109,26 @@ class DNN(MatrixModel):
         steps = self.max_epochs * -(-len(y) // self.batch_size)
         module = _Regression(network, self, steps)
         data = VectorDataModule(x, y, validation, self.batch_size, self.seed)
-        keeper, losses = KeepBest(), Losses()
         stop = pl.callbacks.EarlyStopping("validation_loss", patience=self.patience)
         epochs = self.max_epochs if rounds is None else rounds
-        callbacks: list[pl.Callback] = [keeper, stop, losses] if validation else []
-        if self.ema is not None:
-            callbacks.append(pl.callbacks.EMAWeightAveraging(decay=self.ema))
-        with quiet_trainer(self.trainer or {}, epochs, callbacks, self.threads) as trainer, torch.random.fork_rng():
-            torch.manual_seed(self.seed)  # of dropout
-            trainer.fit(module, datamodule=data)
+        trained = train_network(
+            network,
+            module,
+            data,
+            epochs,
+            validation is not None,
+            self.seed,
+            self.threads,
+            self.trainer,
+            self.ema,
+            [stop] if validation else [],
+            self.on_round,
+            facts=[self.name, self.settings(), self.target.to_json(), x, y, validation],
+        )
+        self.network = network
         if validation:
-            network.load_state_dict(keeper.state)
-            self.curve = losses.table()
-        self.network = network.cpu().eval()
-        return keeper.epoch if validation else trainer.current_epoch
+            self.curve = trained.curve
+        return trained.epoch
 
     def _network(self, inputs: int) -> nn.Sequential:
         with torch.random.fork_rng(devices=[]):

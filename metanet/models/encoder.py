@@ -21,11 +21,12 @@ from torch import Tensor, nn
 
 from metanet.data_modules.networks import NetworkBatch, NetworkBatches, NetworkDataModule, NetworkPart, Networks
 from metanet.errors import MetanetError, check_whole
-from metanet.lightning import KeepBest, Losses, device_of, quiet_trainer
+from metanet.lightning import device_of
 from metanet.models.base import HeldOut, MetaModel
 from metanet.models.inputs import MatrixInput
 from metanet.models.losses import EPOCHS, SHARE_LOSSES, target_loss, target_output
 from metanet.models.target import Target
+from metanet.models.training import train_network
 from metanet.representations.canonical import canonical
 from metanet.representations.slots import Architecture, Slots
 from metanet.zoo.layout import Layout
@@ -228,20 +229,25 @@ class Encoder(MetaModel):
     def _train(self, train: NetworkBatches, validation: NetworkBatches | None) -> int:
         """Train from the start; without a validation part for :attr:`rounds` epochs. Returns the epoch that is kept."""
         network = self.create_heads()
-        keeper, losses = KeepBest(), Losses()
-        callbacks: list[pl.Callback] = [] if validation is None else [keeper, losses]
-        if self.ema is not None:
-            callbacks.append(pl.callbacks.EMAWeightAveraging(decay=self.ema))
         epochs = self.max_epochs if validation is not None else self.rounds or self.max_epochs
         module = _Training(self, network, self.max_epochs * len(train))
-        with quiet_trainer(self.trainer or {}, epochs, callbacks, self.threads) as trainer, torch.random.fork_rng():
-            torch.manual_seed(self.seed)  # of dropout
-            trainer.fit(module, datamodule=NetworkDataModule(train, validation))
+        trained = train_network(
+            network,
+            module,
+            NetworkDataModule(train, validation),
+            epochs,
+            validation is not None,
+            self.seed,
+            self.threads,
+            self.trainer,
+            self.ema,
+            on_round=self.on_round,
+            facts=[self.name, self.settings(), self.slots.to_json(), self.facts(), train.facts, validation and validation.facts],
+        )
+        self.network = network
         if validation is not None:
-            network.load_state_dict(keeper.state)
-            self.curve = losses.table()
-        self.network = network.cpu().eval()
-        return keeper.epoch if validation is not None else trainer.current_epoch
+            self.curve = trained.curve
+        return trained.epoch
 
     def output(self, view: View) -> np.ndarray:
         raw = self._outputs(self.batches(view, None, coded=False))
@@ -310,13 +316,7 @@ class _Training(pl.LightningModule):
         return torch.stack(losses).sum()
 
     def training_step(self, batch: NetworkBatch, batch_idx: int) -> Tensor:
-        loss = self._loss(batch)
-        self.last_loss = loss.detach()
-        return loss
-
-    def on_train_epoch_end(self) -> None:
-        if self.model.on_round is not None:
-            self.model.on_round(self.current_epoch + 1, self.model.max_epochs, float(self.last_loss))
+        return self._loss(batch)
 
     def validation_step(self, batch: NetworkBatch, batch_idx: int) -> None:
         self.log("validation_loss", self._loss(batch), batch_size=len(batch))

@@ -72,6 +72,7 @@ def choose_folder(out: str | None, verb: str, name: str) -> Path:
     if out:
         folder = Path(out).expanduser()
         _check_free(folder, verb)
+        _chosen[:] = [folder]
         return folder
     slug = re.sub(r"[^A-Za-z0-9_.+-]+", "-", name).strip("-")
     base = Path("runs", verb, f"{time.strftime('%Y%m%d-%H%M%S')}-{slug}")
@@ -86,6 +87,7 @@ def choose_folder(out: str | None, verb: str, name: str) -> Path:
             raise MetanetError(f"run folder '{folder}' cannot be made: {error.strerror}; give out=") from None
         else:
             _reserved.append(folder)
+            _chosen[:] = [folder]
             return folder
 
 
@@ -108,6 +110,12 @@ def _check_free(folder: Path, verb: str) -> None:
 
 
 _reserved: list[Path] = []
+_chosen: list[Path] = []
+
+
+def kept_folder() -> Path | None:
+    """The folder that was chosen last, where something was written to it."""
+    return next((folder for folder in _chosen if folder.is_dir()), None)
 
 
 def release_folders() -> None:
