@@ -131,7 +131,7 @@ def nws_zoos(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
             )
             recipe = create_recipe(**config | {"hyperparameters": space, "epochs": 4, "train_images": 200, "test_images": 60})
             bound = 0.05 if isinstance(data, str) else {"digits": 0.15, "mnist": 0.0}
-            zoo = generate(recipe, data, n=n, out=folder / name, converged=bound, trainer={"accelerator": "cpu"})
+            zoo = generate(recipe, data, n=n, out=folder / name, converged=bound, trainer={"accelerator": "cpu"}, engine="blocks")
             assert zoo is not None
             found[name] = folder / name
     return found

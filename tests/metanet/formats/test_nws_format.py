@@ -37,13 +37,11 @@ def values_in_released_order(module: nn.Module, side: int) -> list[float]:
             out += layer.bias.tolist()
         elif isinstance(layer, nn.Linear):
             for o in range(layer.out_features):
-                row = layer.weight[o]
+                row = layer.weight[o].tolist()
                 if first:
                     channels = layer.in_features // side**2
-                    row = torch.stack(
-                        [row[c * side * side + h * side + w] for h in range(side) for w in range(side) for c in range(channels)]
-                    )
-                out += row.tolist()
+                    row = [row[c * side * side + h * side + w] for h in range(side) for w in range(side) for c in range(channels)]
+                out += row
             first = False
             out += layer.bias.tolist()
         norm = children.get(f"{name}_norm")

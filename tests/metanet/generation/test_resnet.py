@@ -4,6 +4,7 @@ import pickle
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 from conftest import assert_same_zoo
 from torch import nn
@@ -36,6 +37,7 @@ def test_the_recipe_has_72_networks_of_each_width() -> None:
     assert not frame.drop(columns="hp.dataset").duplicated().any()
 
 
+@pytest.mark.slow
 def test_workers_get_the_recipe_and_grow_the_same(tmp_path: Path) -> None:
     space = {"num_units": 2, "learning_rate": [0.01, 0.02]}
     recipe = create_recipe("resnet_mini", hyperparameters=space, epochs=1, train_images=64, batch_size=32)

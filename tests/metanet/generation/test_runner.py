@@ -98,7 +98,12 @@ def test_a_full_disk_in_the_middle_loses_nothing(grown: Zoo, tmp_path: Path, mon
 
 
 @pytest.mark.parametrize(
-    ("sign", "threads"), [(signal.SIGKILL, 2), (signal.SIGINT, 2), (signal.SIGINT, 1)], ids=["kill", "ctrl-c", "ctrl-c alone"]
+    ("sign", "threads"),
+    [
+        pytest.param(signal.SIGKILL, 2, id="kill"),
+        pytest.param(signal.SIGINT, 1, id="ctrl-c"),
+        pytest.param(signal.SIGINT, 2, id="ctrl-c, workers", marks=pytest.mark.slow),
+    ],
 )
 def test_stopped_in_the_middle_it_ends_the_same(grown: Zoo, tmp_path: Path, sign: signal.Signals, threads: int) -> None:
     words = ["generate", "data=digits", "n=30", "seed=3", "group_size=8", "engine=torch", f"out={tmp_path / 'zoo'}"]
@@ -149,6 +154,7 @@ def test_another_trainer_or_other_images_are_another_plan(grown_folder: Path) ->
         generate(small_recipe(), **arguments, train_limit=1400)
 
 
+@pytest.mark.slow
 def test_an_error_in_the_callers_progress_comes_out_and_nothing_hangs(tmp_path: Path) -> None:
     def broken(progress: Progress) -> None:
         if progress.done:

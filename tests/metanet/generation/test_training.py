@@ -50,6 +50,7 @@ def test_shares_in_any_order_make_the_same_zoo_and_the_last_completes_it(grown: 
     assert again is not None  # a share of a finished zoo finds it finished
 
 
+@pytest.mark.slow
 def test_shares_at_once_from_the_command_line(grown: Zoo, tmp_path: Path) -> None:
     children = [
         subprocess.Popen(
@@ -209,6 +210,7 @@ def test_a_worker_that_is_killed_is_replaced_and_its_group_redone(grown: Zoo, tm
     np.testing.assert_allclose(a.weights(), b.weights(), rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_a_worker_that_dies_with_nothing_to_do_is_no_loss(grown: Zoo, tmp_path: Path) -> None:
     """At the tail one worker is idle; both are killed once, and the zoo is complete all the same."""
     killed: list[int] = []
@@ -226,6 +228,7 @@ def test_a_worker_that_dies_with_nothing_to_do_is_no_loss(grown: Zoo, tmp_path: 
     assert zoo.networks["network_id"].tolist() == grown.networks["network_id"].tolist()
 
 
+@pytest.mark.slow
 def test_workers_that_always_die_are_given_up(tmp_path: Path) -> None:
     def kill_all(state: training.Progress) -> None:
         for worker in own_workers():

@@ -165,8 +165,9 @@ def grow(folder: Path, n: int = 12, **settings: Any) -> Zoo:
     return zoo
 
 
-def test_groups_and_workers_decide_nothing(tmp_path: Path) -> None:
-    a, b = grow(tmp_path / "a", group_size=1), grow(tmp_path / "b", group_size=8, workers=2)
+@pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.slow)])
+def test_groups_and_workers_decide_nothing(tmp_path: Path, workers: int) -> None:
+    a, b = grow(tmp_path / "a", group_size=1), grow(tmp_path / "b", group_size=8, workers=workers)
     assert_same_zoo(a, b)
     assert a.header["engine"] == "blocks"
     assert set(a.networks["hp.augmentation"]) == {False, True}
@@ -253,12 +254,8 @@ def test_the_papers_five_sets_are_loaded_each_by_its_own_settings(name: str, mon
 
 
 def test_seconds_are_each_networks_own(tmp_path: Path) -> None:
-    sizes = {"conv_width": [4, 12], "filter_size": [3, 7], "batch_size": 32}
-    zoo = grow(tmp_path / "a", n=8, hyperparameters=sizes)
-    networks = zoo.networks
-    assert networks["seconds"].nunique() == 8
-    large = networks["layout_id"].map({k: v.size for k, v in zoo.layouts.items()})
-    assert networks.loc[large.idxmax(), "seconds"] > networks.loc[large.idxmin(), "seconds"]
+    zoo = grow(tmp_path / "a", n=4, epochs=1)
+    assert zoo.networks["seconds"].nunique() == 4
 
 
 def test_image_sets_of_two_shapes_are_refused() -> None:
