@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from metanet.errors import MetanetError, did_you_mean
+from metanet.interrupts import check
 
 # What metanet decides itself, so that a run is quiet and leaves no files of Lightning's behind.
 OWN_SETTINGS: dict[str, Any] = {
@@ -61,7 +62,7 @@ def quiet_trainer(
     check_trainer(settings)
     bound = settings.get("max_epochs")
     own["max_epochs"] = epochs if bound is None else min(epochs, bound)
-    before = torch.get_num_threads()
+    before, on_interrupt = torch.get_num_threads(), signal.getsignal(signal.SIGINT)
     for name in ("lightning.pytorch", "pytorch_lightning"):
         logging.getLogger(name).setLevel(logging.ERROR)
     with warnings.catch_warnings():
@@ -76,11 +77,12 @@ def quiet_trainer(
                 raise MetanetError(f"trainer: {str(error).splitlines()[0]}") from None
             try:
                 yield trainer
+                check()
             except SystemExit:
                 if not trainer.interrupted:
                     raise
                 # Lightning answers Ctrl-C by leaving the process; what was asked for is an interruption.
-                signal.signal(signal.SIGINT, signal.default_int_handler)
+                signal.signal(signal.SIGINT, on_interrupt or signal.default_int_handler)
                 raise KeyboardInterrupt from None
         finally:
             torch.set_num_threads(before)

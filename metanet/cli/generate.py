@@ -15,6 +15,7 @@ from metanet.cli.terminal import download_bar, generation_bar
 from metanet.errors import MetanetError
 from metanet.generation.recipes import create_recipe
 from metanet.generation.runner import generate
+from metanet.interrupts import exit_code
 from metanet.plots.style import new_axes, save
 from metanet.plots.zoo import accuracy_histogram, train_against_test
 from metanet.runs.folder import Run
@@ -101,7 +102,7 @@ def grow(config: dict[str, Any], out: Path) -> Zoo | None:
             f"metanet: interrupted: {done} of {total} groups of '{out}' are kept; give the same command again to go on",
             file=sys.stderr,
         )
-        sys.exit(130)
+        sys.exit(exit_code())
     if finished:
         print(f"{out} was finished before and is used as it is")
     elif zoo is not None:

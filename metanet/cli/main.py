@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from metanet import __version__
 from metanet.config_files import config_root, options
 from metanet.errors import MetanetError, did_you_mean
+from metanet.interrupts import exit_code, stoppable
 
 
 @dataclass(frozen=True)
@@ -57,16 +58,17 @@ A grid of runs:      model=gbm,dnn seed=0,1,2        ([a,b] is one value with me
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; the exit code is 0, 2 for a mistake that can be mended, 130 after Ctrl-C."""
+    """Run one command; the exit code is 0, 2 for a mistake that can be mended, 130 after Ctrl-C, 143 after SIGTERM."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        return _dispatch(words)
+        with stoppable():
+            return _dispatch(words)
     except MetanetError as error:
         print(f"metanet: error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print(f"metanet: interrupted{_kept(words)}", file=sys.stderr)
-        return 130
+        return exit_code()
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141

@@ -21,6 +21,7 @@ from metanet.generation.group import GroupModule
 from metanet.generation.memory import keep_freed_memory
 from metanet.generation.plan import Plan
 from metanet.generation.recipes import Recipe
+from metanet.interrupts import check, held
 from metanet.lightning import quiet_trainer
 
 METRICS = ("train_accuracy", "train_loss", "validation_accuracy", "validation_loss", "test_accuracy", "test_loss")
@@ -136,6 +137,7 @@ class Reporter:
         self._report()
 
     def _report(self) -> None:
+        check()
         if self.on_progress is not None:
             done = self.done + sum(self.partial.values())
             self.on_progress(Progress(min(done, self.total), self.total, len(self.committed), len(self.groups)))
@@ -193,7 +195,8 @@ def train_group(job: Job, group: int, parts: int = 1, on_progress: Callable[[int
     while pieces:
         piece = pieces.pop(0)
         result = _result(job, group, piece, on_progress)
-        gc.collect()  # a trainer and its module hold each other, and megabytes
+        with held():
+            gc.collect()  # a trainer and its module hold each other, and megabytes
         if result is not None:
             results.append(result)
             continue

@@ -29,7 +29,7 @@ ROOMS = [
     ["lightning", "registry"],
     ["plugins"],
     ["config_files", "distributions", "machine", "metrics"],
-    ["errors"],
+    ["errors", "interrupts"],
 ]
 LEVEL = {room: level for level, rooms in enumerate(ROOMS) for room in rooms}
 # `metanet` itself names the homes of its public objects, and imports them when they are asked for.
