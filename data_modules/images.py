@@ -18,6 +18,7 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
+from metanet.constraints import Count, check
 from metanet.data_modules.sources import (
     CLASSES,
     SOURCES,
@@ -29,7 +30,7 @@ from metanet.data_modules.sources import (
     read_idx_folder,
     read_source,
 )
-from metanet.errors import MetanetError, check_whole, did_you_mean
+from metanet.errors import MetanetError, did_you_mean
 
 DIGITS_SIZE = 16
 NAMES = ("digits", "mnist", "fashion_mnist", "cifar10_gs", "svhn_gs", "stl10_gs", "cifar10", "svhn", "stl10")
@@ -142,8 +143,7 @@ def load_images(
     if name not in NAMES:
         raise MetanetError(f"no image set '{name}'{did_you_mean(name, NAMES)}")
     for key, value in (("train_limit", train_limit), ("size", size)):
-        if value is not None:
-            check_whole(f"data.{key}", value)
+        check(f"data.{key}", value, Count | None)
     parts = _digits() if name == "digits" else _official(name, data_root(root), on_download)
     sides: list[Tensor] = []
     for side in ("train", "test"):

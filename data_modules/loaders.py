@@ -14,7 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from metanet.errors import MetanetError, check_whole, did_you_mean
+from metanet.constraints import Count, check
+from metanet.errors import MetanetError, did_you_mean
 from metanet.representations.graph import Graph
 from metanet.representations.tokens import WIDTH, Tokens
 from metanet.zoo.layout import Layout
@@ -80,8 +81,8 @@ class Loader:
     ) -> None:
         if kind not in KINDS:
             raise MetanetError(f"no loader of '{kind}'{did_you_mean(kind, KINDS)}; there are {', '.join(KINDS)}")
-        check_whole("batch_size", batch_size)
-        check_whole("width", width)
+        check("batch_size", batch_size, Count)
+        check("width", width, Count)
         self.view, self.kind, self.batch_size, self.width = view, kind, batch_size, width
         self.rng = None if seed is None else np.random.default_rng(seed)
         self.device = torch.device("cuda" if on_device and torch.cuda.is_available() else "cpu")

@@ -7,18 +7,19 @@ at even distances along the vector.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
-from metanet.errors import MetanetError, check_whole, did_you_mean
+from metanet.constraints import Count, OneOf, check
+from metanet.errors import MetanetError
 from metanet.zoo.wiring import Wiring, wire
 from metanet.zoo.zoo import View
 
-SHORT = ("run_on", "pad", "skip")
+Short = Annotated[str, OneOf("run_on", "pad", "skip")]
 
 
 class Slices:
@@ -40,9 +41,8 @@ class Slices:
     """
 
     def __init__(self, view: View, length: int, part: str = "all", short: str = "run_on") -> None:
-        check_whole("slice", length)
-        if short not in SHORT:
-            raise MetanetError(f"short={short}: give {', '.join(SHORT[:-1])} or {SHORT[-1]}{did_you_mean(short, SHORT)}")
+        check("slice", length, Count)
+        check("short", short, Short)
         self.length, self.part, self.short = length, part, short
         spans = {layout_id: view.zoo.layouts[layout_id].part(part) for layout_id in view.frame["layout_id"].unique()}
         sizes = {layout_id: view.zoo.layouts[layout_id].size for layout_id in spans}

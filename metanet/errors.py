@@ -28,15 +28,3 @@ def did_you_mean(given: str, options: Iterable[str]) -> str:
         return f"; did you mean '{near[0]}'?"
     more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED + 1 else ""
     return f"; choose from: {', '.join(names[:MOST_NAMED] if more else names)}{more}" if names else ""
-
-
-def check_seed(name: str, value: object) -> None:
-    """Refuse what is no seed for every library: LightGBM's is a signed number of 32 bits."""
-    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 2**31:
-        raise MetanetError(f"{name}={value}: give a whole number from 0 up to 2^31 - 1")
-
-
-def check_whole(name: str, value: object, least: int = 1) -> None:
-    """Refuse what is no whole number from ``least`` up."""
-    if not isinstance(value, int) or isinstance(value, bool) or value < least:
-        raise MetanetError(f"{name}={value}: give a whole number from {least} up")

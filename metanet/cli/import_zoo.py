@@ -8,7 +8,7 @@ from typing import Any
 from metanet.cli.compose import required
 from metanet.cli.generate import print_zoo
 from metanet.cli.terminal import bytes_bar
-from metanet.errors import check_whole
+from metanet.constraints import Count, check
 from metanet.formats import import_zoo
 from metanet.formats.image_counts import are_counts, images_of
 from metanet.zoo.zoo import Zoo
@@ -18,8 +18,7 @@ def run(config: dict[str, Any]) -> None:
     """Import and say what is there."""
     source = Path(required(config, "source", "source=~/cifar10")).expanduser()
     out = Path(required(config, "out", "out=zoos/cifar10")).expanduser()
-    if config["n_test"] is not None:
-        check_whole("n_test", config["n_test"])
+    check("n_test", config["n_test"], Count | None)
     with bytes_bar("reading") as report:
         zoo = import_zoo(config["format"], source, out, report, config["n_test"])
     print_zoo(zoo)

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from metanet import __version__
 from metanet.config_files import config_root, options
+from metanet.constraints import Count, check
 from metanet.errors import MetanetError, did_you_mean
 from metanet.interrupts import exit_code, stoppable
 
@@ -142,12 +143,11 @@ def _dispatch(words: list[str]) -> int:
     return 0
 
 
-def set_threads(threads: object) -> int:
+def set_threads(threads: int | None) -> int:
     """Give torch, LightGBM and BLAS the same number of threads; must come before they are imported."""
     count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     if threads is not None:
-        if not isinstance(threads, int) or isinstance(threads, bool) or threads < 1:
-            raise MetanetError(f"threads={threads}: give a whole number from 1 up")
+        check("threads", threads, Count)
         count = threads
     for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         os.environ[variable] = str(count)

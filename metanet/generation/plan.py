@@ -16,7 +16,8 @@ from typing import Any, TypeVar
 import numpy as np
 import pandas as pd
 
-from metanet.errors import MetanetError, check_seed, check_whole
+from metanet.constraints import Count, Seed, check
+from metanet.errors import MetanetError
 from metanet.generation.engines import ENGINES, Engine
 from metanet.generation.networks import SmallCNN, StackedNetwork
 from metanet.generation.nws import NWSNetwork
@@ -142,14 +143,13 @@ def make_plan(
         trainer: arguments of pl.Trainer.
         engine: what trains it.
     """
-    check_seed("seed", seed)
+    check("seed", seed, Seed)
     if n is None:
         n = recipe.network_count()
         if n is None:
             raise MetanetError("n=null is for recipe.design=grid or a CSV; a random design needs a number of networks")
     for name, value in (("n", n), ("group_size", group_size)):
-        if value is not None:
-            check_whole(name, value)
+        check(name, value, Count | None)
     table = recipe.draw(n, seed, list(data["sets"]) if "sets" in data else data["name"])
     table.insert(0, "network_id", [f"{i:06d}" for i in range(n)])
     networks, layouts, layout_ids = _networks(recipe, table, tuple(data["shape"]), data["classes"])

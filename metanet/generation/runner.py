@@ -13,9 +13,10 @@ import pandas as pd
 import pytorch_lightning as pl
 import torch
 
+from metanet.constraints import Count, check
 from metanet.data_modules.images import ImageMix, ImageSet
 from metanet.data_modules.sources import OnDownload
-from metanet.errors import MetanetError, check_whole
+from metanet.errors import MetanetError
 from metanet.generation.engines import ENGINES
 from metanet.generation.engines.choice import choose_engine
 from metanet.generation.plan import Plan, make_plan
@@ -79,8 +80,7 @@ def generate(
     """
     check_trainer(trainer or {})
     for name, value in (("n", n), ("group_size", group_size), ("workers", workers)):
-        if value is not None:
-            check_whole(name, value)
+        check(name, value, Count | None)
     where = Launcher(launcher, workers, address)
     if shard is not None and not 1 <= shard[0] <= shard[1]:
         raise MetanetError(f"shard={shard[0]}/{shard[1]}: give i/n with i from 1 to n")

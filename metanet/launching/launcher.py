@@ -12,7 +12,8 @@ from typing import Any
 from joblib import Parallel, delayed, parallel_config
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 
-from metanet.errors import MetanetError, check_whole, did_you_mean
+from metanet.constraints import Count, check
+from metanet.errors import MetanetError, did_you_mean
 from metanet.launching.cluster import Task, ray_cluster, run_on_ray
 from metanet.launching.crew import run_in_crew
 
@@ -38,8 +39,7 @@ class Launcher:
     def of(cls, config: dict[str, Any], threads: int) -> Launcher:
         """From the config group; ``threads`` where it names no number of workers."""
         name, workers = config.get("name", "local"), config.get("workers")
-        if workers is not None:
-            check_whole("launcher.workers", workers)
+        check("launcher.workers", workers, Count | None)
         return cls(name, workers or threads, config.get("address"))
 
     def __post_init__(self) -> None:

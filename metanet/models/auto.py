@@ -12,12 +12,13 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 from scipy.optimize import nnls
 
-from metanet.errors import MetanetError, check_whole
+from metanet.constraints import Count, Interval
+from metanet.errors import MetanetError
 from metanet.features.unions import FeatureMap
 from metanet.models.base import HeldOut, MetaModel
 from metanet.models.registry import create_model, load_model
@@ -53,12 +54,14 @@ class Auto(MetaModel):
     own_input: ClassVar[str | None] = "weights"
 
     def __init__(
-        self, members: list[str | dict[str, Any]] | None = None, folds: int = 5, values: int = 50_000_000, **base: Any
+        self,
+        members: list[str | dict[str, Any]] | None = None,
+        folds: Annotated[int, Interval(3)] = 5,
+        values: Count = 50_000_000,
+        **base: Any,
     ) -> None:
         super().__init__(**base)
         self.features = str(self.own_input)
-        check_whole("model.folds", folds, 3)
-        check_whole("model.values", values)
         if members is not None and (not isinstance(members, list) or len(members) < 2):
             raise MetanetError(f"model.members={members}: give two or more, such as [gbm:stats,deepsets]")
         self.members, self.folds, self.values = members, folds, values

@@ -11,13 +11,14 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 import pandas as pd
 
+from metanet.constraints import Positive, Seed, check, kinds_of
 from metanet.distributions import Distribution
-from metanet.errors import MetanetError, UnsuitableTargetError, check_seed, did_you_mean
+from metanet.errors import MetanetError, UnsuitableTargetError, did_you_mean
 from metanet.features.unions import FeatureMap
 from metanet.models.scaling import Scaler
 from metanet.models.target import Target
@@ -55,8 +56,15 @@ class MetaModel(ABC):
     curve: pd.DataFrame | None = None  # losses by epoch or tree of the fit that the validation part saw; its index has a name
     on_round: Callable[[int, int, float], None] | None = None  # told of a long fit's epochs: done, all, loss
 
-    def __init__(self, features: str | list[str] = "stats", seed: int = 0, threads: int = 1) -> None:
-        check_seed("seed", seed)
+    def __new__(cls, *positional: Any, **settings: Any) -> Self:
+        """Refuse settings that the annotations of the constructors do not allow (:mod:`metanet.constraints`)."""
+        arguments, kinds = constructor_arguments(cls), setting_kinds(cls)
+        for key, value in (settings | dict(zip(arguments, positional, strict=False))).items():
+            if key in kinds and value is not arguments[key].default:
+                check(f"model.{key}", value, kinds[key])
+        return super().__new__(cls)
+
+    def __init__(self, features: str | list[str] = "stats", seed: Seed = 0, threads: int = 1) -> None:
         self.features, self.seed, self.threads = features, seed, threads
 
     @property
@@ -183,10 +191,10 @@ class MatrixModel(MetaModel):
     def __init__(
         self,
         features: str | list[str] = "stats",
-        seed: int = 0,
+        seed: Seed = 0,
         threads: int = 1,
         refit: bool = True,
-        clip: float | None = None,
+        clip: Positive | None = None,
     ) -> None:
         super().__init__(features, seed, threads)
         self.refit, self.clip = refit, clip
@@ -296,6 +304,15 @@ def constructor_arguments(cls: type) -> dict[str, inspect.Parameter]:
         if not any(p.kind == p.VAR_KEYWORD for p in parameters):
             break
     return arguments
+
+
+def setting_kinds(cls: type) -> dict[str, Any]:
+    """What each of :func:`constructor_arguments` may be: its annotation, see :mod:`metanet.constraints`."""
+    kinds: dict[str, Any] = {}
+    for base in cls.__mro__:
+        if "__init__" in vars(base) and base is not object:
+            kinds = kinds_of(vars(base)["__init__"]) | kinds
+    return {key: kinds[key] for key in constructor_arguments(cls) if key in kinds}
 
 
 def check_settings(cls: type, settings: dict[str, Any], prefix: str = "model") -> None:

@@ -11,8 +11,8 @@ from typing import Any
 from torch import Tensor
 from torch.nn import functional
 
+from metanet.constraints import Count
 from metanet.data_modules.networks import NetworkPart
-from metanet.errors import check_whole
 from metanet.models.encoder import Encoder, EncoderNetwork
 from metanet.models.weight_space import NodeInput, Readout, SlotLinear, TapLinear, over_readers, over_sources
 from metanet.representations.slots import Slots
@@ -28,9 +28,8 @@ class DeepSets(Encoder):
 
     name = "deepsets"
 
-    def __init__(self, channels: int = 64, **base: Any) -> None:
+    def __init__(self, channels: Count = 64, **base: Any) -> None:
         super().__init__(**base)
-        check_whole("model.channels", channels)
         self.channels = channels
 
     def create_encoder(self) -> EncoderNetwork:

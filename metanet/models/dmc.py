@@ -8,7 +8,7 @@ learned attention over the slices of a network (Ilse et al. 2018, attention-base
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 import pytorch_lightning as pl
@@ -16,10 +16,11 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from metanet.constraints import Count, Interval, OneOf, Positive, Rate
 from metanet.data_modules.slices import SliceBatches, SliceDataModule, Slices
-from metanet.errors import MetanetError, check_whole, did_you_mean
+from metanet.errors import MetanetError
 from metanet.lightning import device_of
-from metanet.models.local import SliceModel
+from metanet.models.local import Balance, SliceModel
 from metanet.models.losses import target_loss
 from metanet.models.training import train_network
 from metanet.zoo.zoo import View
@@ -31,7 +32,8 @@ DENSE = (1024, 1024, 1024, 1024, 64)
 POOL_ABOVE = 50
 DECAY, DECAYS = 0.95, 50
 SQUASH = 20.0
-AUGMENTS = ("none", "permute")
+Augment = Annotated[str, OneOf("none", "permute")]
+Divide = Annotated[int, OneOf(1, 2, 4, 8)]  # what divides the channels of every layer
 
 
 class DMCNetwork(nn.Module):
@@ -127,25 +129,17 @@ class DMC(SliceModel):
 
     def __init__(
         self,
-        epochs: int = 500,
-        batch_size: int = 64,
-        learning_rate: float = 1e-3,
-        dropout: float = 0.5,
-        divide: int = 1,
+        epochs: Count = 500,
+        batch_size: Annotated[int, Interval(2)] = 64,
+        learning_rate: Positive = 1e-3,
+        dropout: Rate = 0.5,
+        divide: Divide = 1,
         squash: bool = True,
-        augment: str = "none",
+        augment: Augment = "none",
         trainer: dict[str, Any] | None = None,
         **base: Any,
     ) -> None:
         super().__init__(**base)
-        for key, value, least in (("epochs", epochs, 1), ("batch_size", batch_size, 2), ("divide", divide, 1)):
-            check_whole(f"model.{key}", value, least)
-        if divide not in (1, 2, 4, 8):
-            raise MetanetError(f"model.divide={divide}: give 1, 2, 4 or 8, which divide the channels of every layer")
-        if augment not in AUGMENTS:
-            raise MetanetError(f"model.augment={augment}: give {' or '.join(AUGMENTS)}{did_you_mean(augment, AUGMENTS)}")
-        if not 0 <= dropout < 1:
-            raise MetanetError(f"model.dropout={dropout}: give a share from 0 up to, not including, 1")
         self.epochs, self.batch_size, self.learning_rate, self.dropout = epochs, batch_size, learning_rate, dropout
         self.divide, self.squash, self.augment, self.trainer, self.attention = divide, squash, augment, trainer, False
 
@@ -219,7 +213,7 @@ class DMCGlobal(DMC):
     convolutions: ClassVar[str] = GLOBAL
     fixed: ClassVar[dict[str, Any]] = {"slice": None, "part": "all", "short": "run_on", "votes": 1}
 
-    def __init__(self, epochs: int = 100, **base: Any) -> None:
+    def __init__(self, epochs: Count = 100, **base: Any) -> None:
         super().__init__(epochs=epochs, **self.fixed, **base)
 
     def choose_length(self, view: View) -> int:
@@ -246,9 +240,8 @@ class DMCLocal(DMC):
     name = "dmc_local"
     convolutions: ClassVar[str] = LOCAL
 
-    def __init__(self, attention: bool = False, bag: int = 8, **base: Any) -> None:
+    def __init__(self, attention: bool = False, bag: Count = 8, **base: Any) -> None:
         super().__init__(**base)
-        check_whole("model.bag", bag)
         self.attention, self.bag = attention, bag
 
     @property
@@ -271,7 +264,7 @@ class DMCGlobalMini(DMCGlobal):
     name = "dmc_global_mini"
 
     def __init__(
-        self, divide: int = 8, balance: str = "draw", dropout: float = 0.1, augment: str = "permute", **base: Any
+        self, divide: Divide = 8, balance: Balance = "draw", dropout: Rate = 0.1, augment: Augment = "permute", **base: Any
     ) -> None:
         super().__init__(divide=divide, balance=balance, dropout=dropout, augment=augment, **base)
 
@@ -290,7 +283,7 @@ class DMCLocalMini(DMCLocal):
     name = "dmc_local_mini"
 
     def __init__(
-        self, divide: int = 8, balance: str = "draw", dropout: float = 0.1, augment: str = "permute", **base: Any
+        self, divide: Divide = 8, balance: Balance = "draw", dropout: Rate = 0.1, augment: Augment = "permute", **base: Any
     ) -> None:
         super().__init__(divide=divide, balance=balance, dropout=dropout, augment=augment, **base)
 

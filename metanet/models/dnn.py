@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 import pytorch_lightning as pl
@@ -12,16 +12,17 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from metanet.constraints import Count, Interval, NotNegative, OneOf, Positive, Rate
 from metanet.data_modules.vectors import VectorDataModule
 from metanet.distributions import Distribution
-from metanet.errors import MetanetError
 from metanet.generation.initializers import INITIALIZERS
 from metanet.models.base import MatrixModel
-from metanet.models.losses import SHARE_LOSSES, target_loss, target_output
+from metanet.models.losses import ShareLoss, target_loss, target_output
 from metanet.models.training import train_network
 
 # Of Supplement A.4: the five of the base networks.
 PAPER_INITIALIZERS = ("glorot_normal", "he_normal", "orthogonal", "normal", "truncated_normal")
+Optimizer = Annotated[str, OneOf("adam", "adamw", "sgd")]
 
 
 class DNN(MatrixModel):
@@ -70,33 +71,23 @@ class DNN(MatrixModel):
 
     def __init__(
         self,
-        layers: int = 3,
-        units: int = 256,
-        dropout: float = 0.1,
-        loss: str = "mse",
-        optimizer: str = "adam",
-        learning_rate: float = 1e-3,
-        l2: float = 1e-5,
-        batch_size: int = 64,
-        max_epochs: int = 300,
-        patience: int = 30,
-        w_init: str = "default",
-        init_std: float = 0.05,
+        layers: Annotated[int, Interval(0)] = 3,
+        units: Count = 256,
+        dropout: Rate = 0.1,
+        loss: ShareLoss = "mse",
+        optimizer: Optimizer = "adam",
+        learning_rate: Positive = 1e-3,
+        l2: NotNegative = 1e-5,
+        batch_size: Count = 64,
+        max_epochs: Count = 300,
+        patience: Count = 30,
+        w_init: Annotated[str, OneOf("default", *PAPER_INITIALIZERS)] = "default",
+        init_std: NotNegative = 0.05,
         trainer: dict[str, Any] | None = None,
-        clip: float | None = 5.0,
+        clip: Positive | None = 5.0,
         **base: Any,
     ) -> None:
         super().__init__(clip=clip, **base)
-        for key, value, choices in (
-            ("loss", loss, SHARE_LOSSES),
-            ("optimizer", optimizer, ("adam", "adamw", "sgd")),
-            ("w_init", w_init, ("default", *PAPER_INITIALIZERS)),
-        ):
-            if value not in choices:
-                raise MetanetError(f"model.{key}={value}: give {' or '.join(choices)}")
-        for key, whole in (("batch_size", batch_size), ("max_epochs", max_epochs), ("patience", patience), ("units", units)):
-            if whole < 1:
-                raise MetanetError(f"model.{key}={whole}: give a whole number from 1 up")
         self.layers, self.units, self.dropout, self.loss, self.optimizer = layers, units, dropout, loss, optimizer
         self.learning_rate, self.l2, self.batch_size = learning_rate, l2, batch_size
         self.max_epochs, self.patience, self.trainer = max_epochs, patience, trainer

@@ -19,12 +19,13 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from metanet.constraints import Between, Count, NotNegative, Positive, Rate, Seed
 from metanet.data_modules.networks import NetworkBatch, NetworkBatches, NetworkDataModule, NetworkPart, Networks
-from metanet.errors import MetanetError, check_whole
+from metanet.errors import MetanetError
 from metanet.lightning import device_of
 from metanet.models.base import HeldOut, MetaModel
 from metanet.models.inputs import MatrixInput
-from metanet.models.losses import EPOCHS, SHARE_LOSSES, target_loss, target_output
+from metanet.models.losses import Epoch, ShareLoss, target_loss, target_output
 from metanet.models.target import Target
 from metanet.models.training import train_network
 from metanet.representations.canonical import canonical
@@ -99,34 +100,24 @@ class Encoder(MetaModel):
 
     def __init__(
         self,
-        hidden: int = 256,
-        dropout: float = 0.1,
-        loss: str = "cross_entropy",
-        learning_rate: float = 6e-3,
-        l2: float = 1e-2,
-        ema: float | None = 0.99,
-        batch_size: int = 32,
-        max_epochs: int = 40,
+        hidden: Count = 256,
+        dropout: Rate = 0.1,
+        loss: ShareLoss = "cross_entropy",
+        learning_rate: Positive = 6e-3,
+        l2: NotNegative = 1e-2,
+        ema: Between | None = 0.99,
+        batch_size: Count = 32,
+        max_epochs: Count = 40,
         refit: bool = True,
-        epoch: str = "best",
+        epoch: Epoch = "best",
         canonical: bool = False,
         beside: str | list[str] | None = None,
         trainer: dict[str, Any] | None = None,
-        seed: int = 0,
+        seed: Seed = 0,
         threads: int = 1,
         features: str | list[str] = "weights",
     ) -> None:
         super().__init__(str(self.own_input), seed, threads)
-        for key, value in (("hidden", hidden), ("batch_size", batch_size), ("max_epochs", max_epochs)):
-            check_whole(f"model.{key}", value)
-        if loss not in SHARE_LOSSES:
-            raise MetanetError(f"model.loss={loss}: give {' or '.join(SHARE_LOSSES)}")
-        if epoch not in EPOCHS:
-            raise MetanetError(f"model.epoch={epoch}: give {' or '.join(EPOCHS)}")
-        if not 0 <= dropout < 1:
-            raise MetanetError(f"model.dropout={dropout}: give a share from 0 up to, not including, 1")
-        if ema is not None and not 0 < ema < 1:
-            raise MetanetError(f"model.ema={ema}: give a decay between 0 and 1 such as 0.99, or null")
         self.hidden, self.dropout, self.loss, self.ema = hidden, dropout, loss, ema
         self.learning_rate, self.l2, self.batch_size, self.max_epochs = learning_rate, l2, batch_size, max_epochs
         self.refit, self.canonical, self.beside, self.trainer = refit, canonical, beside, trainer

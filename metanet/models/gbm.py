@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import lightgbm as lgb
 import numpy as np
 import pandas as pd
 
+from metanet.constraints import Count, Interval, NotNegative, OneOf, Portion, Positive
 from metanet.distributions import Distribution
 from metanet.errors import MetanetError
 from metanet.models.base import MatrixModel
@@ -22,7 +23,8 @@ class GBM(MatrixModel):
 
     Args:
         objective: for regression ``mse`` (the paper's) or ``cross_entropy`` (targets from 0 to 1).
-        max_depth, num_leaves: of a tree; num_leaves is cut to 2 ** max_depth, beyond which it only costs memory.
+        max_depth, num_leaves: of a tree; num_leaves is cut to 2 ** max_depth, beyond which it only costs memory; 0 or -1 for no
+            bound on the depth.
         max_trees, patience: boosting stops after ``patience`` trees without gain on the validation part.
         colsample_bytree: share of the inputs that a tree sees; None is all of up to 20 inputs, 0.4 of more.
         extra_trees: draw one threshold of each input at random and take the best of these (Geurts et al. 2006), which a mean over
@@ -53,25 +55,23 @@ class GBM(MatrixModel):
 
     def __init__(
         self,
-        objective: str = "mse",
-        learning_rate: float = 0.05,
-        max_depth: int = 8,
-        num_leaves: int = 15,
-        max_bin: int = 255,
-        min_child_weight: float = 1.0,
-        min_child_samples: int = 5,
-        reg_lambda: float = 1.0,
-        reg_alpha: float = 0.0,
-        subsample: float = 0.8,
-        colsample_bytree: float | None = None,
+        objective: Annotated[str, OneOf("mse", "cross_entropy")] = "mse",
+        learning_rate: Positive = 0.05,
+        max_depth: Annotated[int, Interval(-1)] = 8,
+        num_leaves: Annotated[int, Interval(2)] = 15,
+        max_bin: Annotated[int, Interval(2)] = 255,
+        min_child_weight: NotNegative = 1.0,
+        min_child_samples: Annotated[int, Interval(0)] = 5,
+        reg_lambda: NotNegative = 1.0,
+        reg_alpha: NotNegative = 0.0,
+        subsample: Portion = 0.8,
+        colsample_bytree: Portion | None = None,
         extra_trees: bool = False,
-        max_trees: int = 1000,
-        patience: int = 50,
+        max_trees: Count = 1000,
+        patience: Count = 50,
         **base: Any,
     ) -> None:
         super().__init__(**base)
-        if objective not in ("mse", "cross_entropy"):
-            raise MetanetError(f"model.objective={objective}: give mse or cross_entropy")
         self.objective = objective
         self.learning_rate, self.max_depth, self.num_leaves, self.max_bin = learning_rate, max_depth, num_leaves, max_bin
         self.min_child_weight, self.min_child_samples = min_child_weight, min_child_samples

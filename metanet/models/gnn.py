@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch_geometric.nn import MessagePassing
 
+from metanet.constraints import Count
 from metanet.data_modules.networks import NetworkPart
-from metanet.errors import check_whole
 from metanet.models.encoder import Encoder, EncoderNetwork
 from metanet.models.weight_space import NodeInput, Readout, TapLinear
 from metanet.representations.slots import Slots
@@ -34,10 +34,8 @@ class GNN(Encoder):
 
     name = "gnn"
 
-    def __init__(self, layers: int = 2, channels: int = 32, **base: Any) -> None:
+    def __init__(self, layers: Count = 2, channels: Count = 32, **base: Any) -> None:
         super().__init__(**base)
-        check_whole("model.layers", layers)
-        check_whole("model.channels", channels)
         self.layers, self.channels = layers, channels
 
     def create_encoder(self) -> EncoderNetwork:

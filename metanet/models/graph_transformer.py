@@ -13,8 +13,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from metanet.constraints import Count
 from metanet.data_modules.networks import NetworkPart
-from metanet.errors import MetanetError, check_whole
+from metanet.errors import MetanetError
 from metanet.models.encoder import Encoder, EncoderNetwork
 from metanet.models.weight_space import NodeInput, Readout, SlotLinear, TapLinear, WeightUpdate, over_readers, over_sources
 from metanet.representations.slots import Architecture, Slots
@@ -32,10 +33,8 @@ class GraphTransformer(Encoder):
 
     name = "graph_transformer"
 
-    def __init__(self, layers: int = 2, channels: int = 24, heads: int = 4, **base: Any) -> None:
+    def __init__(self, layers: Count = 2, channels: Count = 24, heads: Count = 4, **base: Any) -> None:
         super().__init__(**base)
-        for key, value in (("layers", layers), ("channels", channels), ("heads", heads)):
-            check_whole(f"model.{key}", value)
         if 2 * channels % heads:
             raise MetanetError(f"model.heads={heads}: give a number that divides the {2 * channels} features of a neuron")
         self.layers, self.channels, self.heads = layers, channels, heads

@@ -9,13 +9,14 @@ from __future__ import annotations
 import json
 from abc import abstractmethod
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 from scipy.special import softmax
 
-from metanet.data_modules.slices import Slices, balanced_order
-from metanet.errors import MetanetError, UnsuitableTargetError, check_whole
+from metanet.constraints import Count, Interval, OneOf, Seed
+from metanet.data_modules.slices import Short, Slices, balanced_order
+from metanet.errors import MetanetError, UnsuitableTargetError
 from metanet.features.unions import FeatureMap
 from metanet.models.base import MatrixModel, MetaModel
 from metanet.models.registry import create_model, load_model
@@ -25,7 +26,7 @@ from metanet.representations.measures import measure_names, sixteen_measures
 from metanet.zoo.split import balanced_networks
 from metanet.zoo.zoo import View
 
-BALANCES = ("drop", "draw", "none")
+Balance = Annotated[str, OneOf("drop", "draw", "none")]
 LONG, BRIEF, ENOUGH = 5_000, 500, 10_000
 
 
@@ -50,21 +51,16 @@ class SliceModel(MetaModel):
 
     def __init__(
         self,
-        slice: int | None = None,
-        part: str = "all",
-        short: str = "run_on",
-        votes: int = 20,
-        balance: str = "drop",
-        seed: int = 0,
+        slice: Annotated[int, Interval(16)] | None = None,
+        part: Annotated[str, OneOf("all", "conv", "fc")] = "all",
+        short: Short = "run_on",
+        votes: Count = 20,
+        balance: Balance = "drop",
+        seed: Seed = 0,
         threads: int = 1,
         features: str | list[str] = "slices",
     ) -> None:
         super().__init__(str(self.own_input), seed, threads)
-        if slice is not None:
-            check_whole("slice", slice, 16)
-        check_whole("votes", votes)
-        if balance not in BALANCES:
-            raise MetanetError(f"model.balance={balance}: give {', '.join(BALANCES[:-1])} or {BALANCES[-1]}")
         self.slice, self.part, self.short, self.votes, self.balance = slice, part, short, votes, balance
         self._agreed: int | None = None  # S that check_view chose for the next fit
 
@@ -174,9 +170,8 @@ class Local(SliceModel):
 
     name = "local"
 
-    def __init__(self, estimator: str = "svm_rbf", per_vector: int = 10, balance: str = "draw", **base: Any) -> None:
+    def __init__(self, estimator: str = "svm_rbf", per_vector: Count = 10, balance: Balance = "draw", **base: Any) -> None:
         super().__init__(balance=balance, **base)
-        check_whole("model.per_vector", per_vector)
         self.estimator, self.per_vector = absolute(estimator) if is_path(estimator) else estimator, per_vector
         self._create()  # a mistake is found before anything is fitted
 

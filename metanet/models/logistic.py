@@ -7,8 +7,9 @@ from typing import Any, ClassVar
 import numpy as np
 from sklearn.linear_model import LogisticRegression
 
+from metanet.constraints import Positive
 from metanet.distributions import Distribution
-from metanet.models.svm import LinearScores, check_cost
+from metanet.models.svm import LinearScores
 
 
 class Logistic(LinearScores):
@@ -26,9 +27,9 @@ class Logistic(LinearScores):
         """The penalty."""
         return {"C": {"log_uniform": [1e-4, 1e2]}}
 
-    def __init__(self, C: float = 1.0, **base: Any) -> None:  # noqa: N803
+    def __init__(self, C: Positive = 1.0, **base: Any) -> None:  # noqa: N803
         super().__init__(**base)
-        self.C = check_cost(C)
+        self.C = C
 
     def fit_scores(self, x: np.ndarray, y: np.ndarray) -> Any:
         return LogisticRegression(C=self.C, class_weight="balanced", max_iter=2_000).fit(x, y)

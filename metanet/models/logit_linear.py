@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
+from metanet.constraints import Positive
 from metanet.distributions import Distribution
 from metanet.models.dnn import DNN
 
@@ -23,5 +24,5 @@ class LogitLinear(DNN):
         """That of the network, without what it fixes (Supplement A.4)."""
         return {key: distribution for key, distribution in super().space(columns).items() if key not in cls.fixed}
 
-    def __init__(self, learning_rate: float = 1e-2, **settings: Any) -> None:
+    def __init__(self, learning_rate: Positive = 1e-2, **settings: Any) -> None:
         super().__init__(learning_rate=learning_rate, **self.fixed, **settings)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 from torch import Tensor
 from torch.nn import functional
 
+from metanet.constraints import OneOf
 from metanet.models.target import Target
 
-SHARE_LOSSES = ("mse", "cross_entropy")
-EPOCHS = ("best", "last")  # which one of a training is kept: the best on the validation part, or its end
+ShareLoss = Annotated[str, OneOf("mse", "cross_entropy")]
+Epoch = Annotated[str, OneOf("best", "last")]  # which one of a training is kept: the best on the validation part, or its end
 
 
 def target_loss(raw: Tensor, codes: Tensor, target: Target, share: str = "mse") -> Tensor:

@@ -14,8 +14,8 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn import functional
 
+from metanet.constraints import Count
 from metanet.data_modules.networks import NetworkPart
-from metanet.errors import check_whole
 from metanet.models.encoder import Encoder, EncoderNetwork
 from metanet.models.weight_space import (
     NodeInput,
@@ -41,10 +41,8 @@ class NFInvariant(Encoder):
 
     name = "nf_invariant"
 
-    def __init__(self, layers: int = 3, channels: int = 16, **base: Any) -> None:
+    def __init__(self, layers: Count = 3, channels: Count = 16, **base: Any) -> None:
         super().__init__(**base)
-        check_whole("model.layers", layers)
-        check_whole("model.channels", channels)
         self.layers, self.channels = layers, channels
 
     def create_encoder(self) -> EncoderNetwork:

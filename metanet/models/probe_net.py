@@ -8,15 +8,16 @@ set; the networks run as their zoo's recipe says.
 from __future__ import annotations
 
 import itertools
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from metanet.constraints import Count, Interval
 from metanet.data_modules.networks import NetworkPart, Networks
-from metanet.errors import MetanetError, check_whole
+from metanet.errors import MetanetError
 from metanet.generation.execution import Executor, executors, noise_images, on_scale
 from metanet.models.encoder import Encoder, EncoderNetwork
 from metanet.zoo.zoo import View
@@ -36,10 +37,8 @@ class ProbeNet(Encoder):
     name = "probe_net"
     fixed: ClassVar[dict[str, Any]] = {"canonical": False}  # no scale and no sign changes an answer
 
-    def __init__(self, probes: int = 32, generator: int = 2, **base: Any) -> None:
+    def __init__(self, probes: Count = 32, generator: Annotated[int, Interval(0)] = 2, **base: Any) -> None:
         super().__init__(**self.fixed, **base)
-        check_whole("model.probes", probes)
-        check_whole("model.generator", generator, 0)
         self.probes, self.generator = probes, generator
 
     @property

@@ -9,6 +9,7 @@ import numpy as np
 import skops.io
 from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
 
+from metanet.constraints import Count, Portion
 from metanet.errors import MetanetError
 from metanet.models.base import MatrixModel
 
@@ -24,7 +25,7 @@ class RandomForest(MatrixModel):
 
     name = "random_forest"
 
-    def __init__(self, trees: int = 32, max_features: float = 0.33, min_samples_leaf: int = 1, **base: Any) -> None:
+    def __init__(self, trees: Count = 32, max_features: Portion = 0.33, min_samples_leaf: Count = 1, **base: Any) -> None:
         super().__init__(**base)
         self.trees, self.max_features, self.min_samples_leaf = trees, max_features, min_samples_leaf
 

@@ -8,19 +8,19 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 from scipy.optimize import nnls
 
-from metanet.errors import MetanetError, check_whole
+from metanet.constraints import Interval, OneOf
+from metanet.errors import MetanetError
 from metanet.models.base import MetaModel
 from metanet.models.registry import create_model, load_model, titled
 from metanet.models.target import Target
 from metanet.zoo.zoo import View
 
 MEMBERS = ("gbm:stats+neurons+spectra+products", "stat_net:stats+neurons+spectra+products", "deepsets")
-METHODS = ("mean", "weights")
 
 
 class Stack(MetaModel):
@@ -41,8 +41,8 @@ class Stack(MetaModel):
         self,
         members: list[str | dict[str, Any]] | None = None,
         beside: str | None = None,
-        method: str = "mean",
-        folds: int = 5,
+        method: Annotated[str, OneOf("mean", "weights")] = "mean",
+        folds: Annotated[int, Interval(2)] = 5,
         **base: Any,
     ) -> None:
         super().__init__(**base)
@@ -51,9 +51,6 @@ class Stack(MetaModel):
         self.members = members
         self.chosen = members or [m + ("" if beside is None else f"+{beside}" if ":" in m else f":{beside}") for m in MEMBERS]
         self.beside, self.method, self.folds = beside, method, folds
-        if method not in METHODS:
-            raise MetanetError(f"model.method={method}: give {' or '.join(METHODS)}")
-        check_whole("model.folds", folds, 2)
         if not isinstance(self.chosen, list) or len(self.chosen) < 2:
             raise MetanetError(f"model.members={members}: give two or more, such as [gbm:stats,deepsets]")
         self.models = self._create()

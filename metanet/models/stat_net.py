@@ -8,19 +8,18 @@ suit tables.
 from __future__ import annotations
 
 from math import sqrt
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 from torch import Tensor, nn
 from torch.nn import functional
 
+from metanet.constraints import Between, Count, NotNegative, OneOf, Positive
 from metanet.distributions import Distribution
 from metanet.errors import MetanetError
 from metanet.features.unions import FeatureMap
-from metanet.models.dnn import DNN
-from metanet.models.losses import EPOCHS
+from metanet.models.dnn import DNN, Optimizer
+from metanet.models.losses import Epoch, ShareLoss
 from metanet.zoo.zoo import View
-
-PARAMETRISATIONS = ("standard", "ntk")
 
 
 class TangentLinear(nn.Linear):
@@ -72,15 +71,15 @@ class StatNet(DNN):
 
     def __init__(
         self,
-        ema: float | None = 0.99,
+        ema: Between | None = 0.99,
         squash: bool = True,
-        loss: str = "cross_entropy",
-        optimizer: str = "adamw",
-        learning_rate: float = 3e-3,
-        l2: float = 1e-2,
-        max_epochs: int = 100,
-        parametrisation: str = "standard",
-        epoch: str = "best",
+        loss: ShareLoss = "cross_entropy",
+        optimizer: Optimizer = "adamw",
+        learning_rate: Positive = 3e-3,
+        l2: NotNegative = 1e-2,
+        max_epochs: Count = 100,
+        parametrisation: Annotated[str, OneOf("standard", "ntk")] = "standard",
+        epoch: Epoch = "best",
         **base: Any,
     ) -> None:
         settings: dict[str, Any] = {
@@ -91,11 +90,6 @@ class StatNet(DNN):
             "max_epochs": max_epochs,
         }
         super().__init__(**settings, **self.fixed, **base)
-        if ema is not None and not 0 < ema < 1:
-            raise MetanetError(f"model.ema={ema}: give a decay between 0 and 1 such as 0.99, or null")
-        for key, value, choices in (("parametrisation", parametrisation, PARAMETRISATIONS), ("epoch", epoch, EPOCHS)):
-            if value not in choices:
-                raise MetanetError(f"model.{key}={value}: give {' or '.join(choices)}")
         if parametrisation == "ntk" and self.w_init != "default":
             raise MetanetError(f"model.w_init={self.w_init} goes with model.parametrisation=standard; ntk draws its own")
         self.ema, self.squash, self.parametrisation, self.epoch = ema, squash, parametrisation, epoch

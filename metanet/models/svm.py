@@ -17,8 +17,8 @@ from sklearn.metrics.pairwise import rbf_kernel
 from sklearn.multiclass import OneVsRestClassifier
 from sklearn.svm import SVC, SVR, LinearSVC, LinearSVR
 
+from metanet.constraints import Positive
 from metanet.distributions import Distribution
-from metanet.errors import MetanetError
 from metanet.models.base import MatrixModel
 
 
@@ -67,9 +67,9 @@ class SVMLinear(LinearScores):
         """The cost of errors."""
         return {"C": {"log_uniform": [1e-4, 1e2]}}
 
-    def __init__(self, C: float = 0.1, **base: Any) -> None:  # noqa: N803  (its name everywhere)
+    def __init__(self, C: Positive = 0.1, **base: Any) -> None:  # noqa: N803  (its name everywhere)
         super().__init__(**base)
-        self.C = check_cost(C)
+        self.C = C
 
     def fit_scores(self, x: np.ndarray, y: np.ndarray) -> Any:
         if self.classes:
@@ -98,9 +98,9 @@ class SVMRBF(MatrixModel):
         """The cost of errors."""
         return {"C": {"log_uniform": [1e-2, 1e3]}}
 
-    def __init__(self, C: float = 10.0, **base: Any) -> None:  # noqa: N803
+    def __init__(self, C: Positive = 10.0, **base: Any) -> None:  # noqa: N803
         super().__init__(**base)
-        self.C = check_cost(C)
+        self.C = C
 
     def fit_matrix(self, x: np.ndarray, y: np.ndarray, validation: Any, rounds: int | None) -> None:
         self.gamma = 1 / (x.shape[1] * (float(x.var()) or 1.0))
@@ -134,13 +134,6 @@ class SVMRBF(MatrixModel):
         arrays = load_file(folder / "rbf.safetensors")
         self.vectors, self.weights, self.intercepts = (arrays[k] for k in ("vectors", "weights", "intercepts"))
         self.gamma = float(arrays["gamma"][0])
-
-
-def check_cost(cost: float) -> float:
-    """The cost itself; refused where it is not above zero."""
-    if not cost > 0:
-        raise MetanetError(f"model.C={cost}: give a number above 0")
-    return cost
 
 
 def _all_classes(weights: np.ndarray, intercepts: np.ndarray, y: np.ndarray, classes: int) -> tuple[np.ndarray, np.ndarray]:

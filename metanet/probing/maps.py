@@ -12,12 +12,13 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from time import perf_counter
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import pandas as pd
 
-from metanet.errors import MetanetError, UnsuitableTargetError, check_whole
+from metanet.constraints import Interval, check
+from metanet.errors import MetanetError, UnsuitableTargetError
 from metanet.evaluation.intervals import mean_share, number_interval
 from metanet.models.base import MetaModel
 from metanet.models.local import SliceModel
@@ -247,9 +248,7 @@ class ProbeMap:
 
 def check_positions(positions: object) -> None:
     """Refuse what is no sensible number of positions."""
-    check_whole("probe.positions", positions)
-    if isinstance(positions, int) and positions > MOST:
-        raise MetanetError(f"probe.positions={positions}: give at most {MOST}; the paper's maps have 100")
+    check("probe.positions", positions, Annotated[int, Interval(1, MOST)])  # the paper's maps have 100
 
 
 def check_local(kind: type[MetaModel]) -> None:

@@ -9,13 +9,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from metanet.errors import MetanetError, check_whole, did_you_mean
+from metanet.constraints import Count, Interval, check
+from metanet.errors import MetanetError, did_you_mean
 from metanet.evaluation.fitting import Fitter, finished_run, stored_split, unseen
 from metanet.features.hyper import HYPER_PAPER
 from metanet.models import MetaModel, load_model
@@ -146,10 +147,10 @@ class Study:
             self.paths[name] = path
             fitter.zoo(path)  # a folder that is no zoo is refused before anything is fitted
         self._inputs = {estimator: _listed(estimator, given) for estimator, given in config["inputs"].items()}
-        check_whole("n", config["n"])
+        check("n", config["n"], Count)
         for estimator, count in config["n_of"].items():
             if count is not None:
-                check_whole(f"n_of.{estimator}", count)
+                check(f"n_of.{estimator}", count, Count)
         _check_meta(config["meta"])
         _check_comparisons(config)
 
@@ -266,8 +267,8 @@ def _listed(estimator: str, given: Any) -> list[str]:
 def _check_meta(meta: dict[str, Any]) -> None:
     """Refuse settings of the meta-classifiers that mean nothing, before anything is fitted."""
     for key in ("epochs_local", "epochs_global", "rounds_svm", "rounds_dmc"):
-        check_whole(f"meta.{key}", meta[key])
-    check_whole("meta.positions", meta["positions"], 2)
+        check(f"meta.{key}", meta[key], Count)
+    check("meta.positions", meta["positions"], Annotated[int, Interval(2)])
     for key, known in (("targets", (*TRAINING, *ARCHITECTURE)), ("parts", PARTS), ("slices", None)):
         listed = [] if meta[key] is None and key == "targets" else meta[key]
         if not isinstance(listed, list) or (not listed and meta[key] is not None):
@@ -276,7 +277,7 @@ def _check_meta(meta: dict[str, Any]) -> None:
             )
         for name in listed:
             if known is None:
-                check_whole(f"meta.{key}", name, 16)
+                check(f"meta.{key}", name, Annotated[int, Interval(16)])
             elif name not in known:
                 raise MetanetError(f"meta.{key}: no '{name}'{did_you_mean(str(name), known)}")
 
@@ -285,13 +286,13 @@ def _check_comparisons(config: dict[str, Any]) -> None:
     """Refuse settings of encoders, seeds and learning curves that mean nothing, before anything is fitted."""
     for section in ("encoders", "sharing"):
         for key in ("splits", "seeds"):
-            check_whole(f"{section}.{key}", config[section][key])
-    check_whole("encoders.searched", config["encoders"]["searched"], 0)
-    check_whole("curve.draws", config["curve"]["draws"])
+            check(f"{section}.{key}", config[section][key], Count)
+    check("encoders.searched", config["encoders"]["searched"], Annotated[int, Interval(0)])
+    check("curve.draws", config["curve"]["draws"], Count)
     if not isinstance(listed := config["curve"]["sizes"], list):
         raise MetanetError(f"curve.sizes={listed}: give a list such as curve.sizes=[100,1000]")
     for size in listed:
-        check_whole("curve.sizes", size, LEAST_NETWORKS)
+        check("curve.sizes", size, Annotated[int, Interval(LEAST_NETWORKS)])
 
 
 def kind_of(zoo: Zoo) -> str:

@@ -16,7 +16,8 @@ from pathlib import Path
 
 import numpy as np
 
-from metanet.errors import MetanetError, check_seed
+from metanet.constraints import Seed, check
+from metanet.errors import MetanetError
 
 PARTS = ("train", "validation", "test")
 
@@ -135,7 +136,7 @@ def split_networks(
         units: of each of ``network_ids``, what is drawn as a whole, see :attr:`metanet.zoo.zoo.View.units`; default: each
             network by itself.
     """
-    check_seed("split.seed", seed)
+    check("split.seed", seed, Seed)
     for name, share in (("split.test", test), ("split.validation", validation)):
         if not 0 <= share < 1:
             raise MetanetError(f"{name}={share} is not a share; give a number from 0 up to, not including, 1")

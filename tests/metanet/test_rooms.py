@@ -28,7 +28,7 @@ ROOMS = [
     ["zoo"],
     ["lightning", "registry"],
     ["plugins"],
-    ["config_files", "distributions", "machine", "metrics"],
+    ["config_files", "constraints", "distributions", "machine", "metrics"],
     ["errors", "interrupts"],
 ]
 LEVEL = {room: level for level, rooms in enumerate(ROOMS) for room in rooms}

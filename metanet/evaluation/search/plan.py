@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
-from typing import Any
+from typing import Annotated, Any
 
+from metanet.constraints import Count, Interval, Seed, check
 from metanet.distributions import Distribution, draw_column
-from metanet.errors import MetanetError, check_seed, check_whole, did_you_mean
+from metanet.errors import MetanetError, did_you_mean
 from metanet.models.base import MatrixModel, check_settings, constructor_arguments
 from metanet.models.registry import model_class
 
@@ -46,11 +47,11 @@ class SearchPlan:
             raise MetanetError(
                 f"search.space={self.space} is no mapping of settings to distributions; give search.space.KEY=[...]"
             )
-        check_whole("search.n", self.n)
-        check_whole("search.folds", self.folds, 2)
-        check_seed("search.seed", self.seed)
+        check("search.n", self.n, Count)
+        check("search.folds", self.folds, Annotated[int, Interval(2)])
+        check("search.seed", self.seed, Seed)
         if self.halving is not None:
-            check_whole("search.halving", self.halving, 2)
+            check("search.halving", self.halving, Annotated[int, Interval(2)])
         if self.sampler not in SAMPLERS:
             raise MetanetError(f"search.sampler={self.sampler}{did_you_mean(self.sampler, SAMPLERS)}")
 

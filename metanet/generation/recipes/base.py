@@ -6,14 +6,15 @@ import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import numpy as np
 import pandas as pd
 
+from metanet.constraints import Count, Interval, OneOf, Seed, check_each, kinds_of
 from metanet.data_modules.images import ImageSet
 from metanet.distributions import Distribution, draw_column
-from metanet.errors import MetanetError, check_seed, check_whole, did_you_mean
+from metanet.errors import MetanetError, did_you_mean
 from metanet.generation.initializers import INITIALIZERS
 from metanet.generation.networks import ACTIVATIONS, StackedNetwork
 from metanet.generation.optimizers import RULES
@@ -52,17 +53,17 @@ class Recipe:
         share_seed: the one seed of what is shared, the same for every image set and plan.
     """
 
-    epochs: int
-    batch_size: int
-    snapshots: Sequence[int]
+    epochs: Count
+    batch_size: Count
+    snapshots: Sequence[Annotated[int, Interval(0)]]
     hyperparameters: dict[str, Distribution]
     design: str = "random"
-    seeds: int = 1
-    train_images: int | None = None
-    evaluate_every: int | None = None
-    init_scale: str = "std"
-    share: Sequence[str] = ()
-    share_seed: int = 42
+    seeds: Count = 1
+    train_images: Count | None = None
+    evaluate_every: Count | None = None
+    init_scale: Annotated[str, OneOf("std", "variance")] = "std"
+    share: Sequence[Annotated[str, OneOf(*SHARED)]] = ()
+    share_seed: Seed = 42
 
     name: ClassVar[str] = ""
     required: ClassVar[frozenset[str]] = frozenset()
@@ -75,36 +76,23 @@ class Recipe:
     group_keys: ClassVar[tuple[str, ...]] = (*("layout_id", "hp.dataset", "hp.batch_size", "hp.train_fraction", "hp.activation"),)
 
     def __post_init__(self) -> None:
+        if isinstance(self.share, str):
+            object.__setattr__(self, "share", [self.share])
+        check_each("recipe", kinds_of(type(self)), vars(self))  # type: ignore[arg-type]  # of the class, not of a recipe
         for key, distribution in self.hyperparameters.items():
             self._check_choices(key, distribution if isinstance(distribution, list) else [distribution])
             if self.required and key not in self.required:
                 raise MetanetError(f"recipe {self.name} has no hyperparameter '{key}'{did_you_mean(key, self.required)}")
         if missing := self.required - set(self.hyperparameters):
             raise MetanetError(f"recipe {self.name} needs recipe.hyperparameters.{min(missing)}")
-        for key in ("epochs", "batch_size", "seeds", "train_images", "evaluate_every"):
-            value = getattr(self, key)
-            if value is not None:
-                check_whole(f"recipe.{key}", value)
-        self._check_share()
-        if self.init_scale not in ("std", "variance"):
-            raise MetanetError(f"recipe.init_scale={self.init_scale}: give std or variance")
+        self._settle_share()
         if self.design not in ("random", "grid") and not str(self.design).endswith(".csv"):
             raise MetanetError(f"recipe.design={self.design}: give random, grid or the path of a .csv file")
-        epochs = self.snapshots if isinstance(self.snapshots, list | tuple) else (None,)
-        if bad := [e for e in epochs if not isinstance(e, int) or isinstance(e, bool) or e < 0]:
-            raise MetanetError(f"recipe.snapshots={self.snapshots}: give a list of epochs from 0 up, not {bad[0]}")
-        kept = {e for e in epochs if e is not None and e < self.epochs}
+        kept = {epoch for epoch in self.snapshots if epoch < self.epochs}
         object.__setattr__(self, "snapshots", (*sorted(kept), self.epochs))
 
-    def _check_share(self) -> None:
-        share = self.share if isinstance(self.share, list | tuple) else [self.share]
-        for what in share:
-            if what not in SHARED:
-                raise MetanetError(
-                    f"recipe.share={self.share}: give a list of {' and '.join(SHARED)}{did_you_mean(str(what), SHARED)}"
-                )
-        object.__setattr__(self, "share", tuple(what for what in SHARED if what in share))
-        check_seed("recipe.share_seed", self.share_seed)
+    def _settle_share(self) -> None:
+        object.__setattr__(self, "share", tuple(what for what in SHARED if what in self.share))
         if self.seeds > 1 and self.share == SHARED:
             raise MetanetError(
                 f"recipe.seeds={self.seeds} with recipe.share=[{','.join(SHARED)}] would train each network {self.seeds} times; "

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from metanet.constraints import Count
 from metanet.distributions import Distribution
 from metanet.generation.mlp import MLP
 from metanet.generation.recipes.base import UNTERTHINER, Recipe
@@ -15,8 +16,8 @@ from metanet.generation.recipes.base import UNTERTHINER, Recipe
 class MLPRecipe(Recipe):
     """The MLP zoo (Unterthiner et al. 2020, Supplement E): one width per network, the same for all hidden layers."""
 
-    num_units: int | list[int] = 16
-    num_layers: int | list[int] = 3
+    num_units: Count | list[Count] = 16
+    num_layers: Count | list[Count] = 3
     name: ClassVar[str] = "mlp"
     required: ClassVar[frozenset[str]] = UNTERTHINER
 

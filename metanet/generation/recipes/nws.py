@@ -5,13 +5,14 @@ from __future__ import annotations
 import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import pandas as pd
 
+from metanet.constraints import Between, Count, Interval, OneOf, Portion, Rate
 from metanet.data_modules.images import ImageSet, colour, resize_set, unit_pixels
 from metanet.distributions import Distribution
-from metanet.errors import MetanetError, check_whole, did_you_mean
+from metanet.errors import MetanetError, did_you_mean
 from metanet.generation.augmentation import ZOOM
 from metanet.generation.nws import ACTIVATIONS, BN_SCALE_STD, NWSNetwork
 from metanet.generation.optimizers import RULES
@@ -44,17 +45,17 @@ class NWSRecipe(Recipe):
         bn_scale_std: spread of the scales of batch normalisation before training, about 1.
     """
 
-    exports: int = 20
-    validation: float = 0.1
-    test_images: int | None = None
-    most_train_images: dict[str, int] = field(default_factory=dict)
-    learning_rate_decay: float = 0.96
-    stopping: dict[str, int] = field(default_factory=dict)
-    zoom: str = "paper"
+    exports: Annotated[int, Interval(2)] = 20  # the first and the last
+    validation: Between = 0.1
+    test_images: Count | None = None
+    most_train_images: dict[str, Count] = field(default_factory=dict)
+    learning_rate_decay: Portion = 0.96
+    stopping: dict[str, Annotated[int, Interval(0)]] = field(default_factory=dict)
+    zoom: Annotated[str, OneOf(*ZOOM)] = "paper"
     balanced: Sequence[str] = ("svhn",)
     constants: dict[str, dict[str, float]] = field(default_factory=dict)
     batch_norm: bool | list[bool] = True
-    bn_scale_std: float = BN_SCALE_STD
+    bn_scale_std: Rate = BN_SCALE_STD
 
     name: ClassVar[str] = "nws"
     required: ClassVar[frozenset[str]] = frozenset(
@@ -66,27 +67,10 @@ class NWSRecipe(Recipe):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_whole("recipe.exports", self.exports, 2)  # the first and the last
-        for data, most in self.most_train_images.items():
-            check_whole(f"recipe.most_train_images.{data}", most)
-        if not isinstance(self.learning_rate_decay, int | float) or not 0 < self.learning_rate_decay <= 1:
-            raise MetanetError(f"recipe.learning_rate_decay={self.learning_rate_decay}: give a factor above 0, at most 1")
-        if self.test_images is not None:
-            check_whole("recipe.test_images", self.test_images)
-        if not 0 < self.validation < 1:
-            raise MetanetError(f"recipe.validation={self.validation}: give a share between 0 and 1")
-        if not isinstance(self.bn_scale_std, int | float) or not 0 <= self.bn_scale_std < 1:
-            raise MetanetError(
-                f"recipe.bn_scale_std={self.bn_scale_std}: give a standard deviation from 0 up to, not including, 1"
-            )
-        if self.zoom not in ZOOM:
-            raise MetanetError(f"recipe.zoom={self.zoom}: give {' or '.join(ZOOM)}")
         known = [f.name for f in fields(StoppingRules)]
-        for key, value in self.stopping.items():
+        for key in self.stopping:
             if key not in known:
                 raise MetanetError(f"recipe.stopping has no rule '{key}'{did_you_mean(key, known)}")
-            if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-                raise MetanetError(f"recipe.stopping.{key}={value}: give a whole number, 0 to switch it off")
         for rule, constants in self.constants.items():
             if rule not in RULES:
                 raise MetanetError(f"recipe.constants has no optimizer '{rule}'{did_you_mean(rule, RULES)}")

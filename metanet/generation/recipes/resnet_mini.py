@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from metanet.constraints import Count
 from metanet.distributions import Distribution
-from metanet.errors import check_whole
 from metanet.generation.recipes.module import ModuleRecipe
 from metanet.generation.resnet import ResNetMini
 
@@ -15,13 +15,9 @@ from metanet.generation.resnet import ResNetMini
 class ResNetMiniRecipe(ModuleRecipe):
     """Residual networks that can overfit, of three widths (in the place of Unterthiner et al. 2020, section 5.2)."""
 
-    num_blocks: int = 1
+    num_blocks: Count = 1
     name: ClassVar[str] = "resnet_mini"
     space: ClassVar[dict[str, Distribution]] = {"num_units": 8, "dropout": 0.0}
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_whole("recipe.num_blocks", self.num_blocks)
 
     def module(self, hp: dict[str, Any], shape: tuple[int, int, int], classes: int) -> ResNetMini:
         return ResNetMini(shape[2], int(hp["num_units"]), self.num_blocks, classes, float(hp["dropout"]))

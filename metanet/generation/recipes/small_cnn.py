@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from metanet.constraints import Count
 from metanet.distributions import Distribution
 from metanet.generation.networks import SmallCNN
 from metanet.generation.recipes.base import UNTERTHINER, Recipe
@@ -18,8 +19,8 @@ class SmallCNNRecipe(Recipe):
     ``num_units`` and ``num_layers`` are a number or a list that each network's is drawn from.
     """
 
-    num_units: int | list[int] = 16
-    num_layers: int | list[int] = 3
+    num_units: Count | list[Count] = 16
+    num_layers: Count | list[Count] = 3
     name: ClassVar[str] = "small_cnn"
     required: ClassVar[frozenset[str]] = UNTERTHINER
 
