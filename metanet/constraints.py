@@ -37,11 +37,11 @@ class Interval:
     def __str__(self) -> str:
         words = []
         if self.low is not None:
-            words.append(f"{'above' if self.open in ('low', 'both') else 'from'} {self.low:g}")
+            words.append(f"{'above' if self.open in ('low', 'both') else 'from'} {self.low}")
         if self.high is None:
             words += ["up"] if words and words[0].startswith("from") else []
         else:
-            high = "2^31 - 1" if self.high == LARGEST_SEED else f"{self.high:g}"
+            high = "2^31 - 1" if self.high == LARGEST_SEED else str(self.high)
             words.append(f"up to, not including, {high}" if self.open in ("high", "both") else f"up to {high}")
         return " ".join(words)
 

@@ -81,7 +81,7 @@ def test_networks_that_nothing_tells_apart_are_refused() -> None:
         make_plan(small_recipe(**fixed, share=["init", "dropout"]), DATA, n=3)
     with pytest.raises(MetanetError, match=r"recipe\.seeds=2 .* would train each network 2 times"):
         small_recipe(share=["init", "dropout"], seeds=2)
-    with pytest.raises(MetanetError, match="give a list of init and dropout; did you mean 'init'"):
+    with pytest.raises(MetanetError, match="each member init or dropout"):
         small_recipe(share=["inits"])
 
 

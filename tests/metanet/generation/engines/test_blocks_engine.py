@@ -278,7 +278,7 @@ def test_one_that_is_not_finite_leaves_the_others_alone(tmp_path: Path) -> None:
     ("word", "message"),
     [
         ("recipe.stopping.decrease=3", "did you mean"),
-        ("recipe.validation=1.5", "share between 0 and 1"),
+        ("recipe.validation=1.5", "recipe.validation=1.5: give a number above 0 up to, not including, 1"),
         ("recipe.zoom=wide", "paper or code"),
         ("recipe.hyperparameters.conv_depth=7", "3, 4 or 5"),
         ("recipe.hyperparameters.activation=gelu", "activation=gelu is not known"),
@@ -288,7 +288,7 @@ def test_one_that_is_not_finite_leaves_the_others_alone(tmp_path: Path) -> None:
         ("recipe.hyperparameters.augmentation=[0.5,1.5]", "augmentation must be true or false"),
         ("recipe.constants.adam.epsilon=0.1", "recipe.constants.adam"),
         ("recipe.exports=1", "recipe.exports=1: give a whole number from 2 up"),
-        ("recipe.learning_rate_decay=0.0", "factor above 0"),
+        ("recipe.learning_rate_decay=0.0", "give a number above 0 up to 1"),
         ("engine=torch", "engine=blocks"),
         ("data=[digits,digits]", "twice"),
         ("data=[digits,mnits]", "did you mean"),
