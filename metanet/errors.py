@@ -20,11 +20,16 @@ class UnsuitableTargetError(MetanetError):
     """A target that cannot be predicted from these networks, or not by this model; another one may."""
 
 
+def nearest(given: str, options: Iterable[str]) -> str:
+    """``"; did you mean 'x'?"`` for the option nearest to ``given``; empty where none is near."""
+    near = difflib.get_close_matches(str(given), list(options), n=1, cutoff=0.5)
+    return f"; did you mean '{near[0]}'?" if near else ""
+
+
 def did_you_mean(given: str, options: Iterable[str]) -> str:
     """``"; did you mean 'x'?"`` for the option nearest to ``given``, else the list of options."""
     names = sorted({str(option) for option in options})
-    near = difflib.get_close_matches(str(given), names, n=1, cutoff=0.5)
-    if near:
-        return f"; did you mean '{near[0]}'?"
+    if near := nearest(given, names):
+        return near
     more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED + 1 else ""
     return f"; choose from: {', '.join(names[:MOST_NAMED] if more else names)}{more}" if names else ""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, fields
 from typing import Annotated, Any
 
-from metanet.constraints import Count, Interval, Seed, check
+from metanet.constraints import Count, Interval, OneOf, Seed, check_each, kinds_of
 from metanet.distributions import Distribution, draw_column
 from metanet.errors import MetanetError, did_you_mean
 from metanet.models.base import MatrixModel, check_settings, constructor_arguments
@@ -14,7 +14,6 @@ from metanet.models.registry import model_class
 NAMES = ("random", "optuna")
 # What every model takes, and no search may draw: it would not be what the run says it is.
 NOT_SEARCHED = ("features", "seed", "threads", "trainer", "refit")
-SAMPLERS = ("tpe", "gp", "random")
 
 
 @dataclass(frozen=True)
@@ -33,12 +32,12 @@ class SearchPlan:
     """
 
     name: str = "random"
-    n: int = 1000
-    folds: int = 3
-    seed: int = 0
-    halving: int | None = None
+    n: Count = 1000
+    folds: Annotated[int, Interval(2)] = 3
+    seed: Seed = 0
+    halving: Annotated[int, Interval(2)] | None = None
     space: dict[str, Distribution] = field(default_factory=dict)
-    sampler: str = "tpe"
+    sampler: Annotated[str, OneOf("tpe", "gp", "random")] = "tpe"
 
     def __post_init__(self) -> None:
         if self.name not in NAMES:
@@ -47,13 +46,7 @@ class SearchPlan:
             raise MetanetError(
                 f"search.space={self.space} is no mapping of settings to distributions; give search.space.KEY=[...]"
             )
-        check("search.n", self.n, Count)
-        check("search.folds", self.folds, Annotated[int, Interval(2)])
-        check("search.seed", self.seed, Seed)
-        if self.halving is not None:
-            check("search.halving", self.halving, Annotated[int, Interval(2)])
-        if self.sampler not in SAMPLERS:
-            raise MetanetError(f"search.sampler={self.sampler}{did_you_mean(self.sampler, SAMPLERS)}")
+        check_each("search", kinds_of(SearchPlan), vars(self))  # type: ignore[arg-type]
 
     def facts(self, space: dict[str, Distribution]) -> dict[str, Any]:
         """What makes another search of the same model another one: all but how many configurations.
