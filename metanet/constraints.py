@@ -15,7 +15,7 @@ from numbers import Integral, Real
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from metanet.errors import MetanetError
+from metanet.errors import MetanetError, nearest
 
 LARGEST_SEED = 2**31 - 1  # LightGBM's is a signed number of 32 bits
 
@@ -89,7 +89,8 @@ def check(name: str, value: Any, kind: Any) -> None:
     """
     if not fits(value, kind):
         shown = "null" if value is None else str(value).lower() if isinstance(value, bool) else value
-        raise MetanetError(f"{name}={shown}: give {expected(kind)}")
+        near = nearest(value, _words(kind)) if isinstance(value, str) else ""
+        raise MetanetError(f"{name}={shown}: give {expected(kind)}{near}")
 
 
 def check_each(prefix: str, kinds: Mapping[str, Any], values: Mapping[str, Any]) -> None:
@@ -129,6 +130,12 @@ def expected(kind: Any) -> str:
     if origin is dict:
         return f"a mapping to {expected(members[1])}"
     return _KINDS[kind][1] if kind in _KINDS else "something else"
+
+
+def _words(kind: Any) -> list[str]:
+    """What a kind names of words."""
+    own = [option for option in kind.options if isinstance(option, str)] if isinstance(kind, OneOf) else []
+    return own + [word for member in get_args(kind) for word in _words(member)]
 
 
 @cache

@@ -70,6 +70,8 @@ def test_what_a_kind_allows_and_how_it_is_said(kind: Any, allowed: list[Any], re
 
 
 def test_the_message_shows_what_was_given_as_it_was_written() -> None:
+    with pytest.raises(MetanetError, match=r"^part=convs: give all, conv or fc, or null; did you mean 'conv'\?$"):
+        check("part", "convs", WORD | None)
     for value, shown in ((None, "null"), (True, "true"), ("x", "x"), ([1], "[1]")):
         with pytest.raises(MetanetError, match="^" + f"model.seed={shown}: give a whole number".replace("[", r"\[")):
             check("model.seed", value, Seed)
