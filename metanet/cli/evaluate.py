@@ -11,8 +11,10 @@ import pandas as pd
 from metanet.cli.compose import required
 from metanet.cli.terminal import print_leaderboard, print_run, print_table
 from metanet.errors import MetanetError
-from metanet.evaluation.fitting import is_converged_view, origin, saved_floors, seen_by, unseen, view_of
 from metanet.evaluation.protocol import evaluate_on, floors_on
+from metanet.evaluation.run_files import saved_floors
+from metanet.evaluation.seen import origin, seen_by, unseen
+from metanet.evaluation.selection import filter_note, is_converged_view, view_of
 from metanet.evaluation.transfer import COLUMNS
 from metanet.models import load_model
 from metanet.plots.predictions import draw_result
@@ -43,8 +45,9 @@ def run(config: dict[str, Any]) -> None:
         for zoo in zoos:
             whole = view_of(zoo, config)
             view = unseen(whole, source, config["part"])
-            if note := left_out(whole, view):
-                print(note)
+            for note in (filter_note(whole, config), left_out(whole, view)):
+                if note:
+                    print(note)
             if config["part"] == "all" and (count := len(set(whole.network_ids[seen_by(source, whole)]))):
                 print(f"{zoo.name}: part=all: {count} of the networks are ones that the fit has seen, or {TWINS}")
             floors, missing = floors_on(known, view)

@@ -11,7 +11,10 @@ from metanet.cli.compose import compose, required
 from metanet.cli.terminal import fit_bars, print_run, print_table
 from metanet.data_modules.slices import Slices
 from metanet.errors import MetanetError, UnsuitableTargetError, did_you_mean
-from metanet.evaluation.fitting import Fitter, finished_run, hyper_floor, is_converged_view, unseen
+from metanet.evaluation.fitting import Fitter
+from metanet.evaluation.run_files import finished_run, hyper_floor
+from metanet.evaluation.seen import unseen
+from metanet.evaluation.selection import is_converged_view
 from metanet.models import load_model
 from metanet.models.local import SliceModel, default_length
 from metanet.models.registry import model_class
@@ -37,7 +40,7 @@ def run(config: dict[str, Any]) -> None:
     config = config | {"zoo": config["zoo"] or metrics.get("zoo")}
     if given:
         config |= _of_run(config, Path(given).expanduser())
-    fitter = Fitter(draw_result)
+    fitter = Fitter(draw_result, on_note=print)
     required(config, "zoo", "zoo=quickstart/zoo, or run= of a fitted meta-model")
     view = fitter.view(
         config | {"view": {"epoch": "last", "converged": is_converged_view(fitter.zoo(str(config["zoo"])), config)}}
@@ -162,7 +165,7 @@ def _fit(fitter: Fitter, config: dict[str, Any], target: str, folder: Path) -> N
     fit |= {key: config[key] for key in ("trainer", "tracking", "seed", "threads")}
     fit = fitter.settled(fit)
     if not (config["out"] and finished_run(folder, fit)):
-        fitter.fit(fit, folder)
+        fitter.fit(fitter.prepare(fit), folder)
 
 
 def _map(config: dict[str, Any], view: View, folder: Path, on_trial: Any) -> ProbeMap:

@@ -34,10 +34,10 @@ def run(config: dict[str, Any]) -> None:
     rows, configs = [], _fits(config, zoo_folder, record.folder)
     print(f"2/3  training {len(configs)} meta-models")
     with fit_bars(len(configs)) as (begin, on_trial):
-        fitter = Fitter(draw_result, on_trial)
+        fitter = Fitter(draw_result, on_trial, print)
         for fit in configs:
             begin(f"{fit['model']['name']} on {fit['features']}")
-            rows.append(fitter.fit(fit, Path(fit["out"])) | {"run": fit["out"]})
+            rows += [row | {"run": fit["out"]} for row in fitter.fit(fitter.prepare(fit), Path(fit["out"]))]
     table = leaderboard(rows)
     table.to_csv(record.folder / "leaderboard.csv", index=False)
     record.write_config(config)

@@ -36,7 +36,7 @@ def run(config: dict[str, Any]) -> None:
     made: list[Exhibit | Missing] = []
     report = folder / next(iter(wanted)) / "report.html" if alone else folder / "report.html"
     with fit_bars(1, show=True) as (begin, on_trial):
-        study = Study(config, folder, compose_fit, Fitter(draw_result, on_trial), begin)
+        study = Study(config, folder, compose_fit, Fitter(draw_result, on_trial, print), begin)
         record = Run(folder)
         record.write_config(config)
         for name, item in wanted.items():

@@ -15,7 +15,10 @@ from metanet.cli.compose import required
 from metanet.cli.terminal import fit_bars, print_leaderboard, print_run, print_table
 from metanet.errors import MetanetError
 from metanet.evaluation.comparison import AGREE, SEEDS, agree, compare, readable, sentence, write_comparison
-from metanet.evaluation.fitting import Fitter, finished_run, split_facts
+from metanet.evaluation.fitting import Fitter
+from metanet.evaluation.preparing import Fit
+from metanet.evaluation.run_files import finished_run
+from metanet.evaluation.seen import split_facts
 from metanet.launching.launcher import Launcher
 from metanet.plots.predictions import draw_result
 from metanet.runs.folder import choose_folder, read_config, read_metrics, read_versions
@@ -42,24 +45,22 @@ def run(configs: list[dict[str, Any]], varied: list[str]) -> None:
     root = choose_folder(configs[0]["out"], "train", name)
     rows: list[dict[str, Any]] = []
     with fit_bars(len(configs)) as (begin, on_trial):
-        fitter = Fitter(draw_result, on_trial)
-        settled = [fitter.settled(config) for config in configs]
-        for config in settled:
-            fitter.check(config)
-        names = [run_name(config, varied) for config in settled]
+        fitter = Fitter(draw_result, on_trial, print)
+        fits = [fitter.prepare(config) for config in configs]
+        names = [run_name(fit.config, varied) for fit in fits]
         folders = [root / name if len(configs) > 1 else root for name in names]
         if _side_by_side(configs):
             launcher = Launcher.of(configs[0]["launcher"], configs[0]["threads"])
-            shared = [config | {"threads": 1} for config in settled], folders, root, os.getcwd(), secrets.token_hex(8)
+            shared = [fit.config | {"threads": 1} for fit in fits], folders, root, os.getcwd(), secrets.token_hex(8)
             found: dict[int, list[dict[str, Any]]] = {}
             for i, own in launcher.run(_fit_apart, shared, [(i,) for i in range(len(configs))]):
                 found[i] = own
                 begin(names[i])
             rows = [row for i in sorted(found) for row in found[i]]
         else:
-            for config, name, folder in zip(settled, names, folders, strict=True):
+            for fit, name, folder in zip(fits, names, folders, strict=True):
                 begin(name)
-                rows += _fit(fitter, config, folder, root)
+                rows += _fit(fitter, fit, folder, root)
     drawn = [{"split.seed": row["config"]["split"]["seed"]} for row in rows]
     table = leaderboard([{k: v for k, v in (row | seed).items() if k != "config"} for row, seed in zip(rows, drawn, strict=True)])
     table.to_csv(root / "leaderboard.csv", index=False)
@@ -86,39 +87,28 @@ def _side_by_side(configs: list[dict[str, Any]]) -> bool:
     return len(configs) > 1 and asked and all(config["search"]["name"] == "none" for config in configs)
 
 
-def _fit(fitter: Fitter, config: dict[str, Any], folder: Path, root: Path) -> list[dict[str, Any]]:
-    """The metrics of a config's run, or runs; those that are there are kept."""
-    if isinstance(config["target"], list):
-        return _many(fitter, config, folder)
-    kept = finished_run(folder, config) if config["out"] else None
-    if kept is not None:
-        return [kept | {"run": str(folder), "config": config, "kept": True}]
-    return [fitter.fit(config, folder, lambda name, key: root / f"floor-{name}-{key}") | {"run": str(folder), "config": config}]
+def _fit(fitter: Fitter, fit: Fit, folder: Path, root: Path) -> list[dict[str, Any]]:
+    """The metrics of a fit's run, or runs; where all are there they are kept."""
+    runs = fit.runs(folder)
+    kept = [finished_run(at, config) if config["out"] else None for config, at in runs]
+    rows = [row | {"kept": True} for row in kept if row is not None]
+    if len(rows) < len(runs):
+        rows = fitter.fit(fit, folder, lambda name, key: root / f"floor-{name}-{key}")
+    return [row | {"run": str(at), "config": config} for row, (config, at) in zip(rows, runs, strict=True)]
 
 
 def _fit_apart(shared: tuple[list[dict[str, Any]], list[Path], Path, str, str], index: int) -> tuple[int, list[dict[str, Any]]]:
     """One run of a grid in a process of its own, which keeps zoos and floors for the next."""
     configs, folders, root, here, launch = shared
     os.chdir(here)  # a worker may be left from another grid
-    return index, _fit(_fitter(launch), configs[index], folders[index], root)
+    fitter = _fitter(launch)
+    return index, _fit(fitter, fitter.prepare(configs[index]), folders[index], root)
 
 
 @lru_cache(1)
 def _fitter(launch: str) -> Fitter:
     """One for all runs of a grid that this process fits; another grid has its own."""
     return Fitter(draw_result)
-
-
-def _many(fitter: Fitter, config: dict[str, Any], folder: Path) -> list[dict[str, Any]]:
-    """The runs of one fit for several targets; kept where all are there already."""
-    targets = config["target"]
-    if not targets or not all(isinstance(t, str) for t in targets):
-        raise MetanetError(f"target={targets}: give columns such as [test_accuracy,hp.optimizer]")
-    kept = [finished_run(folder / t, config | {"target": t}) if config["out"] else None for t in targets]
-    rows = [row for row in kept if row is not None]
-    if len(rows) < len(targets):
-        rows = fitter.fit_many(config, folder)
-    return [row | {"run": str(folder / target), "config": config} for row, target in zip(rows, targets, strict=True)]
 
 
 def run_name(config: dict[str, Any], varied: list[str]) -> str:

@@ -17,9 +17,10 @@ from scipy import stats
 
 from metanet.errors import MetanetError
 from metanet.evaluation.differences import LEAST_OF_CLASS, answers_of, widened
-from metanet.evaluation.fitting import hyper_floor, unseen
 from metanet.evaluation.intervals import ERROR, margin, quantile, score_interval
 from metanet.evaluation.resampling import score_of
+from metanet.evaluation.run_files import hyper_floor
+from metanet.evaluation.seen import unseen
 from metanet.models.local import Local, default_length
 from metanet.models.svm import SVMLinear
 from metanet.plots.maps import map_grid

@@ -17,7 +17,9 @@ from matplotlib.figure import Figure
 
 from metanet.constraints import Count, Interval, check
 from metanet.errors import MetanetError, did_you_mean
-from metanet.evaluation.fitting import Fitter, finished_run, stored_split, unseen
+from metanet.evaluation.fitting import Fitter
+from metanet.evaluation.run_files import finished_run
+from metanet.evaluation.seen import stored_split, unseen
 from metanet.features.hyper import HYPER_PAPER
 from metanet.models import MetaModel, load_model
 from metanet.zoo.identity import left_out
@@ -233,7 +235,7 @@ class Study:
             def floors_at(name: str, key: str) -> Path:
                 return fits / (f"gbm-{name}" if tables else f"gbm-{name}-{key}")
 
-            metrics = self.fitter.fit(config, folder, floors_at, widest)
+            (metrics,) = self.fitter.fit(self.fitter.prepare(config), folder, floors_at, widest)
         return Fit(folder, {k: np.nan if v is None else v for k, v in metrics.items()})
 
     def test_view(self, fit: Fit, zoo: str) -> View:

@@ -19,7 +19,7 @@ from sklearn.metrics import r2_score
 
 from metanet.cli.main import VERBS, main
 from metanet.errors import MetanetError
-from metanet.evaluation.fitting import stored_split, unseen
+from metanet.evaluation.seen import stored_split, unseen
 from metanet.generation.runner import generate
 from metanet.runs.folder import read_config
 from metanet.zoo import open_zoo

@@ -14,7 +14,7 @@ from scipy.stats import chisquare, kstest
 import metanet
 from metanet.distributions import draw_column
 from metanet.errors import MetanetError
-from metanet.evaluation.fitting import model_identity
+from metanet.evaluation.preparing import model_identity
 from metanet.evaluation.search import Rows, Search, SearchPlan, Subject, search_space
 from metanet.evaluation.search.trials import Material, loss, run_trial
 from metanet.launching.launcher import Launcher

@@ -13,9 +13,10 @@ from sklearn.metrics import r2_score
 
 import metanet
 from metanet.errors import MetanetError
-from metanet.evaluation.fitting import origin, split_of, unseen
 from metanet.evaluation.protocol import CONSTANT, FitResult, constant_floor, fit_and_score
 from metanet.evaluation.search import Rows, Search, SearchPlan, Subject
+from metanet.evaluation.seen import origin, unseen
+from metanet.evaluation.selection import split_note, split_of
 from metanet.launching.launcher import Launcher
 from metanet.models.base import MatrixModel
 from metanet.models.deepsets import DeepSets
@@ -151,9 +152,7 @@ def test_answers_know_their_units_and_old_runs_their_networks(view: View, result
     assert Record(tmp_path, result.metrics, {}).flaw == "damaged predictions"
 
 
-def test_a_stored_split_that_parts_configurations_is_refused(
-    view: View, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_stored_split_that_parts_configurations_is_refused(view: View, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     good = view.draw_split(seed=5)
     assert split_of(view, DRAW | {"file": str(good.save(tmp_path))}) == good
     bad = split_networks(view.network_ids.tolist(), seed=5)
@@ -162,10 +161,11 @@ def test_a_stored_split_that_parts_configurations_is_refused(
     for path in (bad.save(tmp_path), order):
         with pytest.raises(MetanetError, match=r"has networks of one configuration in two parts, 6[0-6] configurations in all"):
             split_of(view, DRAW | {"file": str(path)})
-    monkeypatch.setattr("metanet.evaluation.fitting.fetch_nfn_permutation", lambda name: order)
+    monkeypatch.setattr("metanet.evaluation.selection.fetch_nfn_permutation", lambda name: order)
     published = split_of(view, DRAW | {"file": "nfn"})
     assert len(published.test) == len(view) // 2
-    assert "the published permutation is taken as it is" in capsys.readouterr().out
+    assert "the published permutation is taken as it is" in str(split_note(view, published, DRAW | {"file": "nfn"}))
+    assert split_note(view, good, DRAW) is None
 
 
 def test_seeds_by_which_a_zoo_has_grown_are_no_test_networks_where_the_fit_has_seen_others(tmp_path: Path) -> None:

@@ -160,7 +160,7 @@ def test_table3_is_tau_of_the_models_own_predictions(study: Path, zoos: dict[str
 
 def test_a_larger_zoo_of_the_same_plan_is_no_unseen_zoo(zoos: dict[str, Path], study: Path) -> None:
     """It shares networks with training, whatever folder it lies in."""
-    from metanet.evaluation.fitting import stored_split, unseen
+    from metanet.evaluation.seen import stored_split, unseen
 
     moved = open_zoo(zoos["plain"]).view()
     moved.zoo.folder = Path("elsewhere")
