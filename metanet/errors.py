@@ -26,6 +26,11 @@ def nearest(given: str, options: Iterable[str]) -> str:
     return f"; did you mean '{near[0]}'?" if near else ""
 
 
+def printable(text: str) -> str:
+    """Text with its control characters written out: no name in a file clears a terminal, moves its cursor or adds a line."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
 def did_you_mean(given: str, options: Iterable[str]) -> str:
     """``"; did you mean 'x'?"`` for the option nearest to ``given``, else the list of options."""
     names = sorted({str(option) for option in options})

@@ -23,7 +23,11 @@ def run(config: dict[str, Any]) -> None:
     if not path.exists():
         raise MetanetError(f"no file or folder '{path}'")
     if path.is_file():
-        print_table(describe(path), str(path))
+        table = describe(path)
+        shown = table if table["not_finite"].any() else table.drop(columns="not_finite")
+        print_table(shown, str(path), scientific=True)
+        if table.attrs["left_out"]:
+            print(table.attrs["left_out"])
     elif (path / "zoo.json").exists():
         _inspect_zoo(path)
     elif (path / "metrics.json").exists():

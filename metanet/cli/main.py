@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from metanet import __version__
 from metanet.config_files import config_root, options
 from metanet.constraints import Count, check
-from metanet.errors import MetanetError, did_you_mean
+from metanet.errors import MetanetError, did_you_mean, printable
 from metanet.interrupts import exit_code, stoppable
 
 
@@ -65,7 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with stoppable():
             return _dispatch(words)
     except MetanetError as error:
-        print(f"metanet: error: {error}", file=sys.stderr)
+        print(f"metanet: error: {printable(str(error))}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print(f"metanet: interrupted{_kept(words)}", file=sys.stderr)

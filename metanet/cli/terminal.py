@@ -22,6 +22,14 @@ from rich.progress import (
     TransferSpeedColumn,
 )
 from rich.table import Table
+from rich.text import Text
+
+from metanet.errors import printable
+
+
+def _name() -> TextColumn:
+    """What a bar is of, as it is written."""
+    return TextColumn("{task.description}", markup=False)
 
 
 @contextmanager
@@ -29,7 +37,7 @@ def generation_bar() -> Iterator[Callable[..., None]]:
     """A bar over the training images of all networks, with rate, groups and time left."""
     console = Console(stderr=True)
     columns = (
-        TextColumn("{task.description}"),
+        _name(),
         BarColumn(),
         TextColumn("{task.percentage:>3.0f}%  {task.fields[groups]}  {task.fields[rate]}"),
         TimeElapsedColumn(),
@@ -56,7 +64,13 @@ def generation_bar() -> Iterator[Callable[..., None]]:
 def download_bar() -> Iterator[Callable[[str, int, int], None]]:
     """A bar for each file that is fetched."""
     console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
+    columns = (
+        _name(),
+        BarColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+    )
     with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
         tasks: dict[str, TaskID] = {}
 
@@ -72,7 +86,13 @@ def download_bar() -> Iterator[Callable[[str, int, int], None]]:
 def bytes_bar(title: str) -> Iterator[Callable[[int, int], None]]:
     """A bar over the bytes of one file; call it with those done and all."""
     console = Console(stderr=True)
-    columns = (TextColumn(title), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
+    columns = (
+        _name(),
+        BarColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+    )
     with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
         task = bar.add_task(title, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
@@ -86,7 +106,7 @@ def fit_bars(total: int, show: bool = False) -> Iterator[tuple[Callable[[str], N
     """
     console = Console(stderr=True)
     columns = (
-        TextColumn("{task.description}"),
+        _name(),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
@@ -112,14 +132,19 @@ def fit_bars(total: int, show: bool = False) -> Iterator[tuple[Callable[[str], N
         bar.update(fits, completed=total)
 
 
-def print_table(table: pd.DataFrame, title: str = "") -> None:
-    """A frame as a terminal table, numbers to three digits."""
-    shown = Table(title=title or None, title_justify="left", box=SIMPLE_HEAD, pad_edge=False, header_style="", title_style="")
+def print_table(table: pd.DataFrame, title: str = "", scientific: bool = False) -> None:
+    """A frame as a terminal table, numbers to three decimals; names are shown as they are written, whatever they hold.
+
+    Args:
+        scientific: show small and large numbers as powers of ten.
+    """
+    head = Text(printable(title)) if title else None
+    shown = Table(title=head, title_justify="left", box=SIMPLE_HEAD, pad_edge=False, header_style="", title_style="")
     for column in table:
         numeric = pd.api.types.is_numeric_dtype(table[column])
-        shown.add_column(str(column), justify="right" if numeric else "left", no_wrap=True)
+        shown.add_column(Text(printable(str(column))), justify="right" if numeric else "left", no_wrap=True)
     for row in table.itertuples(index=False):
-        shown.add_row(*(_cell(value) for value in row))
+        shown.add_row(*(Text(_cell(value, scientific)) for value in row))
     # As wide as the table: a narrow terminal wraps the lines, but no number is cut.
     wide = Console(width=1000, no_color=True)
     wide.width = Measurement.get(wide, wide.options, shown).maximum
@@ -128,10 +153,13 @@ def print_table(table: pd.DataFrame, title: str = "") -> None:
     print("\n".join(line.rstrip() for line in captured.get().splitlines()))
 
 
-def _cell(value: object) -> str:
-    if isinstance(value, float):
-        return "-" if pd.isna(value) else f"{value:.3f}"
-    return str(value)
+def _cell(value: object, scientific: bool) -> str:
+    if not isinstance(value, float):
+        return printable(str(value))
+    if pd.isna(value):
+        return "nan" if scientific else "-"
+    plain = not scientific or value == 0 or 1e-3 <= abs(value) < 1e5
+    return f"{value:.3f}" if plain else f"{value:.1e}"
 
 
 def print_leaderboard(table: pd.DataFrame) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from metanet.errors import MetanetError
+from metanet.formats.checkpoint import Tensors, read_checkpoint
 from metanet.representations.statistics import STATISTICS, segment_statistics
 
 
@@ -17,51 +17,50 @@ def describe(source: Any) -> pd.DataFrame:
     """Statistics of each floating tensor of a network.
 
     Args:
-        source: a .safetensors file, a .pt file that holds tensors alone, an ``nn.Module`` or a state_dict.
+        source: a file that :func:`metanet.formats.checkpoint.read_checkpoint` reads, an ``nn.Module`` or a state_dict.
 
     Returns:
-        Columns tensor, shape, values, and the seven statistics of
-        :mod:`metanet.representations.statistics`; one row a tensor.
+        Columns tensor, shape, values, the seven statistics of :mod:`metanet.representations.statistics` (of float64 in
+        float64; nan where a value is nan) and not_finite, the number of values that are nan or infinite; one row a tensor.
+        Its ``attrs["left_out"]`` says in a line which tensors have no row and why, or is None.
+
+    Raises:
+        MetanetError: the file cannot be read safely, or holds no tensor of numbers.
+    """
+    found = tensors_of(source)
+    rows = [_row(name, array) for name, array in found.arrays.items() if array.size]
+    if not rows:
+        what = f"'{source}' holds" if isinstance(source, str | Path) else "there is"
+        raise MetanetError(f"{what} no tensor of floating numbers{f'; {found.note}' if found.note else ''}")
+    table = pd.DataFrame(rows)
+    table.attrs["left_out"] = found.note
+    return table
+
+
+def tensors_of(source: Any) -> Tensors:
+    """The tensors of a file, a module or a state_dict.
+
+    Raises:
+        MetanetError: the file cannot be read safely, or the source is none of these.
     """
     if isinstance(source, str | Path):
-        state: Any = read_checkpoint(Path(source))
-    else:
-        state = source.state_dict() if hasattr(source, "state_dict") else source
-    rows = []
-    for name, value in state.items():
-        if hasattr(value, "is_floating_point") and not value.is_floating_point():
-            continue
-        array = np.asarray(value.detach().float().cpu() if hasattr(value, "detach") else value, np.float32)
-        if array.size:
-            numbers = segment_statistics(array.reshape(1, -1), [(0, array.size)])[0]
-            shape = "x".join(map(str, array.shape)) or "1"
-            rows.append(
-                {"tensor": str(name), "shape": shape, "values": array.size, **dict(zip(STATISTICS, numbers, strict=True))}
-            )
-    if not rows:
-        raise MetanetError(f"'{source}' holds no tensor of numbers" if isinstance(source, str | Path) else "no tensor was given")
-    return pd.DataFrame(rows)
+        return read_checkpoint(Path(source))
+    state = source.state_dict() if hasattr(source, "state_dict") else source
+    if not hasattr(state, "items"):
+        raise MetanetError(f"a {type(source).__name__} is neither a file, nor a module, nor a state_dict")
+    return Tensors.of(state)
 
 
-def read_checkpoint(path: Path) -> Mapping[str, Any]:
-    """Named tensors of a checkpoint; nothing but tensors is ever unpickled."""
-    state: Any
-    try:
-        if path.suffix == ".safetensors":
-            from safetensors.torch import load_file
+def _row(name: str, array: np.ndarray) -> dict[str, Any]:
+    wrong = int(array.size - np.isfinite(array).sum())
+    plain = not wrong and array.dtype != np.float64
+    numbers = segment_statistics(array.reshape(1, -1), [(0, array.size)])[0] if plain else _exactly(array)
+    facts = {"tensor": name, "shape": "x".join(map(str, array.shape)) or "1", "values": array.size}
+    return facts | dict(zip(STATISTICS, numbers, strict=True)) | {"not_finite": wrong}
 
-            state = load_file(path)
-        else:
-            import torch
 
-            state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # each format has its own errors; all mean the same to the reader
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise MetanetError(
-            f"'{path}' is no checkpoint that can be read safely (.safetensors or a state_dict): {reason}"
-        ) from None
-    if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):
-        state = state["state_dict"]
-    if not isinstance(state, dict):
-        raise MetanetError(f"'{path}' holds a {type(state).__name__}, not a state_dict")
-    return {str(k): v for k, v in state.items() if hasattr(v, "is_floating_point") and v.is_floating_point()}
+def _exactly(array: np.ndarray) -> list[float]:
+    """The seven statistics by numpy in float64, (7,): with a nan all are nan; with an infinity the moments are not finite."""
+    values = array.astype(np.float64).ravel()
+    with np.errstate(all="ignore"):
+        return [values.mean(), values.var(), values.min(), *np.percentile(values, [25, 50, 75]), values.max()]
