@@ -102,7 +102,7 @@ def _unshown(tensor: Any) -> str | None:
     for is_kind, name in (
         (tensor.is_quantized, "quantised"),
         (tensor.is_nested, "nested"),
-        (isinstance(tensor, torch.nn.parameter.UninitializedTensorMixin), "not initialised"),
+        (torch.nn.parameter.is_lazy(tensor), "not initialised"),
         (tensor.device.type == "meta", "without values"),
         (not tensor.is_floating_point(), str(tensor.dtype).removeprefix("torch.")),
     ):
