@@ -74,41 +74,41 @@ ITEMS = {
 }
 # Of Eilertsen et al. 2020.
 NWS_ITEMS = {
-    "nws_fig1": Item("neural_weight_space", "regression", "nws", _NWS),
-    "nws_fig6": Item("neural_weight_space", "sizes_and_times", "nws", _NWS),
-    "nws_fig7": Item("neural_weight_space", "training_curves", "nws", _NWS),
-    "nws_fig8": Item("neural_weight_space", "accuracy_modes", "nws", _NWS),
-    "nws_fig9": Item("neural_weight_space", "initialiser_and_activation", "nws", _NWS),
-    "nws_fig10": Item("neural_weight_space", "initialiser_and_optimizer", "nws", _NWS),
-    "nws_fig11": Item("neural_weight_space", "initialiser_and_augmentation", "nws", _NWS),
-    "nws_fig12": Item("neural_weight_space", "activation_and_optimizer", "nws", _NWS),
-    "nws_fig13": Item("neural_weight_space", "embedding", "nws", _NWS),
-    "nws_fig14": Item("neural_weight_space", "regression", "nws", _NWS),
-    "nws_fig15": Item("neural_weight_space", "regression", "nws", _NWS),
+    "nws_fig1": Item("neural_weight_space.regression", "regression", "nws", _NWS),
+    "nws_fig6": Item("neural_weight_space.accuracies", "sizes_and_times", "nws", _NWS),
+    "nws_fig7": Item("neural_weight_space.accuracies", "training_curves", "nws", _NWS),
+    "nws_fig8": Item("neural_weight_space.accuracies", "accuracy_modes", "nws", _NWS),
+    "nws_fig9": Item("neural_weight_space.pairs", "initialiser_and_activation", "nws", _NWS),
+    "nws_fig10": Item("neural_weight_space.pairs", "initialiser_and_optimizer", "nws", _NWS),
+    "nws_fig11": Item("neural_weight_space.pairs", "initialiser_and_augmentation", "nws", _NWS),
+    "nws_fig12": Item("neural_weight_space.pairs", "activation_and_optimizer", "nws", _NWS),
+    "nws_fig13": Item("neural_weight_space.embedding", "embedding", "nws", _NWS),
+    "nws_fig14": Item("neural_weight_space.regression", "regression", "nws", _NWS),
+    "nws_fig15": Item("neural_weight_space.regression", "regression", "nws", _NWS),
 }
 _FIXED = (
     "a zoo of its fixed architecture: metanet generate recipe=nws_fixed_mini data=[mnist,digits,cifar10] n=300 out=zoos/nws_fixed"
 )
 # Its meta-classifiers.
 META_ITEMS = {
-    "nws_fig2": Item("meta_classification", "global_bars", "nws_fixed", _FIXED),
-    "nws_fig3": Item("meta_classification", "coefficient_norms", "nws_fixed", _FIXED),
-    "nws_fig4": Item("meta_classification", "local_bars", "nws", _NWS),
-    "nws_fig5": Item("meta_classification", "maps", "nws", _NWS),
-    "nws_fig16": Item("meta_classification", "coefficient_norms", "nws_fixed", _FIXED),
-    "nws_fig17": Item("meta_classification", "slice_coefficient_norms", "nws", _NWS),
-    "nws_fig18": Item("meta_classification", "subset_sizes", "nws", _NWS),
-    "nws_fig19": Item("meta_classification", "batch_norm", "nws_fixed", _FIXED),
-    "nws_fig20": Item("meta_classification", "maps", "nws", _NWS),
-    "nws_fig21": Item("meta_classification", "maps", "nws", _NWS),
-    "nws_votes": Item("meta_classification", "votes", "nws", _NWS),
+    "nws_fig2": Item("meta_classification.whole", "global_bars", "nws_fixed", _FIXED),
+    "nws_fig3": Item("meta_classification.whole", "coefficient_norms", "nws_fixed", _FIXED),
+    "nws_fig4": Item("meta_classification.slices", "local_bars", "nws", _NWS),
+    "nws_fig5": Item("meta_classification.slices", "maps", "nws", _NWS),
+    "nws_fig16": Item("meta_classification.whole", "coefficient_norms", "nws_fixed", _FIXED),
+    "nws_fig17": Item("meta_classification.slices", "slice_coefficient_norms", "nws", _NWS),
+    "nws_fig18": Item("meta_classification.slices", "subset_sizes", "nws", _NWS),
+    "nws_fig19": Item("meta_classification.batch_norm", "batch_norm", "nws_fixed", _FIXED),
+    "nws_fig20": Item("meta_classification.slices", "maps", "nws", _NWS),
+    "nws_fig21": Item("meta_classification.slices", "maps", "nws", _NWS),
+    "nws_votes": Item("meta_classification.slices", "votes", "nws", _NWS),
 }
 # Beyond both: one seed for all networks, or one of its own for each.
 SEED_ITEMS = {"seed": Item("sharing", "seed_table", "cnn", _SHARED)}
 # And encoders of raw weights.
 ENCODER_ITEMS = {
     "encoder_table": Item("encoders", "encoder_table", "cnn", _CNN),
-    "generalisation": Item("encoders", "generalisation", "cnn", _CNN),
+    "generalisation": Item("generalisation", "generalisation", "cnn", _CNN),
 }
 KNOWN = ITEMS | NWS_ITEMS | META_ITEMS | SEED_ITEMS | ENCODER_ITEMS
 EXHIBITS: Registry[Callable[[Study, str], Exhibit]] = Registry(

@@ -1,4 +1,4 @@
-"""Encoders of raw weights beside the paper's baselines: scores, cost, and where each still holds.
+"""Encoders of raw weights beside the paper's baselines: scores and cost.
 
 Every fit is a run of ``metanet train`` with the model's defaults; what differs between rows of one table is the model alone, for
 a table holds models of the same splits and seeds. Differences are paired: networks are resampled once for all splits and seeds,
@@ -20,12 +20,10 @@ from torch import Tensor
 
 from metanet.data_modules.images import NAMES, load_images, scale_pixels
 from metanet.errors import MetanetError
-from metanet.evaluation.differences import Difference, Scored, answers_of, beside_best
-from metanet.evaluation.resampling import Resamples
 from metanet.generation.execution import executors
 from metanet.metrics import r2, tau
-from metanet.models import MetaModel, create_model
-from metanet.plots.encoders import cost_points, generalisation_bars
+from metanet.models import create_model
+from metanet.plots.encoders import cost_points
 from metanet.plots.style import new_axes
 from metanet.reproduce.contenders import (
     BASELINE,
@@ -42,10 +40,9 @@ from metanet.reproduce.contenders import (
     predictions,
     seeds_of,
 )
-from metanet.reproduce.scores import gain, interval, without_ends
-from metanet.reproduce.study import Exhibit, Fit, NotFittedError, Study, readable
+from metanet.reproduce.scores import gain, without_ends
+from metanet.reproduce.study import Exhibit, Fit, Study
 from metanet.zoo.arrays import zoo_from_arrays
-from metanet.zoo.identity import Seen, left_out
 from metanet.zoo.split import Split
 from metanet.zoo.zoo import View
 
@@ -53,7 +50,6 @@ SECTION = "encoders"
 SEARCHED = "gbm:stats, searched"
 IMAGES = 64  # labelled ones of the line that real images draw
 IMAGES_LINE = f"accuracy on {IMAGES} labelled images"
-TENTH = 0.1
 
 
 class Answered(Protocol):
@@ -77,9 +73,6 @@ class Told:
 
 
 Found = dict[str, dict[Key, Answered]]  # of one zoo, by title
-
-
-# ------------------------------------------------------------------------------- scores
 
 
 def encoder_table(study: Study, name: str) -> Exhibit:
@@ -114,7 +107,7 @@ def encoder_table(study: Study, name: str) -> Exhibit:
 def _measured(study: Study, zoo: str) -> Found:
     """All fits of a zoo, as many as there are or may be made."""
     keys, snapshots = keys_of(study, SECTION), study.config[SECTION]["snapshots"]
-    found: Found = {one.title: dict(collected(keys, partial(one.fit, study, zoo, snapshots=snapshots))) for one in _all(study)}
+    found: Found = {one.title: dict(collected(keys, partial(one.fit, study, zoo, snapshots=snapshots))) for one in all_of(study)}
     if study.config[SECTION]["searched"]:
         found[SEARCHED] = dict(collected(keys, partial(searched, study, zoo)))
     if images := images_line(study, zoo, keys):
@@ -122,7 +115,8 @@ def _measured(study: Study, zoo: str) -> Found:
     return found
 
 
-def _all(study: Study) -> list[Contender]:
+def all_of(study: Study) -> list[Contender]:
+    """The models of the tables."""
     return contenders(study, SECTION)
 
 
@@ -152,8 +146,8 @@ def _rows(study: Study, zoo: str, part: Mapping[str, Sequence[Answered]]) -> Ite
 
 
 def _scores(own: Sequence[Answered]) -> dict[str, Any]:
-    scores = {measure: [of(*_columns(one.test)) for one in own] for measure, of in (("r2", r2), ("tau", tau))}
-    held_out = [r2(*_columns(one.validation)) if len(one.validation) else np.nan for one in own]
+    scores = {measure: [of(*columns_of(one.test)) for one in own] for measure, of in (("r2", r2), ("tau", tau))}
+    held_out = [r2(*columns_of(one.validation)) if len(one.validation) else np.nan for one in own]
     known = {key: [one.metrics.get(key, np.nan) for one in own] for key in ("r2_trained", "tau_ceiling", "seconds")}
     return {
         "access": own[0].metrics["access"],
@@ -169,7 +163,8 @@ def _scores(own: Sequence[Answered]) -> dict[str, Any]:
     }
 
 
-def _columns(frame: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+def columns_of(frame: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+    """What is true and what was predicted, (N,) each."""
     return frame["true"].to_numpy(), frame["predicted"].to_numpy()
 
 
@@ -180,7 +175,7 @@ def _gap(zoo: str, words: str, part: Mapping[str, Sequence[Answered]]) -> list[s
     free = {title: own for title, own in part.items() if level_of(str(own[0].metrics["access"])) in ("W", "F")}
     if not free:
         return []
-    best = max(free, key=lambda title: np.mean([r2(*_columns(one.test)) for one in free[title]]))
+    best = max(free, key=lambda title: np.mean([r2(*columns_of(one.test)) for one in free[title]]))
     pairs = [(a.test, b.test) for a, b in zip(part[IMAGES_LINE], free[best], strict=True)]
     spans = [gain(pairs, measure, measure)[measure] for measure in ("r2", "tau")]
     return [
@@ -201,7 +196,7 @@ def _verdict(zoo: str, level: str, found: Found) -> str:
     words = f"{zoo}, access {level}: "
     if not common:
         return words + f"no split and seed was fitted for all of {', '.join(candidates)}, so the validation parts choose none."
-    choice = {t: np.mean([r2(*_columns(own[key].validation)) for key in common]) for t, own in candidates.items()}
+    choice = {t: np.mean([r2(*columns_of(own[key].validation)) for key in common]) for t, own in candidates.items()}
     best = max(choice, key=lambda title: choice[title])
     words += f"of {len(candidates)} models on the {in_words(common)} that all of them have, the validation parts choose {best}"
     words += _beside(found, best, common)
@@ -226,7 +221,7 @@ def _beside(found: Found, best: str, keys: Sequence[Key]) -> str:
 
 
 def _means(tests: Sequence[pd.DataFrame]) -> str:
-    scores = [float(np.mean([of(*_columns(test)) for test in tests])) for of in (r2, tau)]
+    scores = [float(np.mean([of(*columns_of(test)) for test in tests])) for of in (r2, tau)]
     return f"R² {scores[0]:.3f}, tau {scores[1]:.3f}"
 
 
@@ -284,158 +279,3 @@ def told_by_images(view: View, pixels: Tensor, labels: Tensor) -> dict[str, np.n
             likely = logs[:, torch.arange(len(labels)), labels]
             told[rows] = torch.stack([right, likely.exp().mean(1), likely.mean(1)], 1).numpy()
     return dict(zip(("accuracy", "share", "log_likelihood"), told.T, strict=True))
-
-
-# ------------------------------------------------------------------------------- other networks
-
-Make = Callable[[Contender, int, int], pd.DataFrame | None]
-
-
-def generalisation(study: Study, name: str) -> Exhibit:
-    """Where the models still hold: few networks, wider ones, other image sets, larger architectures. Kendall's tau, beside
-    hyperparameters alone and the best model of the same access level.
-
-    Trained on each zoo of small CNNs, and for the last rows on the smaller half of a mixed zoo.
-    """
-    twins: dict[str, None] = {}  # what is said of those that are left out, each sentence once
-    rows: list[dict[str, Any]] = []
-    notes = []
-    for case, make, blind in _cases(study, twins):
-        found: dict[str, dict[Key, pd.DataFrame]] = {}
-        unable = []
-        for one in _all(study):
-            own = one.blind() if blind else one
-            try:
-                given = collected(keys_of(study, SECTION), partial(make, own))
-            except MetanetError as error:  # no network of the other zoo is left to ask about, say
-                notes.append(f"{case}, {own.title}: {error}.")
-                given = {}
-            unable += [own.title] if any(frame.empty for frame in given.values()) else []
-            found[own.title] = {key: frame for key, frame in given.items() if not frame.empty}
-        if not any(found.values()):
-            notes.append(f"{case}: not measured.")
-            continue
-        if unable:
-            notes.append(f"{case}: cannot be read by {', '.join(unable)}.")
-        if missing := [title for title, own in found.items() if not own and title not in unable]:
-            notes.append(f"{case}: not measured for {', '.join(missing)}.")
-        baseline = Contender(BASELINE).blind().title if blind else BASELINE
-        for keys, titles in by_fits(found, (FLOOR, baseline)):
-            part = {title: [found[title][key] for key in keys] for title in titles}
-            own_rows, words = _case_rows(part, f"{case}, {in_words(keys)}")
-            rows += [{"case": case, "fits": in_words(keys), **row} for row in own_rows]
-            notes += words
-    if not rows:
-        raise MetanetError("no case of generalisation was measured yet; give fit=true")
-    table = pd.DataFrame(rows)
-    figure = generalisation_bars(table.assign(case=table["case"] + ", " + table["fits"]))
-    shown = without_ends(table.drop(columns="tied"))
-    title = f"generalisation; {', '.join(study.zoos('generalisation'))}"
-    return Exhibit(name, title, {name: shown}, {name: figure}, [*notes, *twins])
-
-
-def _cases(study: Study, twins: dict[str, None]) -> Iterator[tuple[str, Make, bool]]:
-    """What is asked, how a model answers it, and whether it is asked about any architecture."""
-    cnn, every = study.zoos("cnn"), study.zoos("generalisation")
-    for base in cnn:
-        yield f"{base}, a tenth of the training networks", partial(_few, study, base), False
-        layout = study.zoo(base).view().layout.id
-        for other in every:
-            if other != base:
-                wider = study.zoo(other).view().layout.id != layout
-                words = f"{base} to networks of other widths ({other})" if wider else f"{base} to {other}"
-                yield words, partial(_transferred, study, base, other, twins), False
-    for zoo in study.zoos("nws"):
-        if len(study.zoo(zoo).layouts) > 1:
-            yield f"{zoo}, smaller half to larger half", partial(_larger, study, zoo, twins), True
-
-
-def _case_rows(part: Mapping[str, Sequence[pd.DataFrame]], case: str) -> tuple[list[dict[str, Any]], list[str]]:
-    """Models of one case and of the same fits, each beside hyperparameters alone and the best of its access level."""
-    taus = {title: float(np.mean([tau(*_columns(f)) for f in own])) for title, own in part.items()}
-    levels = {title: level_of(Contender(title).access) for title in part}
-    rows, notes = [], []
-    for level in dict.fromkeys(levels.values()):
-        titles = [title for title in part if levels[title] == level]
-        best = max(titles, key=lambda title: taus[title])
-        tied = []
-        for title, gap in zip(titles, _gaps(part, titles, best), strict=True):
-            near = title == best or not gap.low > 0
-            tied += [title] if near and title != best else []
-            beside = {"tau - best": "best" if title == best else interval(-gap.high, -gap.low)}
-            row = {"access": level, "model": title, "networks": len(part[title][0]), "tau": taus[title]}
-            row |= {"r2": float(np.mean([r2(*_columns(f)) for f in part[title]])), "hyper": taus.get(FLOOR, np.nan)}
-            row |= gain(_pairs(part, title, FLOOR), "tau", "tau - hyper") | beside | {"tied": near}
-            rows.append(row)
-        if level != "H":
-            notes.append(f"{case}, access {level}: {_best_words(part, best, taus)}" + _tied_words(tied))
-    return rows, notes
-
-
-def _gaps(part: Mapping[str, Sequence[pd.DataFrame]], titles: Sequence[str], best: str) -> list[Difference]:
-    """Of the best minus each, intervals that hold for the whole table."""
-    answered = [[answers_of(frame) for frame in part[title]] for title in titles]
-    resamples = Resamples(np.unique(np.concatenate([own.units for fits in answered for own in fits])))
-    return beside_best([Scored.of(fits, "tau", resamples) for fits in answered], titles.index(best))
-
-
-def _pairs(part: Mapping[str, Sequence[pd.DataFrame]], title: str, other: str) -> list[tuple[pd.DataFrame, pd.DataFrame]]:
-    return [] if title == other else list(zip(part[title], part.get(other, ()), strict=False))
-
-
-def _best_words(part: Mapping[str, Sequence[pd.DataFrame]], best: str, taus: Mapping[str, float]) -> str:
-    """The best of an access level with its floor: never one without the other."""
-    if FLOOR not in part:
-        return f"best {best} (tau {taus[best]:.3f}); no floor of hyperparameters can be had"
-    spans = gain(_pairs(part, best, FLOOR), "tau", "gain")
-    shown = "above" if spans["gain_low"] > 0 else "below" if spans["gain_high"] < 0 else "not told apart from"
-    return f"best {best} (tau {taus[best]:.3f}), {shown} hyperparameters alone ({taus[FLOOR]:.3f}; {spans['gain']})"
-
-
-def _tied_words(tied: Sequence[str]) -> str:
-    return f"; not told apart from it (95 % for the whole table): {', '.join(tied)}." if tied else "."
-
-
-def _few(study: Study, base: str, one: Contender, split: int, seed: int) -> pd.DataFrame | None:
-    """Fitted on a tenth of the training networks of a split."""
-    view = study.zoo(base).view()
-    drawn = nth_split(study, view, split)
-    pool, test = view.part(drawn, "train", "validation"), view.part(drawn, "test")
-    order = np.random.default_rng([study.seed, split, seed]).permutation(len(pool))
-    chosen = pool.take(np.sort(order[: round(TENTH * len(pool))]))
-    name = f"{one.title}-tenth-split{split}-seed{seed}"
-    return predictions(study, base, name, partial(_fitted, study, one, seed, chosen), test)
-
-
-def _fitted(study: Study, one: Contender, seed: int, view: View) -> MetaModel:
-    return one.create(study, seed).fit(view)
-
-
-def _transferred(
-    study: Study, base: str, other: str, twins: dict[str, None], one: Contender, split: int, seed: int
-) -> pd.DataFrame | None:
-    """A fit of the base zoo, asked about another zoo unchanged."""
-    snapshots = study.config[SECTION]["snapshots"]
-    own = one.fit(study, base, split, seed, snapshots)
-    view, note = study.tested(own, study.zoo(other).view())
-    twins |= {note: None} if note else {}
-    if view is None:
-        return None
-    name = f"{one.title}-to-{other}-split{split}-seed{seed}"
-    return predictions(study, base, name, partial(own.model, study.threads), view, {"snapshots": snapshots})
-
-
-def _larger(study: Study, zoo: str, twins: dict[str, None], one: Contender, split: int, seed: int) -> pd.DataFrame | None:
-    """Fitted on the smaller half of the networks of a mixed zoo, asked about the larger half: there is one such split."""
-    view = study.zoo(zoo).view(converged=False)
-    if split > 0 or (one.title == FLOOR and not readable(view, "hyper")):
-        raise NotFittedError("the smaller and the larger half are one split")
-    sizes = np.array([view.zoo.layouts[i].size for i in view.frame["layout_id"]])
-    small, large = (view.take(np.flatnonzero(rows)) for rows in (sizes <= np.median(sizes), sizes > np.median(sizes)))
-    try:
-        rest = Seen.of(small).rest(large)
-    except MetanetError as error:
-        twins |= {f"{error}.": None}
-        return None
-    twins |= {f"{note}.": None} if (note := left_out(large, rest)) else {}
-    return predictions(study, zoo, f"{one.title}-larger-seed{seed}", partial(_fitted, study, one, seed, small), rest)

@@ -11,6 +11,7 @@ import pandas as pd
 from metanet.evaluation.differences import SINGLE
 from metanet.plots.style import new_axes
 from metanet.plots.tables import heat_table
+from metanet.reproduce.claim import Claim
 from metanet.reproduce.published import ESTIMATORS, SOURCE, released_r2
 from metanet.reproduce.scores import gain, interval, without_ends
 from metanet.reproduce.study import INPUTS, Exhibit, Fit, NotFittedError, Study
@@ -233,17 +234,10 @@ def _compared(row: dict[str, object], one: Fit | None, other: Fit | None) -> lis
     if one is None or other is None:
         return []
     spans = gain([(one.test, other.test)], "r2", "interval")
-    verdict = judged(spans["interval_low"], spans["interval_high"], row["paper"] == "about alike")
-    return [row | {"difference": one.metrics["r2"] - other.metrics["r2"]} | spans | {"verdict": verdict}]
-
-
-def judged(low: float, high: float, alike: bool) -> str:
-    """Whether a difference is above 0, or for what should be alike within ``ALIKE`` of it, by its 95 % interval."""
-    if alike:
-        held, failed = low > -ALIKE and high < ALIKE, low > ALIKE or high < -ALIKE
-    else:
-        held, failed = low > 0, high < 0
-    return "holds" if held else "does not hold" if failed else "not shown"
+    shown = {"difference": one.metrics["r2"] - other.metrics["r2"], **spans}
+    text, ends = str(row["paper"]), (spans["interval_low"], spans["interval_high"])
+    said = Claim.alike(text, *ends, ALIKE, shown) if text == "about alike" else Claim(text, *ends, shown=shown)
+    return [said.row(**row)]
 
 
 def _estimators(study: Study, zoos: Sequence[str]) -> pd.DataFrame:

@@ -12,6 +12,7 @@ from metanet.plots.importance import importance_bars, sensitivity_bars
 from metanet.plots.style import new_axes
 from metanet.probing.importance import importance, importance_by_tensor
 from metanet.probing.sensitivity import changes, summary
+from metanet.reproduce.claim import Claim
 from metanet.reproduce.study import Exhibit, Study
 
 NETWORKS = 1000  # of the test part, as in Supplement C
@@ -31,7 +32,7 @@ def sensitivity_table(study: Study, name: str) -> Exhibit:
         table = summary(moved)
         sensitivity_bars(table, ax, f"{zoo}: R² {fit.metrics['r2']:.3f}")
         moves.append(table.assign(zoo=zoo, networks=count)[["zoo", "networks", "modification", "mixed", "mad", "mad_se"]])
-        claims += [{"zoo": zoo} | claim for claim in claims_of(moved)]
+        claims += [claim.row(zoo=zoo) for claim in claims_of(moved)]
     title = f"sensitivity of the GBM on W (its R² in the titles); {', '.join(zoos)}"
     said = pd.DataFrame(claims)
     notes = ["Claims: those of the paper, of a GBM of R² .97 on CIFAR10-GS; mean |change of prediction| with 95 % over networks."]
@@ -45,8 +46,8 @@ def sensitivity_table(study: Study, name: str) -> Exhibit:
 CONVOLUTIONS, LAST, GLOBAL = (f"permuted {where}" for where in ("within each convolution", "within the last layer", "globally"))
 
 
-def claims_of(moved: Mapping[tuple[str, str], np.ndarray]) -> list[dict[str, str]]:
-    """What Supplement C says of the changes, and whether it holds here: claim, here, verdict.
+def claims_of(moved: Mapping[tuple[str, str], np.ndarray]) -> list[Claim]:
+    """What Supplement C says of the changes.
 
     Args:
         moved: of :func:`metanet.probing.sensitivity.changes`.
@@ -68,13 +69,11 @@ def claims_of(moved: Mapping[tuple[str, str], np.ndarray]) -> list[dict[str, str
     return claims
 
 
-def _bounded(claim: str, values: np.ndarray, below: float = np.inf, above: float = -np.inf) -> dict[str, str]:
+def _bounded(claim: str, values: np.ndarray, below: float = np.inf, above: float = -np.inf) -> Claim:
     """Whether a mean over networks lies on one side of a bound, by its 95 % interval."""
     half = 1.96 * values.std(ddof=1) / np.sqrt(len(values))
     low, high = values.mean() - half, values.mean() + half
-    holds, fails = low > above and high < below, high < above or low > below
-    verdict = "holds" if holds else "does not hold" if fails else "not shown"
-    return {"claim": claim, "here": f"{values.mean():.3f}, {low:.3f} to {high:.3f}", "verdict": verdict}
+    return Claim(claim, low, high, above, below, {"here": f"{values.mean():.3f}, {low:.3f} to {high:.3f}"})
 
 
 def importance_figure(study: Study, name: str) -> Exhibit:

@@ -15,15 +15,10 @@ from metanet import open_zoo
 from metanet.cli.main import main
 from metanet.probing.maps import ProbeMap
 from metanet.reproduce.catalogue import META_ITEMS
-from metanet.reproduce.meta_classification import (
-    _better,
-    _ends,
-    _hardest,
-    _logarithmic,
-    _most_telling,
-    _row,
-    without_vectors,
-)
+from metanet.reproduce.meta_classification.batch_norm import without_vectors
+from metanet.reproduce.meta_classification.claims import better, hardest, most_telling
+from metanet.reproduce.meta_classification.fits import over_rounds
+from metanet.reproduce.meta_classification.slices import _ends, _logarithmic
 
 BUDGET = (
     *("meta.targets=[optimizer,conv_depth]", "meta.epochs_local=1", "meta.epochs_global=1", "meta.positions=4"),
@@ -119,14 +114,14 @@ def test_a_zoo_that_does_not_fit(nws_zoos: dict[str, Path], tmp_path: Path, caps
 
 def test_rounds_widen_an_interval() -> None:
     rounds = [(0.6, 0.5, 0.75), (0.7, 0.6, 0.8), (0.65, 0.55, 0.7)]
-    row = _row(rounds, [0.4, 0.4, 0.4], 90, 3)
+    row = over_rounds(rounds, [0.4, 0.4, 0.4], 90, 3)
     spread = ttest_1samp([score for score, _, _ in rounds], 0).confidence_interval()
     half = (spread.high - spread.low) / 2
     assert row["score"] == pytest.approx(0.65)
     assert (row["low"], row["high"]) == pytest.approx((0.65 - np.hypot(0.1, half), 0.65 + np.hypot(0.1, half)))
     assert row["sd of rounds"] == pytest.approx(0.05)
     assert row["verdict"] == "above chance"
-    alone = _row(rounds[:1], [0.55], 90, 3)
+    alone = over_rounds(rounds[:1], [0.55], 90, 3)
     assert (alone["low"], alone["high"], alone["verdict"]) == (0.5, 0.75, "not shown")
 
 
@@ -143,10 +138,12 @@ def test_differences_of_cells_are_those_of_networks() -> None:
     assert str(few["end - start"]).endswith("(too few of a class to say)")
     other = of_cells(np.roll(said, 1, axis=2), np.zeros(30, int))
     gap = said.mean((1, 2)) - other.said.mean((1, 2))
-    assert _better(drawn, other)["verdict"] == "not shown"
-    assert str(_better(drawn, other)["here"]).startswith(f"{gap.mean():+.3f} (")
-    assert _better(drawn, of_cells(said * 0, np.zeros(30, int)))["verdict"] == "holds"
-    assert _better(drawn, of_cells(said[:20], np.zeros(20, int)))["here"] == "maps of other networks"
+    claim = better("", drawn, other)
+    assert (claim.low, claim.high) == pytest.approx(tuple(ttest_1samp(gap, 0).confidence_interval()))
+    assert str(claim.shown["here"]).startswith(f"{gap.mean():+.3f} (")
+    assert better("it is", drawn, other).verdict == "not shown"
+    assert better("it is", drawn, of_cells(said * 0, np.zeros(30, int))).verdict == "holds"
+    assert better("it is", drawn, of_cells(said[:20], np.zeros(20, int))).shown["here"] == "maps of other networks"
 
 
 def of_cells(said: np.ndarray, strata: np.ndarray) -> ProbeMap:
@@ -171,13 +168,13 @@ def test_claims_hold_and_do_not() -> None:
     rows = [("w_init", 0.9, 0.25), ("batch_size", 0.3, 0.25), ("optimizer", 0.5, 1 / 3)]
     table = pd.DataFrame(rows, columns=["target", "score", "chance"])
     table = table.assign(low=table["score"] - 0.05, high=table["score"] + 0.05)
-    (claim,) = _hardest(table, "batch_size")
-    assert claim["verdict"] == "holds"  # .25 of the way against .07, with errors of .034 and .038
-    assert "batch_size 0.07 of the way" in str(claim["here"])
-    assert "+0.18 (+0.08 to +0.28)" in str(claim["here"])
-    assert _hardest(table, "w_init")[0]["verdict"] == "does not hold"
-    assert _hardest(table.assign(low=0.0, high=1.0), "batch_size")[0]["verdict"] == "not shown"
-    assert _hardest(table.head(1), "w_init") == []
+    (claim,) = hardest(table, "batch_size")
+    assert claim.verdict == "holds"  # .25 of the way against .07, with errors of .034 and .038
+    assert "batch_size 0.07 of the way" in str(claim.shown["here"])
+    assert "+0.18 (+0.08 to +0.28)" in str(claim.shown["here"])
+    assert hardest(table, "w_init")[0].verdict == "does not hold"
+    assert hardest(table.assign(low=0.0, high=1.0), "batch_size")[0].verdict == "not shown"
+    assert hardest(table.head(1), "w_init") == []
     sizes = np.array([100.0, 500, 2000, 5000])
     found = _logarithmic(sizes, 0.2 + 0.1 * np.log10(sizes))
     assert found["per ten times"] == pytest.approx(0.1)
@@ -188,13 +185,15 @@ def test_claims_hold_and_do_not() -> None:
         [(p, f"p{i}", 1.0 + 3 * (p == "conv1.bias")) for p in parts for i in range(5)], columns=["part", "measure", "norm"]
     )
     rounds = norms["norm"].to_numpy() * np.random.default_rng(0).uniform(0.95, 1.05, (10, 20))
-    held = _most_telling(norms, rounds, "optimizer")
-    assert held["verdict"] == "holds"
+    held = most_telling(norms, rounds, "optimizer")
+    assert held.verdict == "holds"
     ratios = rounds[:, :5].mean(1) / rounds[:, 5:].mean(1)
     low, high = ttest_1samp(ratios, 0).confidence_interval(0.95)
-    assert f"{ratios.mean():.2f} times the mean norm of the others ({low:.2f} to {high:.2f}), 5 of the ten" in str(held["here"])
-    assert _most_telling(norms, rounds, "activation")["verdict"] == "does not hold"
-    assert _most_telling(norms, rounds[:1], "optimizer")["verdict"] == "not shown"  # of one round nothing is known
+    assert f"{ratios.mean():.2f} times the mean norm of the others ({low:.2f} to {high:.2f}), 5 of the ten" in str(
+        held.shown["here"]
+    )
+    assert most_telling(norms, rounds, "activation").verdict == "does not hold"
+    assert most_telling(norms, rounds[:1], "optimizer").verdict == "not shown"  # of one round nothing is known
 
 
 def test_what_was_not_fitted_is_said(study: Path, nws_zoos: dict[str, Path], tmp_path: Path) -> None:

@@ -13,15 +13,14 @@ from scipy import stats
 from metanet.cli.main import main
 from metanet.generation.nws import NWSNetwork
 from metanet.plots.nws import progress_curves, smoothed_histogram
-from metanet.reproduce.neural_weight_space import (
+from metanet.reproduce.neural_weight_space.embedding import principal_components
+from metanet.reproduce.neural_weight_space.pairs import (
     _activation_and_optimizer,
-    _claim,
+    _compared,
     _initialiser_and_activation,
     _initialiser_and_optimizer,
-    fit_linear,
-    principal_components,
-    sum_to_zero,
 )
+from metanet.reproduce.neural_weight_space.regression import fit_linear, sum_to_zero
 
 
 @pytest.fixture(scope="module")
@@ -123,22 +122,22 @@ def test_p_values_are_those_of_least_squares_by_hand() -> None:
 def test_claims_are_differences_with_welchs_interval() -> None:
     rng = np.random.default_rng(1)
     a, b = pd.Series(rng.normal(0.8, 0.05, 40)), pd.Series(rng.normal(0.5, 0.2, 30))
-    claim = _claim("a above b", a, b)
+    claim = _compared("a above b", a, b)
     va, vb = a.var() / 40, b.var() / 30
     freedom = (va + vb) ** 2 / (va**2 / 39 + vb**2 / 29)
     half = stats.t.ppf(0.975, freedom) * np.sqrt(va + vb)
     difference = a.mean() - b.mean()
-    assert claim["95 %"] == f"{difference - half:+.3f} to {difference + half:+.3f}"
-    assert claim["verdict"] == "holds"
-    assert _claim("b above a", b, a)["verdict"] == "does not hold"
-    assert _claim("a above a", a, a)["verdict"] == "not shown"
-    assert _claim("a above none", a, b.head(0))["verdict"] == "not measured"
+    assert claim.shown["95 %"] == f"{difference - half:+.3f} to {difference + half:+.3f}"
+    assert claim.verdict == "holds"
+    assert _compared("b above a", b, a).verdict == "does not hold"
+    assert _compared("a above a", a, a).verdict == "not shown"
+    assert _compared("a above none", a, b.head(0)).verdict == "not measured"
     frame = pd.DataFrame(
         {"hp.optimizer": ["adam", "momentum"] * 4, "hp.activation": ["relu"] * 8, "test_accuracy": [0.9, 0.1] * 4}
     )
     frame["test_accuracy"] += np.arange(8) / 100
     (best,) = _activation_and_optimizer(frame)
-    assert best["difference"] == pytest.approx(0.79)
+    assert best.shown["difference"] == pytest.approx(0.79)
 
 
 def test_each_sentence_is_tested_as_it_stands() -> None:
@@ -157,12 +156,12 @@ def test_each_sentence_is_tested_as_it_stands() -> None:
     ]
     frame = pd.DataFrame(rows)
     worst = _initialiser_and_activation(frame)[-1]
-    assert "normal with sigmoid" in str(worst["claim"])  # which is worse than constant with sigmoid
-    assert worst["verdict"] == "does not hold"
+    assert "normal with sigmoid" in str(worst.text)  # which is worse than constant with sigmoid
+    assert worst.verdict == "does not hold"
     close = _initialiser_and_optimizer(frame)[1]
-    assert close["verdict"] == "holds"  # both optimizers alike: close, as the paper says
+    assert close.verdict == "holds"  # both optimizers alike: close, as the paper says
     apart = frame.assign(test_accuracy=frame["test_accuracy"] + 0.2 * (frame["hp.optimizer"] == "adam"))
-    assert _initialiser_and_optimizer(apart)[1]["verdict"] == "does not hold"
+    assert _initialiser_and_optimizer(apart)[1].verdict == "does not hold"
 
 
 def test_components_are_those_of_a_singular_value_decomposition() -> None:

@@ -388,8 +388,8 @@ def test_claims_of_the_sensitivity_are_judged_by_their_intervals() -> None:
     moved |= {("permuted within the last layer", mixed): spread(0.06) for mixed in ("yes", "no")}
     moved |= {("permuted globally", "yes"): spread(0.2), ("permuted globally", "no"): spread(0.11)}
     moved |= {("scaled by 0.1", "-"): spread(0.05), ("scaled by 2", "-"): spread(0.01), ("scaled by 10", "-"): spread(0.17)}
-    found = {claim["claim"]: claim for claim in claims_of(moved)}
-    verdicts = {name: claim["verdict"] for name, claim in found.items()}
+    found = {claim.text: claim for claim in claims_of(moved)}
+    verdicts = {name: claim.verdict for name, claim in found.items()}
     assert verdicts == {
         "convolutions permuted below .05, kernels and biases mixed": "holds",
         "convolutions permuted below .05, kernels and biases apart": "holds",
@@ -402,7 +402,7 @@ def test_claims_of_the_sensitivity_are_judged_by_their_intervals() -> None:
     }
     values = moved["permuted within the last layer", "yes"] - moved["permuted within each convolution", "yes"]
     half = 1.96 * values.std(ddof=1) / 20
-    here = found["the last layer above the convolutions, kernels and biases mixed"]["here"]
+    here = found["the last layer above the convolutions, kernels and biases mixed"].shown["here"]
     assert here == f"{values.mean():.3f}, {values.mean() - half:.3f} to {values.mean() + half:.3f}"
 
 
