@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: quickstart test test-slow test-gpu lint results bench bench_probe bench_runs zoos large_zoos reproduction seed nws meta maps encoders bench_encoders clean
+.PHONY: quickstart test test-slow test-gpu lint docs results bench bench_probe bench_runs zoos large_zoos reproduction seed nws meta maps encoders bench_encoders clean
 
 quickstart: $(VENV)/.installed
 	$(BIN)/metanet quickstart
@@ -24,6 +24,11 @@ lint: $(VENV)/.tested
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 	$(BIN)/mypy
+
+# The site, into site/ (python -m http.server -d site shows it); its tests run, which are skipped where MkDocs is not installed.
+docs: $(VENV)/.docs
+	$(BIN)/python -m pytest tests/test_docs.py
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
 # Makes every table and picture that the README shows of the quickstart (about 8 minutes on two cores).
 results: $(VENV)/.installed
@@ -168,5 +173,9 @@ $(VENV)/.tested: $(VENV)/.installed
 	PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev]'
 	touch $@
 
+$(VENV)/.docs: $(VENV)/.tested
+	PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet -c constraints.txt -e '.[docs]'
+	touch $@
+
 clean:
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) build dist site *.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -1,4 +1,4 @@
-"""What the README shows runs as it stands there."""
+"""What the README and the pages of docs/ show runs as it stands there, and their numbers are those of results/."""
 
 from __future__ import annotations
 
@@ -17,8 +17,13 @@ from metanet.cli.compose import compose
 from metanet.cli.main import VERBS, main
 from metanet.runs.folder import Run
 
-README = Path(__file__).resolve().parents[1] / "README.md"
-BLOCKS = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS = ROOT / "results"
+PAGES = {path.name: path.read_text() for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))}
+TEXT = "\n".join(PAGES.values())
+PROSE = " ".join(TEXT.split())
+FENCES = [fence for page in PAGES.values() for fence in re.findall(r"^```(\w*)\n(.*?)^```$", page, re.DOTALL | re.MULTILINE)]
+BLOCKS = [block for language, block in FENCES if language == "python"]
 
 
 @pytest.fixture
@@ -69,12 +74,11 @@ def test_every_block_is_tested() -> None:
     assert len(BLOCKS) == 8
 
 
-COMMANDS = [
-    line
-    for block in re.findall(r"```\n(.*?)```", README.read_text(), re.DOTALL)
-    for line in block.splitlines()
-    if line.startswith("metanet ")
-]
+COMMANDS = list(
+    dict.fromkeys(
+        line for language, block in FENCES if not language for line in block.splitlines() if line.startswith("metanet ")
+    )
+)
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -88,11 +92,11 @@ def test_commands_compose(command: str, tmp_path: Path, monkeypatch: pytest.Monk
 
 
 def test_no_verb_is_left_out() -> None:
-    assert {command.split()[1] for command in COMMANDS} == set(VERBS) - {"quickstart"}
+    assert {command.split()[1] for command in COMMANDS} == set(VERBS)
 
 
 def test_its_numbers_are_those_of_the_tables_in_results() -> None:
-    text, results = README.read_text(), README.parent / "results"
+    text, results = TEXT, RESULTS
     board = (results / "quickstart.txt").read_text()
     rows = [line for line in board.splitlines() if line.startswith((" gbm ", " constant ", " dnn ", "floors of", "gbm on stats"))]
     means = (results / "quickstart_splits.txt").read_text().split("means over")[1]
@@ -116,23 +120,32 @@ def test_its_numbers_are_those_of_the_tables_in_results() -> None:
     assert not [figure for figure in figures if not re.search(rf"(?<![\d.]){re.escape(figure)}(?![\d.])", text)]
 
 
+def test_the_readme_is_short_and_its_table_is_part_of_the_quickstarts() -> None:
+    readme = PAGES["README.md"]
+    assert len(readme.splitlines()) <= 150
+    board = (RESULTS / "quickstart.txt").read_text().splitlines()
+    rows = [line for line in readme.splitlines() if line.startswith((" gbm ", " constant ", " model "))]
+    assert len(rows) == 5
+    assert not [row for row in rows if row not in board]
+
+
 def test_what_comparing_and_tracking_cost_is_what_was_measured() -> None:
-    measured = (README.parent / "results" / "bench_runs.txt").read_text()
+    measured = (RESULTS / "bench_runs.txt").read_text()
     (compared,) = re.findall(r"in all ([\d.]+) s", measured)
     ((first, further),) = re.findall(r"first run ([\d.]+) s .*further ones ([\d.]+) s", measured)
-    text = README.read_text()
+    text = TEXT
     assert f"after import | {compared} s |" in text
     assert f"further ones | {first} s; {further} s |" in text
 
 
 def test_the_reproductions_figures_are_those_of_results() -> None:
-    results = README.parent / "results"
-    prose = " ".join(README.read_text().split())
+    results = RESULTS
+    prose = PROSE
     text = (results / "reproduction.txt").read_text()
     summary = pd.read_csv(results / "reproduction" / "summary.csv")
     rows = [line for line in text.splitlines() if re.match(rf" ({'|'.join(summary['features'])}) +0\.\d", line)]
     assert len(rows) == len(summary) > 5
-    assert not [row for row in rows if row not in README.read_text()]
+    assert not [row for row in rows if row not in TEXT]
     order = pd.read_csv(results / "reproduction" / "order.csv").query("higher == 'stats' and lower == 'hyper'")
     stated = re.findall(r"\+0(\.\d+) to \+0(\.\d+)", " ".join(order["interval"]))
     assert len(stated) == 4
@@ -153,8 +166,8 @@ def test_the_reproductions_figures_are_those_of_results() -> None:
 
 
 def test_the_neural_weight_spaces_figures_are_those_of_results() -> None:
-    results = README.parent / "results"
-    prose = " ".join(README.read_text().split())
+    results = RESULTS
+    prose = PROSE
     modes = pd.read_csv(results / "nws" / "nws_fig8.csv")
     for row in modes.itertuples():
         peaks = ", ".join(p.removeprefix("0") for p in str(row.peaks).split())
@@ -188,7 +201,7 @@ def test_the_neural_weight_spaces_figures_are_those_of_results() -> None:
 
 
 def short(value: float) -> str:
-    """``.43``, as the README writes scores."""
+    """``.43``, as the pages write scores."""
     return f"{value:.2f}".replace("0.", ".", 1)
 
 
@@ -200,7 +213,7 @@ def scored(row: Any) -> str:
 
 
 def meta_rows(results: Path) -> list[str]:
-    """The rows of the README's two tables of meta-classifiers."""
+    """The rows of the two tables of meta-classifiers."""
     whole, slices, votes = (
         pd.read_csv(results / "meta" / f"{name}.csv").query("zoo == 'nws_fixed_three'")
         for name in ("nws_fig2", "nws_fig19", "nws_votes")
@@ -222,13 +235,13 @@ def meta_rows(results: Path) -> list[str]:
 
 
 def test_the_meta_classifiers_figures_are_those_of_results() -> None:
-    results, prose = README.parent / "results", " ".join(README.read_text().split())
+    results, prose = RESULTS, PROSE
     for row in meta_rows(results):
         assert row in prose, row
 
 
 def test_the_maps_figures_are_those_of_results() -> None:
-    results, prose = README.parent / "results", " ".join(README.read_text().split())
+    results, prose = RESULTS, PROSE
     for row in pd.read_csv(results / "maps" / "maps.csv").to_dict("records"):
         low, high = map(float, row["95 %"].split(" to "))
         ends = [row[k] for k in ("first tenth of weights", "last tenth", "first snapshot", "last snapshot")]
@@ -241,8 +254,8 @@ def test_the_maps_figures_are_those_of_results() -> None:
 
 
 def test_the_encoders_figures_are_those_of_results() -> None:
-    results, text = README.parent / "results", README.read_text()
-    prose = " ".join(text.split())
+    results, text = RESULTS, TEXT
+    prose = PROSE
     table = pd.read_csv(results / "encoders" / "encoder_table.csv")
     assert table["zoo"].nunique() == 3
     for model, rows in table.groupby("model"):
@@ -292,8 +305,8 @@ def test_the_encoders_figures_are_those_of_results() -> None:
 
 
 def test_the_encoders_rates_are_those_of_results() -> None:
-    prose = " ".join(README.read_text().split())
-    one, two = (README.parent / "results" / "bench_encoder_rates.txt").read_text().split("machine:")[1:]
+    prose = PROSE
+    one, two = (RESULTS / "bench_encoder_rates.txt").read_text().split("machine:")[1:]
     names = ("deepsets", "probe_net", "nf_invariant", "gnn", "graph_transformer", "nfn_hnp")
     rates = [[re.search(rf"^{n} +mnist_mini +\d+ +([\d,]+)", part, re.MULTILINE) for n in names] for part in (one, two)]
     first, second = ([found[1] for found in part if found] for part in rates)
