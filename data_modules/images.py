@@ -114,7 +114,11 @@ class ImageMix:
         return self.sets[name]
 
     def facts(self) -> dict[str, Any]:
-        """What a zoo records of its image sets."""
+        """What a zoo records of its image sets.
+
+        Raises:
+            MetanetError: the sets have images of different sizes.
+        """
         facts = {name: images.facts() for name, images in self.sets.items()}
         shapes = {name: tuple(f["shape"]) for name, f in facts.items()}
         if len(set(shapes.values())) > 1:
@@ -139,6 +143,9 @@ def load_images(
         train_limit: keep only so many training images, the first ones.
         size: height and width to which the images are resized (bilinear, antialiased).
         on_download: called with file name, bytes so far and bytes in all.
+
+    Raises:
+        MetanetError: there is no such image set, or it has fewer training images than asked for.
     """
     if name not in NAMES:
         raise MetanetError(f"no image set '{name}'{did_you_mean(name, NAMES)}")
@@ -277,6 +284,9 @@ class ImageDataModule(pl.LightningDataModule):
         limit_batches: of each epoch, see :class:`ImageBatches`.
         validation: share of the n images that is kept from training, the last ones.
         balanced, scale: see :class:`ImageBatches`.
+
+    Raises:
+        MetanetError: a share of training or validation images leaves none.
     """
 
     def __init__(

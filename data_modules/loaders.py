@@ -68,6 +68,9 @@ class Loader:
         seed: of the order; None for the view's own.
         on_device: put batches on the CUDA device where there is one.
         width: of tokens.
+
+    Raises:
+        MetanetError: there is no such kind of batch.
     """
 
     def __init__(

@@ -38,6 +38,9 @@ class Slices:
         first: the first possible start of each snapshot's slices, (N,).
         rooms: how many further starts there are, (N,).
         short_networks: networks whose part is shorter than S.
+
+    Raises:
+        MetanetError: slices are longer than a vector that is not to be left out, or ``short`` is none of the three words.
     """
 
     def __init__(self, view: View, length: int, part: str = "all", short: str = "run_on") -> None:
@@ -116,7 +119,11 @@ class Slices:
         return self._wirings[layout_id]
 
     def check_wiring(self) -> None:
-        """Refuse architectures whose hidden neurons are not known."""
+        """Refuse architectures whose hidden neurons are not known.
+
+        Raises:
+            MetanetError: a layout has no order of neurons that can be told.
+        """
         for layout_id in np.unique(self._layout_ids):
             try:
                 self._wiring(layout_id)

@@ -96,7 +96,11 @@ def read_source(name: str, source: Source, root: Path, on_download: OnDownload |
 
 
 def fetch(name: str, source: Source, folder: Path, on_download: OnDownload | None = None) -> None:
-    """Fetch the official files of a set into ``folder``; archives are unpacked there."""
+    """Fetch the official files of a set into ``folder``; archives are unpacked there.
+
+    Raises:
+        MetanetError: a file cannot be fetched, or is not what its checksum says.
+    """
     import pooch
     import requests
 
@@ -159,7 +163,11 @@ class ResumingDownload:
 
 
 def read_bytes(path: Path) -> bytes:
-    """A file's bytes, gunzipped where its name ends in .gz."""
+    """A file's bytes, gunzipped where its name ends in .gz.
+
+    Raises:
+        MetanetError: the file is not there or damaged.
+    """
     try:
         return gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
     except (OSError, EOFError, ValueError, zlib.error) as error:
@@ -167,7 +175,11 @@ def read_bytes(path: Path) -> bytes:
 
 
 def read_idx(path: Path) -> np.ndarray:
-    """Decode an IDX file of bytes (magic 0x0000 08 ndim, big-endian sizes, values), gzipped or not."""
+    """Decode an IDX file of bytes (magic 0x0000 08 ndim, big-endian sizes, values), gzipped or not.
+
+    Raises:
+        MetanetError: the file is no whole IDX file of bytes.
+    """
     raw = read_bytes(path)
     if len(raw) < 4 or raw[:3] != b"\x00\x00\x08":
         raise MetanetError(f"'{path}' is no IDX file of bytes (it begins with {raw[:4].hex() or 'nothing'})")
@@ -182,7 +194,11 @@ def read_idx(path: Path) -> np.ndarray:
 
 
 def read_idx_folder(folder: Path) -> Parts | None:
-    """MNIST and those that share its format: four IDX files, gzipped or not; images (n, H, W, 1)."""
+    """MNIST and those that share its format: four IDX files, gzipped or not; images (n, H, W, 1).
+
+    Raises:
+        MetanetError: a part is missing beside others, or holds no images.
+    """
     paths = {part: _one_of(folder, f"{file}.gz", file) for part, file in IDX_FILES.items()}
     if not any(paths.values()):
         return None
@@ -199,7 +215,11 @@ def read_idx_folder(folder: Path) -> Parts | None:
 
 
 def read_cifar_folder(folder: Path) -> Parts | None:
-    """CIFAR-10's binary records (label, then 32x32 planes red, green, blue): those batches that are there."""
+    """CIFAR-10's binary records (label, then 32x32 planes red, green, blue): those batches that are there.
+
+    Raises:
+        MetanetError: a file holds no whole number of records.
+    """
     parts: Parts = {}
     for side, pattern in (("train", "data_batch*.bin*"), ("test", "test_batch*.bin*")):
         paths = sorted(p for p in folder.rglob(pattern) if p.name.endswith((".bin", ".bin.gz")))
@@ -218,7 +238,11 @@ def read_cifar_folder(folder: Path) -> Parts | None:
 
 
 def read_svhn_folder(folder: Path) -> Parts | None:
-    """SVHN's cropped digits: Matlab files with X (32, 32, 3, n) and y (n, 1), where 10 stands for the digit 0."""
+    """SVHN's cropped digits: Matlab files with X (32, 32, 3, n) and y (n, 1), where 10 stands for the digit 0.
+
+    Raises:
+        MetanetError: a file is none of SVHN.
+    """
     from scipy.io import loadmat
     from scipy.io.matlab import MatReadError
 
@@ -238,7 +262,11 @@ def read_svhn_folder(folder: Path) -> Parts | None:
 
 
 def read_stl_folder(folder: Path) -> Parts | None:
-    """STL-10's binary files: images of 96x96, planes red, green, blue, each column by column; labels from 1."""
+    """STL-10's binary files: images of 96x96, planes red, green, blue, each column by column; labels from 1.
+
+    Raises:
+        MetanetError: a file holds no whole number of images.
+    """
     parts: Parts = {}
     for side in ("train", "test"):
         images, labels = (next(iter(sorted(folder.rglob(f"{side}_{x}.bin"))), None) for x in "Xy")

@@ -31,6 +31,9 @@ def draw_column(
     Args:
         stream: such as the image set's name: zoos of two data sets share no network.
         section: of the config, for the error message.
+
+    Raises:
+        MetanetError: the value is no distribution.
     """
     uniform = np.random.default_rng([seed, zlib.crc32(f"{stream}/{name}".encode())]).random(n)
     if isinstance(distribution, dict):

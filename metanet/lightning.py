@@ -30,7 +30,11 @@ OWN_SETTINGS: dict[str, Any] = {
 
 
 def check_trainer(settings: dict[str, Any]) -> None:
-    """Refuse a key of the ``trainer`` group that pl.Trainer does not take or that metanet sets itself."""
+    """Refuse a key of the ``trainer`` group that pl.Trainer does not take or that metanet sets itself.
+
+    Raises:
+        MetanetError: a setting is none of ``pl.Trainer``, or means nothing here.
+    """
     known = set(inspect.signature(pl.Trainer.__init__).parameters) - {"self", "max_steps", "max_time", *OWN_SETTINGS}
     for key in settings:
         if key not in known:
@@ -57,6 +61,10 @@ def quiet_trainer(
         settings: the ``trainer`` config group; ``max_epochs`` there is a bound.
         callbacks: seen by the training.
         threads: of torch.
+
+    Raises:
+        MetanetError: ``pl.Trainer`` refuses the settings.
+        MetanetError: KeyboardInterrupt: Lightning was interrupted, which it does not hand on by itself.
     """
     own: dict[str, Any] = OWN_SETTINGS | {"callbacks": list(callbacks)}
     check_trainer(settings)

@@ -24,7 +24,11 @@ def absolute(name: str) -> str:
 
 
 def load_object(name: str) -> Any:
-    """Import ``FILE.py`` once and return the attribute ``NAME`` of it."""
+    """Import ``FILE.py`` once and return the attribute ``NAME`` of it.
+
+    Raises:
+        MetanetError: the file or the name in it is not there, or cannot be imported.
+    """
     file, _, attribute = absolute(name).rpartition(":")
     path = Path(file)
     if not path.exists():

@@ -131,7 +131,11 @@ def _track(families: list[Family], record: Run, config: dict[str, Any]) -> None:
 
 
 def chosen(records: list[Record], where: str | None) -> list[Record]:
-    """The runs for which a query over their metrics and settings holds."""
+    """The runs for which a query over their metrics and settings holds.
+
+    Raises:
+        MetanetError: no run is left.
+    """
     if not records:
         raise MetanetError("none of these folders holds a fitted meta-model, so there is nothing to compare")
     if not where:

@@ -28,7 +28,11 @@ from metanet.zoo.reading import open_zoo
 
 
 def run(config: dict[str, Any]) -> None:
-    """Score the meta-model of each run on each zoo; with several runs also the matrix of transfer."""
+    """Score the meta-model of each run on each zoo; with several runs also the matrix of transfer.
+
+    Raises:
+        MetanetError: ``part`` is none that a run has.
+    """
     given_runs, given = required(config, "run", "run=runs/train/..."), required(config, "zoo", "zoo=zoos/mnist")
     sources = [Path(r).expanduser() for r in (given_runs if isinstance(given_runs, list) else [given_runs])]
     zoos = [open_zoo(path) for path in (given if isinstance(given, list) else [given])]

@@ -112,7 +112,11 @@ def grow(config: dict[str, Any], out: Path) -> Zoo | None:
 
 
 def parse_shard(text: str | None) -> tuple[int, int] | None:
-    """``i/n`` -> (i, n)."""
+    """``i/n`` -> (i, n).
+
+    Raises:
+        MetanetError: the text is not i/n.
+    """
     if text is None:
         return None
     match = re.fullmatch(r"([1-9]\d*)/([1-9]\d*)", str(text))

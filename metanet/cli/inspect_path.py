@@ -18,7 +18,11 @@ from metanet.zoo.reading import open_zoo, progress, read_header
 
 
 def run(config: dict[str, Any]) -> None:
-    """Tell zoo from run from checkpoint, and describe it."""
+    """Tell zoo from run from checkpoint, and describe it.
+
+    Raises:
+        MetanetError: nothing lies at the path that can be shown.
+    """
     path = Path(required(config, "path", "metanet inspect zoos/digits")).expanduser()
     if not path.exists():
         raise MetanetError(f"no file or folder '{path}'")

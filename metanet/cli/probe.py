@@ -29,7 +29,11 @@ from metanet.zoo.zoo import View
 
 
 def run(config: dict[str, Any]) -> None:
-    """Fit a meta-model for each target, or take a fitted one, and ask it everywhere."""
+    """Fit a meta-model for each target, or take a fitted one, and ask it everywhere.
+
+    Raises:
+        MetanetError: no map can be made of what was given.
+    """
     check_positions(config["probe"]["positions"])
     if config["html"]:
         check_html()

@@ -29,7 +29,11 @@ TIMES = ("seconds", "search_seconds", "seed")
 
 
 def run(configs: list[dict[str, Any]], varied: list[str]) -> None:
-    """One run folder a config; a grid's runs lie below one folder, and those already there are kept."""
+    """One run folder a config; a grid's runs lie below one folder, and those already there are kept.
+
+    Raises:
+        MetanetError: the zoo of the run that ``from`` names is not here.
+    """
     for config in configs:
         required(config, "zoo", "zoo=zoos/digits")
         required(config, "features", "features=stats")

@@ -106,6 +106,9 @@ class Fitter:
             folder: of its run, or of its runs.
             floors_at: the folder of a floor's search by its name and key, where several runs share it; default: below the run.
             floor_n: configurations of a floor's search, where they are more than the run's own.
+
+        Raises:
+            MetanetError: what is to be fitted cannot be learned from the zoo, in one line that says why.
         """
         runs = fit.runs(folder)
         try:

@@ -17,7 +17,11 @@ SPLITS, SEEN = "splits", "seen.json"  # of a zoo: its stored splits; of a run: t
 
 
 def split_facts(path: Path) -> dict[str, Any]:
-    """A run's ``split.json``: how its split was drawn, where it is stored, and of which zoo."""
+    """A run's ``split.json``: how its split was drawn, where it is stored, and of which zoo.
+
+    Raises:
+        MetanetError: the folder holds no split, or a damaged one.
+    """
     try:
         facts = json.loads(path.read_text())
         Path(facts["stored"])

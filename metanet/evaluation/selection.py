@@ -17,7 +17,11 @@ PUBLISHED = "nfn"  # the split file that is fetched
 
 
 def is_converged_view(zoo: Zoo, config: dict[str, Any]) -> bool:
-    """Whether converged networks alone are asked for: as given, and by default for the neural weight space."""
+    """Whether converged networks alone are asked for: as given, and by default for the neural weight space.
+
+    Raises:
+        MetanetError: ``view.converged`` is neither true, false nor null.
+    """
     given = config["view"]["converged"]
     if given is not None and not isinstance(given, bool):
         raise MetanetError(f"view.converged={given}: give true or false, or null for the recipe's own")
@@ -94,7 +98,11 @@ def _read_split(path: Path, view: View) -> Split:
 
 
 def more_snapshots(view: View, which: str | int) -> View | None:
-    """All snapshots of a view's networks, or the last so many, where ``train.snapshots`` asks for them; else None."""
+    """All snapshots of a view's networks, or the last so many, where ``train.snapshots`` asks for them; else None.
+
+    Raises:
+        MetanetError: ``train.snapshots`` is none that can be taken here.
+    """
     if which == "last":
         return None
     whole = view.zoo.view(epoch="all").of_networks(view.network_ids)

@@ -27,7 +27,11 @@ class HyperEncoder:
         self.columns: list[dict[str, Any]] = []
 
     def fit(self, frame: pd.DataFrame, log_uniform: Collection[str] = ()) -> HyperEncoder:
-        """Find what varies, and its categories."""
+        """Find what varies, and its categories.
+
+        Raises:
+            MetanetError: the zoo has no such hyperparameter, or none that varies.
+        """
         known = [c.removeprefix("hp.") for c in frame if c.startswith("hp.")]
         for name in self.wanted:
             if name not in known:
@@ -50,7 +54,11 @@ class HyperEncoder:
         return self
 
     def transform(self, frame: pd.DataFrame) -> tuple[np.ndarray, list[str]]:
-        """(N rows) -> float64 (N, F) and names; categories never seen in training are all zeros."""
+        """(N rows) -> float64 (N, F) and names; categories never seen in training are all zeros.
+
+        Raises:
+            MetanetError: the zoo has not a hyperparameter that was fitted.
+        """
         columns, names = [], []
         for column in self.columns:
             name = column["name"]

@@ -85,7 +85,11 @@ class _Part:
 
 
 def parse(spec: str | list[str]) -> list[_Part]:
-    """``stats:first+last+hyper`` -> parts; a word that names no feature belongs to the list before it."""
+    """``stats:first+last+hyper`` -> parts; a word that names no feature belongs to the list before it.
+
+    Raises:
+        MetanetError: the text names no features.
+    """
     if not isinstance(spec, str) and not (isinstance(spec, list) and spec and all(isinstance(s, str) for s in spec)):
         raise MetanetError(f"features '{spec}' are no name and no list of names; choose from: {', '.join(list_features())}")
     text = "+".join(spec) if isinstance(spec, list) else spec
@@ -133,7 +137,11 @@ class FeatureMap:
         return any(part.name not in FRAME_FEATURES for part in self.parts)
 
     def fit(self, view: View, target: str | None = None) -> FeatureMap:
-        """Fit the encoders; ``target`` is never among the inputs."""
+        """Fit the encoders; ``target`` is never among the inputs.
+
+        Raises:
+            MetanetError: the features hold the target itself, or nothing beside it.
+        """
         for part in self.parts:
             if part.name in ("hyper", "hyper_paper"):
                 names = HYPER_PAPER if part.name == "hyper_paper" else part.arguments
@@ -152,7 +160,11 @@ class FeatureMap:
         return self
 
     def check_target(self, target: str | None) -> None:
-        """Refuse features that are made with what is to be predicted: answers of networks run with their own activation."""
+        """Refuse features that are made with what is to be predicted: answers of networks run with their own activation.
+
+        Raises:
+            MetanetError: the features read the target.
+        """
         if target == "hp.activation" and any(p.name in RESPONSE_FEATURES and "blind" not in p.arguments for p in self.parts):
             raise MetanetError(
                 f"features={self.spec} runs every network with its activation, which is the target; give probe:blind, which runs "
@@ -160,7 +172,11 @@ class FeatureMap:
             )
 
     def transform(self, view: View) -> np.ndarray:
-        """Float array of shape (N, F), columns as in :attr:`names`."""
+        """Float array of shape (N, F), columns as in :attr:`names`.
+
+        Raises:
+            MetanetError: the zoo gives other columns than those that were fitted.
+        """
         matrix, names = self._compute(view)
         if names != self.names and sorted(names) == sorted(self.names):
             column = {name: i for i, name in enumerate(names)}  # the same tensors in another order, as in released zoos

@@ -13,7 +13,11 @@ from metanet.zoo.zoo import Zoo
 
 
 def read_permutation(path: Path) -> np.ndarray:
-    """A stored permutation of rows: a CSV with one index a line; a stray first line 0 that repeats index 0 is dropped."""
+    """A stored permutation of rows: a CSV with one index a line; a stray first line 0 that repeats index 0 is dropped.
+
+    Raises:
+        MetanetError: the file holds no permutation.
+    """
     try:
         rows = np.loadtxt(path, dtype=np.int64, ndmin=1)
     except (OSError, ValueError) as error:
@@ -34,6 +38,9 @@ def permutation_split(zoo: Zoo, permutation: np.ndarray) -> Split:
     Args:
         zoo: an imported one, or one of ours, whose rows are counted in the order of an export.
         permutation: of all rows, shape (rows,).
+
+    Raises:
+        MetanetError: the permutation is of another number of rows than the zoo.
     """
     table = zoo.snapshots
     rows = table["row"].to_numpy() if "row" in table else np.arange(len(table))
@@ -61,7 +68,11 @@ NFN_NAMES = {"cifar10_gs": "cifar10", "svhn_gs": "svhn", "mnist": "mnist", "fash
 
 
 def fetch_nfn_permutation(dataset: str) -> Path:
-    """Fetch, once, the permutation that the neural functional papers use for a data set; the file in the user's cache."""
+    """Fetch, once, the permutation that the neural functional papers use for a data set; the file in the user's cache.
+
+    Raises:
+        MetanetError: there is none for the image set, or it cannot be fetched.
+    """
     import pooch
     import requests
 

@@ -337,7 +337,11 @@ def _tables(
 
 
 def parse_layout(text: str) -> Layout:
-    """A released ``layout.csv``; layers are called conv1 ... and dense, tensors come out as in PyTorch."""
+    """A released ``layout.csv``; layers are called conv1 ... and dense, tensors come out as in PyTorch.
+
+    Raises:
+        MetanetError: the table does not fit together.
+    """
     try:
         table = pd.read_csv(io.StringIO(text))
         rows = [

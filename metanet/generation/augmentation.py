@@ -30,6 +30,9 @@ def augment(images: Tensor, generator: torch.Generator, zoom: str = "paper") -> 
         images: of one or three channels; hue and saturation leave grey images as they are.
         generator: on the CPU.
         zoom: ``paper`` or ``code``.
+
+    Raises:
+        MetanetError: ``zoom`` is no word of :data:`ZOOM`.
     """
     if zoom not in ZOOM:
         raise MetanetError(f"recipe.zoom={zoom}: give {' or '.join(ZOOM)}")

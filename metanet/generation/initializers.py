@@ -78,6 +78,9 @@ def initial_weights(layout: Layout, w_init: str, init_std: float, seed: int, bn_
         init_std: standard deviation for ``normal`` and ``truncated_normal``; the others ignore it.
         seed: of the draws.
         bn_scale_std: standard deviation of the scales of batch normalisation, whose mean is one.
+
+    Raises:
+        MetanetError: there is no such initialiser.
     """
     if w_init not in INITIALIZERS:
         raise MetanetError(f"no initialiser '{w_init}'{did_you_mean(w_init, INITIALIZERS)}")

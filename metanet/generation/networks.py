@@ -100,7 +100,11 @@ class StackedNetwork:
         return {t.name: part.reshape(-1, *t.shape) for t, part in zip(self.layout.tensors, parts, strict=True)}
 
     def logits(self, weights: Tensor, prepared: Tensor, activation: str, noise: StepNoise | None = None) -> Tensor:
-        """(K, D) weights and prepared images -> logits (K, B, classes); dropout only where noise is given."""
+        """(K, D) weights and prepared images -> logits (K, B, classes); dropout only where noise is given.
+
+        Raises:
+            MetanetError: there is no such activation.
+        """
         if activation not in ACTIVATIONS:
             raise MetanetError(f"no activation '{activation}'{did_you_mean(activation, ACTIVATIONS)}")
         tensors = self.tensors(weights)

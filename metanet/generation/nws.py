@@ -128,7 +128,11 @@ class NWSNetwork:
         return total + sum(layer.inputs * layer.outputs for layer in self.dense)
 
     def module(self, activation: str, dropout: float = DROPOUT) -> nn.Sequential:
-        """One such network as an ordinary PyTorch module with images (B, C, H, W); its state_dict fits :attr:`layout`."""
+        """One such network as an ordinary PyTorch module with images (B, C, H, W); its state_dict fits :attr:`layout`.
+
+        Raises:
+            MetanetError: there is no such activation.
+        """
         if activation not in ACTIVATIONS:
             raise MetanetError(f"no activation '{activation}'{did_you_mean(activation, ACTIVATIONS)}")
         network = nn.Sequential()

@@ -75,6 +75,10 @@ class StackedOptimizer(torch.optim.Optimizer):
         rules: the rule of each network, K names of :data:`RULES`, equal ones side by side.
         learning_rates: shape (K,).
         constants: by rule, those that differ from Keras' defaults.
+
+    Raises:
+        MetanetError: there is no such optimizer.
+        ValueError: networks of one optimizer are not neighbours.
     """
 
     def __init__(

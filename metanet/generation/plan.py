@@ -142,6 +142,9 @@ def make_plan(
         group_size: most networks of a group; default: what suits the engine.
         trainer: arguments of pl.Trainer.
         engine: what trains it.
+
+    Raises:
+        MetanetError: a random design was given no number of networks.
     """
     check("seed", seed, Seed)
     if n is None:

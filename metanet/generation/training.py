@@ -188,6 +188,9 @@ def train_group(job: Job, group: int, parts: int = 1, on_progress: Callable[[int
     """Train one group of a plan; its networks come out the same in however many parts they are trained.
 
     A group that finds no memory is cut into halves, down to single networks.
+
+    Raises:
+        MetanetError: one network alone finds no memory.
     """
     rows = job.plan.group(group)
     pieces = [rows.iloc[part].reset_index(drop=True) for part in np.array_split(np.arange(len(rows)), min(parts, len(rows)))]

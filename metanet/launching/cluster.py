@@ -29,6 +29,9 @@ def run_on_ray(
         shared: sent to the nodes once.
         address, workers: as for :func:`ray_cluster`.
         again: the task that takes the place of one that Ray lost; None: a loss ends the run.
+
+    Raises:
+        MetanetError: Ray lost a task too often, or the task raised it.
     """
     with ray_cluster(address, workers) as ray:
         remote = ray.remote(num_cpus=1, num_gpus=int(on_gpu), max_retries=MOST_RETRIES)(function)
@@ -63,6 +66,9 @@ def ray_cluster(address: str | None, workers: int) -> Iterator[Any]:
     Args:
         address: of a running cluster (``auto`` or ``ray://...``); None starts one on this machine.
         workers: CPUs of a cluster that is started here.
+
+    Raises:
+        MetanetError: Ray is not installed, or there is no cluster at the address.
     """
     try:
         import ray

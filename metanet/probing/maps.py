@@ -252,7 +252,11 @@ def check_positions(positions: object) -> None:
 
 
 def check_local(kind: type[MetaModel]) -> None:
-    """Refuse a model that judges whole networks."""
+    """Refuse a model that judges whole networks.
+
+    Raises:
+        MetanetError: the model judges whole networks.
+    """
     if not (issubclass(kind, SliceModel) and kind.local):
         raise MetanetError(
             f"model={kind.name} judges whole networks, and a map asks slices of them; take dmc_local, dmc_local_mini or local"
@@ -274,6 +278,10 @@ def probe_map(
         positions: P, from the first to the last slice of each network's own vector.
         balance: of a classification, every class counts alike, so that chance is 1 / classes.
         on_progress: told of snapshots done and all.
+
+    Raises:
+        MetanetError: the networks are too short for the slices, or the target is not known of all.
+        UnsuitableTargetError: the target has one class.
     """
     check_positions(positions)
     check_local(type(model))

@@ -118,7 +118,11 @@ LOW, HIGH = (f"r2 - ({SO_FAR})_{end}" for end in ("low", "high"))
 
 
 def early_prediction(study: Study, name: str) -> Exhibit:
-    """The final accuracy from the snapshot of an early epoch: weights beside the accuracy so far and the hyperparameters."""
+    """The final accuracy from the snapshot of an early epoch: weights beside the accuracy so far and the hyperparameters.
+
+    Raises:
+        MetanetError: the zoo has no snapshot before the last.
+    """
     zoos = study.zoos("cnn")
     rows, notes = [], []
     figure, axes = new_axes(len(zoos), width=3.6, height=3.4)
@@ -177,7 +181,11 @@ def _early_words(zoo: str, part: pd.DataFrame, epochs: list[int]) -> str:
 
 
 def learning_curve(study: Study, name: str) -> Exhibit:
-    """R2 and tau by the number of training networks, measured: a fifth of them for validation, the test part always the same."""
+    """R2 and tau by the number of training networks, measured: a fifth of them for validation, the test part always the same.
+
+    Raises:
+        MetanetError: nothing was fitted.
+    """
     zoos, models = study.zoos("cnn"), contenders(study, "curve")
     rows, notes = [], []
     for zoo in zoos:

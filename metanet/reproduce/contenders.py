@@ -102,7 +102,11 @@ def seeds_of(study: Study, split: int, seed: int) -> dict[str, str]:
 
 
 def contenders(study: Study, section: str) -> list[Contender]:
-    """Those that ``SECTION.models`` names; the floor and the baseline are always among them."""
+    """Those that ``SECTION.models`` names; the floor and the baseline are always among them.
+
+    Raises:
+        MetanetError: ``models`` is no list of names.
+    """
     names = study.config[section]["models"]
     if not isinstance(names, list) or not all(isinstance(n, str) for n in names):
         raise MetanetError(f"{section}.models={names}: give a list of MODEL or MODEL:FEATURES, such as [gbm:stats,deepsets]")

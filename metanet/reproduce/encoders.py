@@ -76,7 +76,11 @@ Found = dict[str, dict[Key, Answered]]  # of one zoo, by title
 
 
 def encoder_table(study: Study, name: str) -> Exhibit:
-    """R2 and tau of every model, what it took, and the paired differences to hyperparameters and to the GBM on statistics."""
+    """R2 and tau of every model, what it took, and the paired differences to hyperparameters and to the GBM on statistics.
+
+    Raises:
+        MetanetError: nothing was fitted.
+    """
     rows: dict[str, list[dict[str, Any]]] = {}
     notes = []
     for zoo in study.zoos("cnn"):

@@ -43,6 +43,9 @@ def generalisation(study: Study, name: str) -> Exhibit:
     hyperparameters alone and the best model of the same access level.
 
     Trained on each zoo of small CNNs, and for the last rows on the smaller half of a mixed zoo.
+
+    Raises:
+        MetanetError: nothing was measured.
     """
     twins: dict[str, None] = {}  # what is said of those that are left out, each sentence once
     rows: list[dict[str, Any]] = []

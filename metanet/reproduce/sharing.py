@@ -66,7 +66,11 @@ class Sharing:
 
 
 def seed_table(study: Study, name: str) -> Exhibit:
-    """R2 and tau of every model on each zoo, beside that on networks with seeds of their own; and from one seed to another."""
+    """R2 and tau of every model on each zoo, beside that on networks with seeds of their own; and from one seed to another.
+
+    Raises:
+        MetanetError: nothing was fitted.
+    """
     zoos = [Sharing.of(study, zoo) for zoo in study.paths]
     _check_same(study, zoos)
     keys, models = keys_of(study, SECTION), contenders(study, SECTION)

@@ -129,6 +129,9 @@ class Study:
         compose_fit: (zoo, model, features, overrides) -> a config of ``metanet train``.
         fitter: trains.
         begin: told of each fit that begins.
+
+    Raises:
+        MetanetError: the configuration asks for what cannot be, or two zoos have one name.
     """
 
     def __init__(

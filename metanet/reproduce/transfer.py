@@ -115,7 +115,11 @@ def transfer_grid(study: Study, name: str) -> Exhibit:
 
 
 def other_architectures(study: Study, name: str) -> Exhibit:
-    """Table 4: the GBM on the last layer's statistics ranks networks of architectures that it never saw."""
+    """Table 4: the GBM on the last layer's statistics ranks networks of architectures that it never saw.
+
+    Raises:
+        MetanetError: there is no zoo to train on, or none of the others can be judged.
+    """
     sources, others = study.zoos("cnn"), study.zoos("other")
     if not sources:
         raise MetanetError(f"{name} needs a zoo of small CNNs to train on, beside {', '.join(others)}")

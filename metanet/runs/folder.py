@@ -27,6 +27,9 @@ class Run:
 
     Args:
         folder: where; made with its parents.
+
+    Raises:
+        MetanetError: the folder cannot be made or written.
     """
 
     def __init__(self, folder: str | Path) -> None:
@@ -128,7 +131,11 @@ def release_folders() -> None:
 
 
 def read_config(folder: str | Path) -> dict[str, Any]:
-    """``config.yaml`` of a run folder."""
+    """``config.yaml`` of a run folder.
+
+    Raises:
+        MetanetError: the folder is no run, or its file is damaged.
+    """
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
     from yaml import YAMLError
@@ -155,7 +162,11 @@ def read_versions(folder: str | Path) -> dict[str, str]:
 
 
 def read_metrics(folder: str | Path) -> dict[str, Any]:
-    """``metrics.json`` of a run folder."""
+    """``metrics.json`` of a run folder.
+
+    Raises:
+        MetanetError: the folder is no finished run, or its file is damaged.
+    """
     path = Path(folder).expanduser() / "metrics.json"
     try:
         values = json.loads(path.read_text())

@@ -55,6 +55,9 @@ def leaderboard(rows: Iterable[dict[str, Any]]) -> pd.DataFrame:
     """Metrics of fits -> a table sorted by target, then by r2 or accuracy, the best first.
 
     Columns that no row fills are left out.
+
+    Raises:
+        MetanetError: there is no row.
     """
     table = pd.DataFrame(list(rows))
     if table.empty:

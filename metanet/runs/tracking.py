@@ -55,6 +55,9 @@ def track(
         curves: one column a curve, its index (with a name) the x axis; NaN where a curve has no point.
         tables: by name; at most :data:`MOST_ROWS` rows of each are sent.
         artifacts: type and files of each, by name; files that are not there are left out.
+
+    Raises:
+        MetanetError: there is no such tracker.
     """
     name = tracking.get("name", "none")
     if name == "none":

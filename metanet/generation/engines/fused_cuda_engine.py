@@ -128,6 +128,9 @@ class CudaGroup(GroupModule):
 
     Args:
         network: the architecture.
+
+    Raises:
+        MetanetError: the kernel cannot train the network here.
     """
 
     def __init__(self, network: SmallCNN, table: pd.DataFrame, *arguments: Any, **settings: Any) -> None:

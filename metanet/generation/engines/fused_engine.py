@@ -81,6 +81,9 @@ class FusedGroup(GroupModule):
         network: the architecture.
         threads: networks that train at once.
         variant: instruction set, by default the fastest here.
+
+    Raises:
+        MetanetError: the kernel cannot train the network here.
     """
 
     def __init__(

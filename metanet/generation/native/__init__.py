@@ -42,7 +42,11 @@ def _import(variant: str) -> ModuleType:
 
 
 def load_kernel(variant: str | None = None) -> ModuleType:
-    """The compiled module of one variant, by default the fastest that this processor runs."""
+    """The compiled module of one variant, by default the fastest that this processor runs.
+
+    Raises:
+        MetanetError: it was not built, or the processor does not run it.
+    """
     known = variants()
     if not known:
         raise MetanetError(

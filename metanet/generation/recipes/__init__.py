@@ -39,7 +39,11 @@ def list_recipes() -> list[str]:
 
 
 def create_recipe(name: str, **settings: Any) -> Recipe:
-    """A recipe from the values of its config; ``name`` is the name of a class in :data:`RECIPES` or ``FILE.py:CLASS``."""
+    """A recipe from the values of its config; ``name`` is the name of a class in :data:`RECIPES` or ``FILE.py:CLASS``.
+
+    Raises:
+        MetanetError: there is no such recipe, or it has not such a setting.
+    """
     kind = RECIPES.find(name)
     if is_path(name):
         kind, settings = _of_file(name, kind, settings)

@@ -138,6 +138,9 @@ class Recipe:
 
         Args:
             dataset: the image set's name, or several that each network's is drawn from.
+
+        Raises:
+            MetanetError: the design has another number of configurations than asked for.
         """
         configuration = np.arange(n) // self.seeds
         if not isinstance(dataset, str):

@@ -31,7 +31,11 @@ class ModuleNetwork:
     classes: int
 
     def module(self) -> nn.Module:
-        """A new module; its initial weights follow torch's global generator."""
+        """A new module; its initial weights follow torch's global generator.
+
+        Raises:
+            MetanetError: the recipe makes no module that can be trained.
+        """
         name = type(self.recipe).__name__
         try:
             module = self.recipe.module(self.hp, self.input_shape, self.classes)

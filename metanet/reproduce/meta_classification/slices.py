@@ -91,7 +91,11 @@ def local_bars(study: Study, name: str) -> Exhibit:
 
 
 def maps(study: Study, name: str) -> Exhibit:
-    """Figures 5, 20 and 21: score by position and progress; 20 and 21 also for convolutional and fully connected weights."""
+    """Figures 5, 20 and 21: score by position and progress; 20 and 21 also for convolutional and fully connected weights.
+
+    Raises:
+        MetanetError: no hyperparameter varies.
+    """
     deep, positions = study.config["meta"]["local"], int(study.config["meta"]["positions"])
     parts = study.config["meta"]["parts"] if name != "nws_fig5" else ["all"]
     figures, rows, cells = {}, [], []

@@ -14,7 +14,11 @@ from metanet.reproduce.study import Exhibit, Study
 
 
 def embedding(study: Study, name: str) -> Exhibit:
-    """Figure 13: UMAP of the first ten principal components of all snapshots' convolutional weights."""
+    """Figure 13: UMAP of the first ten principal components of all snapshots' convolutional weights.
+
+    Raises:
+        MetanetError: no zoo has one architecture.
+    """
     zoos = [zoo for zoo in study.zoos("nws") if len(study.zoo(zoo).layouts) == 1]
     if not zoos:
         raise MetanetError(f"{name} needs a zoo of one architecture: metanet generate recipe=nws_fixed_mini out=zoos/nws_fixed")

@@ -21,7 +21,11 @@ CATEGORIES = (
 
 
 def regression(study: Study, name: str) -> Exhibit:
-    """Figures 1, 14 and 15: accuracy regressed on all hyperparameters, data set by data set."""
+    """Figures 1, 14 and 15: accuracy regressed on all hyperparameters, data set by data set.
+
+    Raises:
+        MetanetError: too few networks converged.
+    """
     coefficients, errors = [], []
     for zoo, data in parts_of(study).values():
         view = study.zoo(zoo).view(converged=True)
