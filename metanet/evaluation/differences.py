@@ -141,6 +141,15 @@ def paired_interval(pairs: Sequence[tuple[Answers, Answers]], measure: str) -> D
 
     Raises:
         MetanetError: on other networks.
+
+    Examples:
+        >>> import numpy as np
+        >>> from metanet.runs.records import Answers
+        >>> from metanet.evaluation.differences import paired_interval
+        >>> true = np.linspace(0, 1, 50)
+        >>> one, other = (Answers(np.arange(50), true, true + error * np.sin(np.arange(50))) for error in (0.1, 0.2))
+        >>> paired_interval([(one, other)], "r2").words
+        '+0.115 to +0.231, of single runs'
     """
     if any(not np.array_equal(one.networks, other.networks) for one, other in pairs):
         raise MetanetError("two fits were scored on different networks, so their difference is not paired")
@@ -207,18 +216,35 @@ def spread_over_runs(
 
 
 def widened(low: float, high: float, centre: float, half: float) -> tuple[float, float]:
-    """An interval about ``centre`` with an independent one of half the width ``half`` added, squares to squares."""
+    """An interval about ``centre`` with an independent one of half the width ``half`` added, squares to squares.
+
+    ``centre - sqrt((centre - low)^2 + half^2)`` to ``centre + sqrt((high - centre)^2 + half^2)``.
+
+    Examples:
+        >>> from metanet.evaluation.differences import widened
+        >>> low, high = widened(0.1, 0.3, centre=0.2, half=0.1)
+        >>> round(low, 3), round(high, 3)
+        (0.059, 0.341)
+    """
     return centre - float(np.hypot(centre - low, half)), centre + float(np.hypot(high - centre, half))
 
 
 def level_of(without: np.ndarray, seed: int = 0) -> float:
     """The probability of an error of one pair at which all but :data:`ERROR` of tables of equal rows tell no two of them apart.
 
-    The largest of all studentised differences (max-T, single-step) is drawn from the normal distribution with the covariance that
-    the jackknife finds between the rows: the limit of a bootstrap with random weights of the units.
+    The largest of all studentised differences (max-T, single-step) is drawn from the normal distribution with the covariance S
+    that the jackknife finds between the rows: the limit of a bootstrap with random weights of the units. With q the .95
+    quantile of ``max |z_i - z_j| / sqrt(S_ii + S_jj - 2 S_ij), z ~ N(0, S)``, the level is ``2 Phi(-q)``.
 
     Args:
         without: the score of each row without each unit, (G, U).
+
+    Examples:
+        >>> import numpy as np
+        >>> from metanet.evaluation.differences import level_of
+        >>> rows = np.random.default_rng(0).standard_normal((5, 100))  # five unrelated rows, 100 units
+        >>> 0.002 < level_of(rows) < 0.02  # of each pair, so that the table errs in one of 20
+        True
     """
     centred = np.nan_to_num(without - np.nanmean(without, axis=1, keepdims=True))
     covariance = centred @ centred.T

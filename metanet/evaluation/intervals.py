@@ -30,7 +30,10 @@ SHARES = ("accuracy", "balanced_accuracy")
 
 
 def standard_error(without: np.ndarray) -> np.ndarray:
-    """The jackknife's, of scores without each unit (U, ...): of those that are finite; nan of fewer than two."""
+    """The jackknife's, of scores without each unit (U, ...): of those that are finite; nan of fewer than two.
+
+    ``sqrt((U - 1) / U * sum_u (score_u - mean)^2)``.
+    """
     finite = np.isfinite(without)
     count, kept = finite.sum(0), np.where(finite, without, 0)
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -44,15 +47,27 @@ def quantile(level: float, freedom: float) -> float:
 
 
 def margin(without: np.ndarray, level: float = ERROR) -> np.ndarray:
-    """Half of a t interval that misses with probability ``level``, of scores or differences without each unit (U, ...)."""
+    """Half of a t interval that misses with probability ``level``, of scores or differences without each unit (U, ...).
+
+    ``t(1 - level / 2; U - 1)`` times :func:`standard_error`.
+    """
     return quantile(level, len(without) - 1) * standard_error(without)
 
 
 def score_interval(answers: Sequence[Answers], measure: str) -> tuple[float, float]:
-    """Of the mean score of some runs of one model.
+    """Of the mean score of some runs of one model: :func:`number_interval`, of shares :func:`mean_share`.
 
     Args:
         measure: r2, tau, mse, mad, accuracy or balanced_accuracy.
+
+    Examples:
+        >>> import numpy as np
+        >>> from metanet.runs.records import Answers
+        >>> from metanet.evaluation.intervals import score_interval
+        >>> true = np.linspace(0, 1, 50)
+        >>> answers = Answers(np.arange(50), true, true + 0.1 * np.sin(np.arange(50)))
+        >>> [round(end, 3) for end in score_interval([answers], "r2")]
+        [0.919, 0.959]
     """
     if measure in SHARES:
         return _share_interval(answers, measure)
@@ -63,7 +78,10 @@ def score_interval(answers: Sequence[Answers], measure: str) -> tuple[float, flo
 
 
 def number_interval(point: np.ndarray | float, without: np.ndarray, measure: str) -> tuple[np.ndarray, np.ndarray]:
-    """Of scores (...) that are no shares, given the scores without each unit (U, ...)."""
+    """Of scores (...) that are no shares, given the scores without each unit (U, ...).
+
+    ``back(forward(score) -+ margin)`` on the scale of :data:`SCALES` on which the error is even.
+    """
     forward, back = SCALES[measure]
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         middle = forward(np.asarray(point, np.float64))
@@ -90,7 +108,7 @@ def _share_interval(answers: Sequence[Answers], measure: str) -> tuple[float, fl
 
 def mean_share(rights: Sequence[np.ndarray], counts: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The mean over classes of the share that is right, and its ends: each class's, put together square to square (MOVER; Zou,
-    Huang and Zhang 2009).
+    Huang and Zhang 2009): ``mean - sqrt(sum_c (share_c - low_c)^2) / C`` to ``mean + sqrt(sum_c (high_c - share_c)^2) / C``.
 
     A class of a few units that are all right is uncertain below, and adds nothing above.
 
@@ -108,12 +126,20 @@ def mean_share(rights: Sequence[np.ndarray], counts: Sequence[np.ndarray]) -> tu
 def share_limits(right: np.ndarray, count: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Clopper and Pearson's limits (1934) of the share of rows that are right, at the effective number of units.
 
-    That is the number of units where each is right or wrong altogether, and more where they differ less than that. One unit more,
+    ``beta(level / 2; k, m - k + 1)`` to ``beta(1 - level / 2; k + 1, m - k)`` for the share k / m. The effective number m
+    is the number of units where each is right or wrong altogether, and more where they differ less than that. One unit more,
     right or wrong altogether, is counted among them: a few that agree by chance stay few.
 
     Args:
         right: rows of each unit that are right, (U, ...).
         count: rows of each unit, (U,).
+
+    Examples:
+        >>> import numpy as np
+        >>> from metanet.evaluation.intervals import share_limits
+        >>> low, high = share_limits(np.repeat([1, 0], [18, 2]), np.ones(20, int))  # 18 of 20 networks are right
+        >>> round(float(low), 3), round(float(high), 3)
+        (0.683, 0.988)
     """
     units, rows = len(count), count.sum()
     share = np.asarray(right.sum(0) / rows)

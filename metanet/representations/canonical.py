@@ -22,6 +22,17 @@ def canonical(weights: np.ndarray, layout: Layout, activations: np.ndarray) -> n
 
     Raises:
         MetanetError: batch normalisation, residual connections or depthwise convolutions, whose scales are no neuron's own.
+
+    Examples:
+        >>> import numpy as np
+        >>> from metanet import Layout
+        >>> from metanet.representations.canonical import canonical
+        >>> hidden = [("a.weight", "a", "kernel", (2, 3)), ("a.bias", "a", "bias", (2,))]
+        >>> layout = Layout.build([*hidden, ("b.weight", "b", "kernel", (1, 2))])
+        >>> weights = np.array([[3.0, 0.0, 4.0, 0.0, 1.0, 0.0, 0.5, -0.5, 1.0, 2.0]])  # one network
+        >>> found = canonical(weights, layout, np.array(["relu"]))
+        >>> np.linalg.norm(found[0, :6].reshape(2, 3), axis=1).round(3).tolist()  # what each hidden neuron reads
+        [1.0, 1.0]
     """
     wiring = wire(layout)
     if wiring.added or any(e.depthwise for e in wiring.edges) or any(t.kind.startswith("bn") for t in layout.tensors):

@@ -14,6 +14,16 @@ def flat(weights: np.ndarray, layout: Layout, layers: Sequence[str] = ()) -> tup
 
     Shapes: weights (N, D) -> (N, F), F = D or the sum of the layers' sizes; a view where all is taken. Columns are named by
     their place in PyTorch's order, in whatever order the axes of a tensor lie in the vector.
+
+    Examples:
+        >>> import numpy as np
+        >>> from metanet import Layout
+        >>> from metanet.representations.flat import flat
+        >>> layout = Layout.build([("fc.weight", "fc", "kernel", (2, 3)), ("fc.bias", "fc", "bias", (2,))])
+        >>> weights = np.array([[1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 0.5, -0.5]])  # one network
+        >>> values, names = flat(weights, layout, ["fc"])
+        >>> values.shape, names[-1]
+        ((1, 8), 'fc.bias[1]')
     """
     tensors = layout.select(layers or layout.layers)
     names = [f"{t.label}[{i}]" for t in tensors for i in _positions(t)]

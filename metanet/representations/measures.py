@@ -58,6 +58,16 @@ def layer_measures(
     """The 16 measures of each tensor of some layers: (N, D) -> float64 (N, 16 T); by default of those with batch normalisation.
 
     Where no layer has one, all layers are taken. Differences are within a tensor, in the order of the vector.
+
+    Examples:
+        >>> import numpy as np
+        >>> from metanet import Layout
+        >>> from metanet.representations.measures import layer_measures
+        >>> layout = Layout.build([("fc.weight", "fc", "kernel", (2, 3)), ("fc.bias", "fc", "bias", (2,))])
+        >>> weights = np.array([[1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 0.5, -0.5]])  # one network
+        >>> values, names = layer_measures(weights, layout)
+        >>> values.shape, names[:3], names[-1]
+        ((1, 32), ['fc.kernel.mean', 'fc.kernel.var', 'fc.kernel.skew'], 'fc.bias.p99_d')
     """
     tensors = layout.select(layers) if layers else _normalised(layout)
 
@@ -73,6 +83,16 @@ def global_measures(
     """The 16 measures of the whole vector, or of some layers together: (N, D) -> float64 (N, 16).
 
     Differences are within each tensor.
+
+    Examples:
+        >>> import numpy as np
+        >>> from metanet import Layout
+        >>> from metanet.representations.measures import global_measures
+        >>> layout = Layout.build([("fc.weight", "fc", "kernel", (2, 3)), ("fc.bias", "fc", "bias", (2,))])
+        >>> weights = np.array([[1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 0.5, -0.5]])  # one network
+        >>> values, names = global_measures(weights, layout)
+        >>> dict(zip(names[:4], values[0].round(2).tolist()))
+        {'mean': 2.62, 'var': 4.55, 'skew': 0.13, 'p1': -0.43}
     """
     tensors = layout.select(layers or layout.layers)
 

@@ -21,7 +21,20 @@ _LOGS = ("bn_var",)  # positive, over many powers of ten
 
 
 def neurons(weights: np.ndarray, layout: Layout, layers: Sequence[str] = (), threads: int = 1) -> tuple[np.ndarray, list[str]]:
-    """Quantiles over the neurons of each layer, and correlations: (N, D) -> float64 (N, F)."""
+    """Quantiles over the neurons of each layer, and correlations: (N, D) -> float64 (N, F).
+
+    Examples:
+        >>> import numpy as np
+        >>> from metanet import Layout
+        >>> from metanet.representations.neurons import neurons
+        >>> hidden = [("a.weight", "a", "kernel", (2, 3)), ("a.bias", "a", "bias", (2,))]
+        >>> layout = Layout.build([*hidden, ("b.weight", "b", "kernel", (1, 2))])
+        >>> weights = np.array([[3.0, 0.0, 4.0, 0.0, 1.0, 0.0, 0.5, -0.5, 1.0, 2.0]])  # one network
+        >>> values, names = neurons(weights, layout)
+        >>> swapped = weights[:, [3, 4, 5, 0, 1, 2, 7, 6, 9, 8]]  # the two hidden neurons in the other order
+        >>> np.allclose(values, neurons(swapped, layout)[0])
+        True
+    """
     wiring = wire(layout)
     edges = wiring.edges_of(layers)
     names = [name for edge in edges for name, _ in _of_layer(np.zeros((1, layout.size), np.float32), wiring, edge)]

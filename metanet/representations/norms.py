@@ -16,10 +16,32 @@ def _norms(weights: np.ndarray, layout: Layout, layers: Sequence[str], order: in
 
 
 def norms_l1(weights: np.ndarray, layout: Layout, layers: Sequence[str] = ()) -> tuple[np.ndarray, list[str]]:
-    """Sum of absolute values of each tensor: (N, D) -> (N, T), T = 8 for the small CNN."""
+    """Sum of absolute values of each tensor: (N, D) -> (N, T), T = 8 for the small CNN.
+
+    Examples:
+        >>> import numpy as np
+        >>> from metanet import Layout
+        >>> from metanet.representations.norms import norms_l1
+        >>> layout = Layout.build([("fc.weight", "fc", "kernel", (2, 3)), ("fc.bias", "fc", "bias", (2,))])
+        >>> weights = np.array([[1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 0.5, -0.5]])  # one network
+        >>> values, names = norms_l1(weights, layout)
+        >>> dict(zip(names, values[0].round(2).tolist()))
+        {'fc.kernel.l1': 21.0, 'fc.bias.l1': 1.0}
+    """
     return _norms(weights, layout, layers, 1)
 
 
 def norms_l2(weights: np.ndarray, layout: Layout, layers: Sequence[str] = ()) -> tuple[np.ndarray, list[str]]:
-    """Euclidean norm of each tensor: (N, D) -> (N, T), T = 8 for the small CNN."""
+    """Euclidean norm of each tensor: (N, D) -> (N, T), T = 8 for the small CNN.
+
+    Examples:
+        >>> import numpy as np
+        >>> from metanet import Layout
+        >>> from metanet.representations.norms import norms_l2
+        >>> layout = Layout.build([("fc.weight", "fc", "kernel", (2, 3)), ("fc.bias", "fc", "bias", (2,))])
+        >>> weights = np.array([[1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 0.5, -0.5]])  # one network
+        >>> values, names = norms_l2(weights, layout)
+        >>> dict(zip(names, values[0].round(2).tolist()))
+        {'fc.kernel.l2': 9.54, 'fc.bias.l2': 0.71}
+    """
     return _norms(weights, layout, layers, 2)

@@ -22,7 +22,19 @@ SPECTRUM = 10
 
 
 def products(weights: np.ndarray, layout: Layout, layers: Sequence[str] = (), threads: int = 1) -> tuple[np.ndarray, list[str]]:
-    """Spectra and quantiles of the products of layers: (N, D) -> float64 (N, F)."""
+    """Spectra and quantiles of the products of layers: (N, D) -> float64 (N, F).
+
+    Examples:
+        >>> import numpy as np
+        >>> from metanet import Layout
+        >>> from metanet.representations.products import products
+        >>> hidden = [("a.weight", "a", "kernel", (2, 3)), ("a.bias", "a", "bias", (2,))]
+        >>> layout = Layout.build([*hidden, ("b.weight", "b", "kernel", (1, 2))])
+        >>> weights = np.array([[3.0, 0.0, 4.0, 0.0, 1.0, 0.0, 0.5, -0.5, 1.0, 2.0]])  # one network
+        >>> values, names = products(weights, layout)
+        >>> names[0], round(float(np.exp(values[0, 0])), 3)  # of b.weight @ a.weight
+        ('a>b.sv1', 5.385)
+    """
     wiring = wire(layout)
     edges = wiring.edges_of(layers)
     pairs = [(a, b) for a in edges for b in edges if a.target == b.source and a is not b and not (a.depthwise or b.depthwise)]

@@ -20,7 +20,19 @@ PRECISION = 1e-7  # of singular values, relative to the largest
 
 
 def spectra(weights: np.ndarray, layout: Layout, layers: Sequence[str] = (), threads: int = 1) -> tuple[np.ndarray, list[str]]:
-    """Logarithms of singular values and what they come to: (N, D) -> float64 (N, F)."""
+    """Logarithms of singular values and what they come to: (N, D) -> float64 (N, F).
+
+    Examples:
+        >>> import numpy as np
+        >>> from metanet import Layout
+        >>> from metanet.representations.spectra import spectra
+        >>> hidden = [("a.weight", "a", "kernel", (2, 3)), ("a.bias", "a", "bias", (2,))]
+        >>> layout = Layout.build([*hidden, ("b.weight", "b", "kernel", (1, 2))])
+        >>> weights = np.array([[3.0, 0.0, 4.0, 0.0, 1.0, 0.0, 0.5, -0.5, 1.0, 2.0]])  # one network
+        >>> values, names = spectra(weights, layout)
+        >>> names[0], round(float(np.exp(values[0, 0])), 3)
+        ('a.sv1', 5.0)
+    """
     wiring = wire(layout)
     edges = wiring.edges_of(layers)
     names = []

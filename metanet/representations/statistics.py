@@ -19,7 +19,18 @@ STATISTICS = ("mean", "var", "min", "q25", "median", "q75", "max")
 def layer_statistics(
     weights: np.ndarray, layout: Layout, layers: Sequence[str] = (), threads: int = 1
 ) -> tuple[np.ndarray, list[str]]:
-    """Seven statistics of each tensor of all or some layers: (N, D) -> float64 (N, 7 T)."""
+    """Seven statistics of each tensor of all or some layers: (N, D) -> float64 (N, 7 T).
+
+    Examples:
+        >>> import numpy as np
+        >>> from metanet import Layout
+        >>> from metanet.representations.statistics import layer_statistics
+        >>> layout = Layout.build([("fc.weight", "fc", "kernel", (2, 3)), ("fc.bias", "fc", "bias", (2,))])
+        >>> weights = np.array([[1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 0.5, -0.5]])  # one network
+        >>> values, names = layer_statistics(weights, layout)
+        >>> values.shape, dict(zip(names[:4], values[0].round(2).tolist()))
+        ((1, 14), {'fc.kernel.mean': 3.5, 'fc.kernel.var': 2.92, 'fc.kernel.min': 1.0, 'fc.kernel.q25': 2.25})
+    """
     tensors = layout.select(layers or layout.layers)
     names = [f"{t.label}.{s}" for t in tensors for s in STATISTICS]
     return segment_statistics(weights, [(t.start, t.stop) for t in tensors], threads), names
@@ -28,7 +39,18 @@ def layer_statistics(
 def global_statistics(
     weights: np.ndarray, layout: Layout, layers: Sequence[str] = (), threads: int = 1
 ) -> tuple[np.ndarray, list[str]]:
-    """Seven statistics of the whole vector, or of some layers taken together: (N, D) -> float64 (N, 7)."""
+    """Seven statistics of the whole vector, or of some layers taken together: (N, D) -> float64 (N, 7).
+
+    Examples:
+        >>> import numpy as np
+        >>> from metanet import Layout
+        >>> from metanet.representations.statistics import global_statistics
+        >>> layout = Layout.build([("fc.weight", "fc", "kernel", (2, 3)), ("fc.bias", "fc", "bias", (2,))])
+        >>> weights = np.array([[1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 0.5, -0.5]])  # one network
+        >>> values, names = global_statistics(weights, layout)
+        >>> dict(zip(names, values[0].round(2).tolist()))
+        {'mean': 2.62, 'var': 4.55, 'min': -0.5, 'q25': 0.88, 'median': 2.5, 'q75': 4.25, 'max': 6.0}
+    """
     if layers:
         weights = np.concatenate([weights[:, t.start : t.stop] for t in layout.select(layers)], axis=1)
     return segment_statistics(weights, [(0, weights.shape[1])], threads), list(STATISTICS)
