@@ -76,7 +76,11 @@ class Drawn(Strategy):
 
 
 class Proposed(Strategy):
-    """What Optuna's sampler proposes, as many at a time as there are workers; trials that are known are told first."""
+    """What Optuna's sampler proposes, as many at a time as there are workers; trials that are known are told first.
+
+    Raises:
+        MetanetError: Optuna is not installed.
+    """
 
     def __init__(self, plan: SearchPlan, space: dict[str, Distribution]) -> None:
         try:
