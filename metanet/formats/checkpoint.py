@@ -26,6 +26,7 @@ _BEGINNINGS = (
     (b"\x89hdf\r\n\x1a\n", "it is an HDF5 file (Keras), which is not read"),
     (b"\x08", "it may be an ONNX file, which is not read; give the state_dict it was made of"),
 )
+_WAITING = "not initialised"
 _PICKLES = (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
 
 
@@ -81,7 +82,8 @@ def _array(value: Any) -> np.ndarray | str | None:
     if not _is_tensor(value):
         return None
     if (reason := _unshown(value)) is not None:
-        return reason if value.dim() else None  # a lone integer is a counter, no weight
+        lone = reason != _WAITING and value.dim() == 0 and not value.is_floating_point()
+        return None if lone else reason  # a lone integer is a counter, no weight
     import torch
 
     try:
@@ -99,14 +101,11 @@ def _unshown(tensor: Any) -> str | None:
     """Why a tensor has no floating numbers of its own that could be shown."""
     import torch
 
-    for is_kind, name in (
-        (tensor.is_quantized, "quantised"),
-        (tensor.is_nested, "nested"),
-        (torch.nn.parameter.is_lazy(tensor), "not initialised"),
-        (tensor.device.type == "meta", "without values"),
-        (not tensor.is_floating_point(), str(tensor.dtype).removeprefix("torch.")),
-    ):
-        if is_kind:
+    if torch.nn.parameter.is_lazy(tensor):
+        return _WAITING
+    kinds = {"quantised": tensor.is_quantized, "nested": tensor.is_nested, "without values": tensor.device.type == "meta"}
+    for name, holds in (kinds | {str(tensor.dtype).removeprefix("torch."): not tensor.is_floating_point()}).items():
+        if holds:
             return name
     held = tensor._nnz() if tensor.layout == torch.sparse_coo else None
     if tensor.layout == torch.strided:

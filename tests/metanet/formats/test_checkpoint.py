@@ -109,6 +109,7 @@ def test_tensors_of_every_kind_are_shown_or_counted() -> None:
         "complex": torch.ones(1, dtype=torch.complex64),
         "meta": torch.ones(2, device="meta"),
         "huge": torch.ones(1).expand(10**12),
+        "lazy": nn.LazyLinear(3).weight,
         "steps": torch.tensor(7),
         "dtype": torch.float16,
         "nested": torch.nested.as_nested_tensor([torch.ones(1), torch.ones(2)]),
@@ -120,6 +121,7 @@ def test_tensors_of_every_kind_are_shown_or_counted() -> None:
         "codes": "int32",
         "complex": "complex64",
         "meta": "without values",
+        "lazy": "not initialised",
         "huge": "1.0e+12 values, most of which the file does not hold",
         "nested": "nested",
     }
