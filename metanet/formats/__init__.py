@@ -53,7 +53,14 @@ class Format:
         raise NotImplementedError
 
 
-NOT_FORMATS = ("__init__", "describe", "image_counts", "released_splits")  # files here that hold none
+NOT_FORMATS = (
+    "__init__",
+    "checkpoint",
+    "describe",
+    "image_counts",
+    "released_metrics",
+    "released_splits",
+)  # files here that hold none
 
 
 def _homes() -> dict[str, str]:

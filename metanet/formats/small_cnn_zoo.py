@@ -25,11 +25,14 @@ import pandas as pd
 
 from metanet.errors import MetanetError
 from metanet.formats import Format, OnProgress
+from metanet.formats.released_metrics import checked_metrics
 from metanet.zoo.build import ZooBuilder
+from metanet.zoo.files import write_atomically, write_text
 from metanet.zoo.layout import Layout
-from metanet.zoo.zoo import Zoo
+from metanet.zoo.zoo import View, Zoo
 
 FILES = ("weights.npy", "metrics.csv.gz", "layout.csv")
+UNFINISHED = "export-unfinished"  # lies beside files of which some may be missing
 METRICS = ("test_accuracy", "test_loss", "train_accuracy", "train_loss")
 # Their names for our hyperparameters and values.
 HYPERPARAMETERS = {
@@ -44,6 +47,7 @@ HYPERPARAMETERS = {
     "train_fraction": "train_fraction",
     "w_init": "w_init",
 }
+NUMBERS = ("dropout", "init_std", "l2reg", "learning_rate", "num_layers", "num_units", "train_fraction")
 INITIALIZERS = {"normal": "RandomNormal", "truncated_normal": "TruncatedNormal"}
 DATASETS = {"cifar10_gs": "cifar10", "svhn_gs": "svhn_cropped"}
 # Of the official sets: training and test images, test accuracy of the commonest class.
@@ -90,23 +94,36 @@ def _export(zoo: Zoo, out: Path, on_progress: OnProgress | None) -> int:
     view = zoo.view(epoch="all", status=None)
     layout = view.layout
     order = _released_order(layout)
-    if taken := [name for name in FILES if (out / name).exists()]:
+    begun = out / UNFINISHED
+    if not begun.exists() and (taken := [name for name in FILES if (out / name).exists()]):
         raise MetanetError(f"out='{out}' holds '{taken[0]}' already; choose another folder")
     try:
         out.mkdir(parents=True, exist_ok=True)
-        (out / "layout.csv").write_text(layout_table(layout).to_csv(index=False))
-        _metrics_table(zoo).to_csv(out / "metrics.csv.gz", index_label="")
-        matrix = np.lib.format.open_memmap(out / "weights.npy", "w+", np.float32, (len(view), layout.size))
-        rows = max(1, _CHUNK_BYTES // (4 * layout.size))
-        for start in range(0, len(view), rows):
-            part = view.take(np.arange(start, min(start + rows, len(view))))
-            matrix[start : start + rows] = part.weights()[:, order]
-            if on_progress is not None:
-                on_progress(4 * layout.size * (start + len(part)), 4 * layout.size * len(view))
-        matrix.flush()
+        begun.touch()
+        write_atomically(out / "weights.npy", lambda file: _write_rows(file, view, order, on_progress))
+        write_text(layout_table(layout).to_csv(index=False), out / "layout.csv")
+        # The last: an export that was cut short has none, and is no released zoo to any reader.
+        compression = {"method": "gzip", "mtime": 0}
+        write_atomically(
+            out / "metrics.csv.gz", lambda file: _metrics_table(zoo).to_csv(file, index_label="", compression=compression)
+        )
+        begun.unlink()
     except OSError as error:
-        raise MetanetError(f"out='{out}' cannot be written: {error.strerror or error}") from None
+        for name in (*FILES, UNFINISHED):
+            (out / name).unlink(missing_ok=True)
+        raise MetanetError(f"out='{out}' cannot be written: {error.strerror or error}; nothing of it is left there") from None
     return len(view)
+
+
+def _write_rows(file: IO[bytes], view: View, order: np.ndarray, on_progress: OnProgress | None) -> None:
+    """``weights.npy``, chunk by chunk."""
+    np.lib.format.write_array_header_1_0(file, {"descr": "<f4", "fortran_order": False, "shape": (len(view), len(order))})
+    rows = max(1, _CHUNK_BYTES // (4 * len(order)))
+    for start in range(0, len(view), rows):
+        part = view.take(np.arange(start, min(start + rows, len(view))))
+        file.write(np.ascontiguousarray(part.weights()[:, order], "<f4").data)
+        if on_progress is not None:
+            on_progress(4 * len(order) * (start + len(part)), 4 * len(order) * len(view))
 
 
 def _released_order(layout: Layout) -> np.ndarray:
@@ -171,6 +188,8 @@ def _metrics_table(zoo: Zoo) -> pd.DataFrame:
 
 def _import_folder(source: Path, zoo: ZooBuilder, on_progress: OnProgress | None, n_test: int | None) -> None:
     folder = source if (source / FILES[0]).exists() else next((p.parent for p in sorted(source.rglob(FILES[0]))), source)
+    if (folder / UNFINISHED).exists():
+        raise MetanetError(f"source='{folder}' is an export that was cut short; give its metanet export command again")
     for name in FILES:
         if not (folder / name).exists():
             raise MetanetError(f"source='{source}' has no {name}; a released zoo has {', '.join(FILES)}")
@@ -228,7 +247,11 @@ def _npy_shape(file: IO[bytes], path: Path) -> tuple[int, int]:
 def _check_rows(
     file: IO[bytes], shape: tuple[int, int], on_progress: OnProgress | None, copy: IO[bytes] | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """One pass over the matrix: whether each row is finite, and its CRC-32."""
+    """One pass over the matrix: whether each row is finite, and its CRC-32.
+
+    Raises:
+        MetanetError: a row is all zero, as those are that were never written.
+    """
     rows, size = shape
     finite, crc = np.empty(rows, bool), np.empty(rows, np.int64)
     at = 0
@@ -237,6 +260,9 @@ def _check_rows(
             copy.write(chunk)
         values = np.frombuffer(chunk, np.float32).reshape(-1, size)
         stop = at + len(values)
+        if not (some := values.any(1)).all():
+            row = at + int(np.argmin(some)) + 1
+            raise MetanetError(f"weights.npy, row {row}: all weights are 0; the file was cut short, write it again")
         finite[at:stop] = np.isfinite(values.sum(1, dtype=np.float64))
         crc[at:stop] = [zlib.crc32(row.data) for row in values]
         at = stop
@@ -276,7 +302,10 @@ def _adopt(
         raise MetanetError(f"metrics.csv.gz has no column '{missing[0]}'; it is none of a released zoo")
     if len(table) != shape[0]:
         raise MetanetError(f"metrics.csv.gz has {len(table)} rows, weights.npy {shape[0]}; they do not belong together")
-    networks, snapshots, header = _tables(table.reset_index(drop=True), layout, checks, n_test)
+    configs = [f"config.{name}" for name in (*HYPERPARAMETERS, "dataset")]
+    numbers = [*METRICS, *(f"config.{name}" for name in NUMBERS)]
+    table = checked_metrics(table.reset_index(drop=True), configs, numbers)
+    networks, snapshots, header = _tables(table, layout, checks, n_test)
     zoo.header |= header | {"plan_hash": hashlib.sha256(metrics).hexdigest()[:16]}
     zoo.adopt({layout.id: layout}, networks, snapshots, [shape[0] * shape[1]], None if mapped is None else {"0": str(mapped)})
 

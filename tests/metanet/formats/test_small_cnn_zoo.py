@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import ast
+import errno
 import gzip
+import os
+import shutil
 import tarfile
 from pathlib import Path
 
@@ -231,6 +234,43 @@ def test_mistakes_are_named_and_leave_nothing_behind(grown: Zoo, known: Zoo, exp
         open_zoo(tmp_path / "mapped")
     with pytest.raises(MetanetError, match="not empty"):
         import_zoo("small_cnn_zoo", exported, tmp_path / "mapped")
+
+
+@pytest.mark.parametrize("stopped", [OSError(errno.ENOSPC, "No space left on device"), KeyboardInterrupt()])
+@pytest.mark.parametrize("after", [0, 1, 2])
+def test_an_export_that_was_cut_short_is_none_and_is_made_again(
+    grown: Zoo, exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stopped: BaseException, after: int
+) -> None:
+    out, renamed = tmp_path / "files", []
+    replace = os.replace
+
+    def stop(source: Path, target: Path) -> None:
+        if len(renamed) == after:
+            raise stopped
+        renamed.append(target)
+        replace(source, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", stop)
+        with pytest.raises((MetanetError, KeyboardInterrupt)):
+            export_zoo(grown, "small_cnn_zoo", out)
+    with pytest.raises(MetanetError, match=r"cut short|has no weights\.npy"):
+        import_zoo("small_cnn_zoo", out, tmp_path / "zoo")
+    assert not list(out.glob("*.tmp"))
+    export_zoo(grown, "small_cnn_zoo", out)
+    assert sorted(p.name for p in out.iterdir()) == sorted(FILES)
+    assert (out / "weights.npy").read_bytes() == (exported / "weights.npy").read_bytes()
+    assert (out / "metrics.csv.gz").read_bytes() == (exported / "metrics.csv.gz").read_bytes()
+
+
+def test_rows_that_were_never_written_are_refused(exported: Path, tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    shutil.copytree(exported, source)
+    weights = np.load(source / "weights.npy")
+    weights[60:] = 0
+    np.save(source / "weights.npy", weights)
+    with pytest.raises(MetanetError, match=r"weights\.npy, row 61: all weights are 0"):
+        import_zoo("small_cnn_zoo", source, tmp_path / "zoo")
 
 
 def test_axes_of_another_order_round_trip() -> None:
