@@ -11,7 +11,6 @@ import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytorch_lightning as pl
@@ -31,6 +30,7 @@ from metanet.data_modules.sources import (
     read_source,
 )
 from metanet.errors import MetanetError, did_you_mean
+from metanet.zoo.header import DataFacts
 
 DIGITS_SIZE = 16
 NAMES = ("digits", "mnist", "fashion_mnist", "cifar10_gs", "svhn_gs", "stl10_gs", "cifar10", "svhn", "stl10")
@@ -75,17 +75,17 @@ class ImageSet:
             crc = zlib.crc32(part.contiguous().numpy().data, crc)
         return crc
 
-    def facts(self) -> dict[str, Any]:
+    def facts(self) -> DataFacts:
         """What a zoo records of its image set."""
-        return {
-            "name": self.name,
-            "shape": list(self.shape),
-            "classes": self.classes,
-            "n_train": len(self.train_labels),
-            "n_test": len(self.test_labels),
-            "chance": self.chance,
-            "crc32": self.checksum,
-        }
+        return DataFacts(
+            self.name,
+            self.shape,
+            self.classes,
+            n_train=len(self.train_labels),
+            n_test=len(self.test_labels),
+            chance=self.chance,
+            crc32=self.checksum,
+        )
 
 
 def scale_pixels(images: Tensor) -> Tensor:
@@ -113,19 +113,19 @@ class ImageMix:
         """One of them."""
         return self.sets[name]
 
-    def facts(self) -> dict[str, Any]:
+    def facts(self) -> DataFacts:
         """What a zoo records of its image sets.
 
         Raises:
             MetanetError: the sets have images of different sizes.
         """
         facts = {name: images.facts() for name, images in self.sets.items()}
-        shapes = {name: tuple(f["shape"]) for name, f in facts.items()}
+        shapes = {name: own.shape or () for name, own in facts.items()}
         if len(set(shapes.values())) > 1:
             sizes = ", ".join(f"{name} {'x'.join(map(str, shape))}" for name, shape in shapes.items())
             raise MetanetError(f"image sets of one zoo need one shape, but here are {sizes}; data.size=32 makes sides alike")
-        first = next(iter(facts.values()))
-        return {"name": self.name, "shape": first["shape"], "classes": max(f["classes"] for f in facts.values()), "sets": facts}
+        classes = max(own.classes or 0 for own in facts.values())
+        return DataFacts(self.name, next(iter(facts.values())).shape, classes, sets=facts)
 
 
 def load_images(

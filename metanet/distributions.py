@@ -20,6 +20,13 @@ from metanet.errors import MetanetError
 Distribution = Any  # see the head of this file
 
 
+def drawn_kind(distribution: Distribution) -> str | None:
+    """The kind of column that draws make: ``category`` of a list, ``log`` of a log-uniform range; else None: their values say."""
+    if isinstance(distribution, list):
+        return "category"
+    return "log" if isinstance(distribution, dict) and "log_uniform" in distribution else None
+
+
 def draw_column(
     name: str, distribution: Distribution, n: int, seed: int, stream: str = "", section: str = "recipe.hyperparameters"
 ) -> np.ndarray:

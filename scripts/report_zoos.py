@@ -18,7 +18,7 @@ from metanet.zoo import Zoo, open_zoo
 
 def describe(name: str, zoo: Zoo) -> dict[str, object]:
     """One line about the last snapshots of a zoo."""
-    frame, chance, n_test = zoo.view().frame, zoo.data["chance"], zoo.data["n_test"]
+    frame, chance, n_test = zoo.view().frame, zoo.data.chance, zoo.data.n_test
     trained = frame["test_accuracy"] > chance + 3 * np.sqrt(chance * (1 - chance) / n_test)
     gap = (frame["train_accuracy"] - frame["test_accuracy"])[trained]
     tenth = gap[frame["hp.train_fraction"] == frame["hp.train_fraction"].min()]
@@ -27,7 +27,7 @@ def describe(name: str, zoo: Zoo) -> dict[str, object]:
         "zoo": name,
         "networks": len(zoo.networks),
         "not finite": int((zoo.networks["status"] == "nan").sum()),
-        "engine": zoo.header["engine"],
+        "engine": zoo.header.engine,
         "at chance": f"{1 - trained.mean():.0%}",
         "mean": f"{frame['test_accuracy'].mean():.3f}",
         "best": f"{frame['test_accuracy'].max():.3f}",
@@ -49,7 +49,7 @@ def main() -> None:
         figure = Figure(figsize=(3.4 * len(zoos), 5.6), layout="constrained", dpi=110)
         axes = figure.subplots(2, len(zoos), squeeze=False)
         for column, (name, zoo) in enumerate(zoos.items()):
-            accuracy_histogram(zoo.view().frame, axes[0, column], zoo.data["chance"]).set_title(name)
+            accuracy_histogram(zoo.view().frame, axes[0, column], zoo.data.chance).set_title(name)
             train_against_test(zoo.view().frame, axes[1, column])
         figure.savefig(arguments.out)
 

@@ -103,7 +103,7 @@ def known() -> Zoo:
         "recipe": small_recipe().to_json() | {"name": "mlp", "num_units": 8, "num_layers": 1},
         "data": {"shape": [2, 2, 1], "classes": 3},
     }
-    return zoo_from_arrays(weights, layout, frame, name="known", header=header)
+    return zoo_from_arrays(weights, layout, frame, "known", header, columns={"hp.learning_rate": "log"})
 
 
 @pytest.fixture(scope="session")

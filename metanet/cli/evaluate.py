@@ -13,7 +13,7 @@ from metanet.cli.terminal import print_leaderboard, print_run, print_table
 from metanet.errors import MetanetError
 from metanet.evaluation.protocol import evaluate_on, floors_on
 from metanet.evaluation.run_files import saved_floors
-from metanet.evaluation.seen import origin, seen_by, unseen
+from metanet.evaluation.seen import seen_by, unseen
 from metanet.evaluation.selection import filter_note, is_converged_view, view_of
 from metanet.evaluation.transfer import COLUMNS
 from metanet.models import load_model
@@ -67,7 +67,7 @@ def run(config: dict[str, Any]) -> None:
             seen = config["view"] | {"converged": is_converged_view(zoo, config)}
             shared = {"view": seen, "where": config["where"], "part": config["part"], "trained_on": str(source.resolve())}
             part.write_config(read_config(source) | shared)
-            facts = {"plan_hash": zoo.header.get("plan_hash"), "origin": origin(zoo)}
+            facts = {"plan_hash": zoo.header.plan_hash, "origin": zoo.header.origin and zoo.header.origin.to_json()}
             (part.folder / "split.json").write_text(json.dumps(facts, indent=1))
             part.write_metrics(result.metrics | {"trained_on": source.name})
     everything = pd.concat(predictions, ignore_index=True)

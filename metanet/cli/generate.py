@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 
 from metanet.cli.compose import required
-from metanet.cli.terminal import download_bar, generation_bar
+from metanet.cli.terminal import download_bar, generation_bar, print_zoo
 from metanet.errors import MetanetError
 from metanet.generation.recipes import create_recipe
 from metanet.generation.runner import generate
@@ -50,7 +50,7 @@ def draw_accuracies(zoo: Zoo, path: Path) -> None:
     """Histogram of the last test accuracies, and train against test (Unterthiner et al. 2020, Fig. 2)."""
     frame = zoo.view().frame
     figure, axes = new_axes(2)
-    accuracy_histogram(frame, axes[0], zoo.data.get("chance"))
+    accuracy_histogram(frame, axes[0], zoo.data.chance)
     train_against_test(frame, axes[1])
     path.parent.mkdir(parents=True, exist_ok=True)
     save(figure, path)
@@ -70,7 +70,7 @@ def grow(config: dict[str, Any], out: Path) -> Zoo | None:
     """Call the runner with a composed config; Ctrl-C keeps the groups that are done and says how to go on."""
     data, trainer, launcher = config["data"], config["trainer"], config["launcher"]
     recipe = create_recipe(**config["recipe"])
-    finished = (out / "zoo.json").exists() and read_header(out)["status"] == "complete"
+    finished = (out / "zoo.json").exists() and read_header(out).complete
     began = time.perf_counter()
     try:
         with generation_bar() as report, download_bar() as on_download:
@@ -106,7 +106,7 @@ def grow(config: dict[str, Any], out: Path) -> Zoo | None:
     if finished:
         print(f"{out} was finished before and is used as it is")
     elif zoo is not None:
-        engine = zoo.header["engine"]
+        engine = zoo.header.engine
         print(f"grew {len(zoo.networks)} networks in {time.perf_counter() - began:.0f} s (engine {engine})")
     return zoo
 
@@ -123,19 +123,3 @@ def parse_shard(text: str | None) -> tuple[int, int] | None:
     if match is None or int(match[1]) > int(match[2]):
         raise MetanetError(f"shard={text}: give i/n with i from 1 to n, for example shard=1/8")
     return int(match[1]), int(match[2])
-
-
-def print_zoo(zoo: Zoo) -> None:
-    """One paragraph about a zoo's last snapshots."""
-    view = zoo.view()
-    accuracy = view.frame["test_accuracy"]
-    status = zoo.networks["status"].value_counts().to_dict()
-    converged = f", {len(zoo.view(converged=True))} converged" if "converged" in zoo.data else ""
-    states = ", ".join(f"{v} {k}" for k, v in status.items())
-    shared = zoo.header.get("recipe", {}).get("share", [])
-    print(
-        f"{len(zoo.networks)} networks ({states}{converged}), {len(zoo.snapshots)} snapshots; "
-        f"test accuracy: mean {accuracy.mean():.3f}, "
-        f"{(accuracy < 0.2).mean():.0%} below 0.2, {(accuracy > 0.8).mean():.0%} above 0.8"
-        + (f"; one seed for {' and '.join(shared)} (recipe.share)" if shared else "")
-    )

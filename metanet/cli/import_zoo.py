@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from metanet.cli.compose import required
-from metanet.cli.generate import print_zoo
-from metanet.cli.terminal import bytes_bar
+from metanet.cli.terminal import bytes_bar, print_zoo
 from metanet.constraints import Count, check
 from metanet.formats import import_zoo
 from metanet.formats.image_counts import are_counts, images_of
@@ -29,12 +28,12 @@ def run(config: dict[str, Any]) -> None:
 def print_test_images(zoo: Zoo, given: int | None) -> None:
     """On how many images the test accuracies are taken to rest, which decides the ceiling of tau; and if that cannot be."""
     frame = zoo.view(epoch="all").frame
-    for name, facts in zoo.data.get("sets", {zoo.data.get("name"): zoo.data}).items():
+    for name, facts in zoo.data.each.items():
         if "test_accuracy" not in frame:
             continue
         own = frame["hp.dataset"] == name if "hp.dataset" in frame else slice(None)
         accuracies = frame.loc[own, "test_accuracy"].to_numpy()
-        n = facts.get("n_test")
+        n = facts.n_test
         if n is not None and are_counts(accuracies, n):
             print(f"{name}: test accuracies of {n:,} images ({'as given' if given else 'the official test set'})")
             continue

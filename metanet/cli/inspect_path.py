@@ -8,12 +8,9 @@ from typing import Any
 import pandas as pd
 
 from metanet.cli.compose import required
-from metanet.cli.generate import print_zoo
-from metanet.cli.terminal import print_table
+from metanet.cli.terminal import print_table, print_zoo
 from metanet.errors import MetanetError
-from metanet.formats.describe import describe
 from metanet.runs.folder import read_metrics
-from metanet.zoo.layout import Layout
 from metanet.zoo.reading import open_zoo, progress, read_header
 
 
@@ -27,6 +24,8 @@ def run(config: dict[str, Any]) -> None:
     if not path.exists():
         raise MetanetError(f"no file or folder '{path}'")
     if path.is_file():
+        from metanet.formats.describe import describe  # needs torch
+
         table = describe(path)
         shown = table if table["not_finite"].any() else table.drop(columns="not_finite")
         print_table(shown, str(path), scientific=True)
@@ -48,23 +47,24 @@ def run(config: dict[str, Any]) -> None:
 def _inspect_zoo(path: Path) -> None:
     header = read_header(path)
     done, total = progress(path, header)
-    origin = "imported" if header["seed"] is None else f"seed {header['seed']}, {done} of {total} groups done"
-    print(f"{path}: {header['recipe']['name']} on {header['data']['name']}, {origin}")
-    for layout_id, tensors in header["layouts"].items():
-        layout = Layout.from_json(tensors)
-        print(f"layout {layout_id}: {layout.size:,} values in {len(layout.tensors)} tensors, layers {', '.join(layout.layers)}")
-    if header["status"] != "complete":
+    origin = "imported" if header.seed is None else f"seed {header.seed}, {done} of {total} groups done"
+    print(f"{path}: {header.recipe.name or '?'} on {header.data.name or '?'}, {origin}")
+    for layout in header.layouts.values():
+        print(f"layout {layout.id}: {layout.size:,} values in {len(layout.tensors)} tensors, layers {', '.join(layout.layers)}")
+    if not header.complete:
         print("unfinished: give the generate command that began it again to go on")
         return
     zoo = open_zoo(path)
     print_zoo(zoo)
     frame = zoo.view(epoch="all").frame
-    by_epoch = frame.groupby("epoch")[["train_accuracy", "test_accuracy", "test_loss"]].mean().reset_index()
+    measured = [c for c in ("train_accuracy", "test_accuracy", "test_loss") if c in frame]
+    by_epoch = frame.groupby("epoch")[measured].mean().reset_index()
     print_table(by_epoch.assign(networks=frame.groupby("epoch").size().to_numpy()), "mean by epoch")
     rows = []
     for column in (str(c) for c in zoo.networks if str(c).startswith("hp.")):
         values = zoo.networks[column]
         numeric = pd.api.types.is_numeric_dtype(values) and values.nunique() > 6
         text = f"{values.min():.3g} to {values.max():.3g}" if numeric else ", ".join(map(str, sorted(values.unique())))
-        rows.append({"hyperparameter": column, "values": text})
-    print_table(pd.DataFrame(rows))
+        rows.append({"hyperparameter": column, "kind": zoo.kind(column), "values": text})
+    if rows:
+        print_table(pd.DataFrame(rows))

@@ -9,8 +9,8 @@ from typing import Any
 import pandas as pd
 
 from metanet.cli.compose import compose
-from metanet.cli.generate import draw_accuracies, grow, print_zoo
-from metanet.cli.terminal import fit_bars, print_leaderboard, print_run
+from metanet.cli.generate import draw_accuracies, grow
+from metanet.cli.terminal import fit_bars, print_leaderboard, print_run, print_zoo
 from metanet.cli.train import print_floors, run_name
 from metanet.evaluation.differences import answers_of, paired_interval
 from metanet.evaluation.fitting import Fitter

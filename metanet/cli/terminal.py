@@ -25,6 +25,7 @@ from rich.table import Table
 from rich.text import Text
 
 from metanet.errors import printable
+from metanet.zoo.zoo import Zoo
 
 
 def _name() -> TextColumn:
@@ -199,3 +200,21 @@ def _intervals(table: pd.DataFrame, name: str, form: str) -> list[str]:
 def print_run(folder: Path) -> None:
     """The last line of every verb that makes a run."""
     print(f"run: {folder}")
+
+
+def print_zoo(zoo: Zoo) -> None:
+    """One paragraph about a zoo's last snapshots."""
+    frame = zoo.view().frame
+    states = ", ".join(f"{count} {status}" for status, count in zoo.networks["status"].value_counts().items())
+    words = [f"{len(zoo.networks)} networks ({states}{_converged(zoo)}), {len(zoo.snapshots)} snapshots"]
+    if "test_accuracy" in frame:
+        accuracy = frame["test_accuracy"]
+        shares = f"{(accuracy < 0.2).mean():.0%} below 0.2, {(accuracy > 0.8).mean():.0%} above 0.8"
+        words.append(f"test accuracy: mean {accuracy.mean():.3f}, {shares}")
+    if shared := zoo.header.shared.of:
+        words.append(f"one seed for {' and '.join(shared)} (recipe.share)")
+    print("; ".join(words))
+
+
+def _converged(zoo: Zoo) -> str:
+    return "" if zoo.data.converged is None else f", {len(zoo.view(converged=True))} converged"

@@ -171,7 +171,7 @@ class Fitter:
             "view": config["view"],
             "where": config["where"],
             "split": fit.split.hash,
-            "networks": fit.view.zoo.header.get("plan_hash"),
+            "networks": fit.view.zoo.header.plan_hash,
             "fit_seed": config["seed"],
         }
         common: dict[str, Any] = {"target": target, "seed": config["seed"], "threads": config["threads"]}

@@ -199,9 +199,9 @@ def score(model: MetaModel, view: View, predicted: np.ndarray, floors: Floors | 
     metrics: dict[str, Any] = regression_metrics(true, predicted) | _intervals(answers, "r2", "tau")
     metrics["tau_ties"] = tau_ties(true)
     data = view.zoo.data
-    if model.target.name in ("test_accuracy", "final_test_accuracy") and "n_test" in data:
-        metrics["tau_ceiling"] = tau_ceiling(true, data["n_test"])
-        works = trained(true, data["chance"], data["n_test"]) if "chance" in data else np.zeros(len(true), bool)
+    if model.target.name in ("test_accuracy", "final_test_accuracy") and data.n_test is not None:
+        metrics["tau_ceiling"] = tau_ceiling(true, data.n_test)
+        works = np.zeros(len(true), bool) if data.chance is None else trained(true, data.chance, data.n_test)
         metrics["n_trained"] = int(works.sum())
         if works.sum() > 2:
             metrics["r2_trained"] = r2(true[works], predicted[works])

@@ -14,7 +14,7 @@ import pandas as pd
 from metanet.errors import MetanetError
 from metanet.evaluation.preparing import Fit
 from metanet.evaluation.protocol import FitResult, Floor, Floors
-from metanet.evaluation.seen import SEEN, origin, split_facts, store_split
+from metanet.evaluation.seen import SEEN, split_facts, store_split
 from metanet.metrics import classification_metrics, r2
 from metanet.models import load_model
 from metanet.models.base import MetaModel
@@ -52,8 +52,8 @@ class RunWriter:
         facts = config["split"] | {
             "hash": split.hash,
             "stored": str(stored),
-            "plan_hash": view.zoo.header.get("plan_hash"),
-            "origin": origin(view.zoo),
+            "plan_hash": view.zoo.header.plan_hash,
+            "origin": view.zoo.header.origin and view.zoo.header.origin.to_json(),
             "seen": SEEN,
         }
         Seen.of(view, [*split.train, *split.validation]).save(run.folder / SEEN)
@@ -121,7 +121,7 @@ def finished_run(folder: Path, config: dict[str, Any]) -> dict[str, Any] | None:
             f"run folder '{folder}' holds a run with {key}={stored.get(key)}, now {given.get(key)}; choose another out="
         )
     zoo = Path(config["zoo"]).expanduser()
-    if read_header(zoo)["plan_hash"] != split_facts(folder / "split.json").get("plan_hash"):
+    if read_header(zoo).plan_hash != split_facts(folder / "split.json").get("plan_hash"):
         raise MetanetError(f"run folder '{folder}' holds a run on another zoo than '{zoo}'; choose another out=")
     return read_metrics(folder)
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from metanet.errors import MetanetError
+from metanet.zoo.header import Origin
 from metanet.zoo.identity import Seen, without
 from metanet.zoo.split import Split
 from metanet.zoo.zoo import View, Zoo
@@ -49,12 +50,6 @@ def store_split(zoo: Zoo, split: Split, folder: Path) -> Path:
     return split.save(folder)
 
 
-def origin(zoo: Zoo) -> list[Any]:
-    """What decides a network of a given number: zoos that agree in it share networks, whatever their sizes."""
-    header = zoo.header
-    return [header["recipe"], header["data"], header["seed"], header.get("trainer")] if "recipe" in header else []
-
-
 def unseen(view: View, run: Path, part: str = "auto") -> View:
     """The networks of a view that a run may be scored on: none that its fit has seen, and no twin of one, in whatever zoo.
 
@@ -89,4 +84,5 @@ def seen_by(run: Path, view: View) -> np.ndarray:
 
 def _trained_on(zoo: Zoo, facts: dict[str, Any]) -> bool:
     """Whether a run was trained on a zoo, also where this was moved, copied or grown larger."""
-    return bool(facts.get("origin")) and origin(zoo) == facts["origin"]
+    origin = Origin.from_json(facts.get("origin"))
+    return origin is not None and zoo.header.origin == origin

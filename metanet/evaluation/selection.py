@@ -25,7 +25,7 @@ def is_converged_view(zoo: Zoo, config: dict[str, Any]) -> bool:
     given = config["view"]["converged"]
     if given is not None and not isinstance(given, bool):
         raise MetanetError(f"view.converged={given}: give true or false, or null for the recipe's own")
-    return zoo.header.get("recipe", {}).get("name") == "nws" if given is None else given
+    return zoo.header.recipe.name == "nws" if given is None else given
 
 
 def view_of(zoo: Zoo, config: dict[str, Any]) -> View:
@@ -57,7 +57,7 @@ def split_of(view: View, config: dict[str, Any]) -> Split:
     if not config["file"]:
         return view.draw_split(config["test"], config["validation"], config["seed"])
     if config["file"] == PUBLISHED:
-        path = fetch_nfn_permutation(str(view.zoo.data.get("name")))
+        path = fetch_nfn_permutation(view.zoo.data.name)
     else:
         path = Path(config["file"]).expanduser()
     split = permutation_split(view.zoo, read_permutation(path)) if path.suffix == ".csv" else _read_split(path, view)

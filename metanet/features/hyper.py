@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -26,12 +26,16 @@ class HyperEncoder:
         self.wanted, self.leave_out = tuple(names), frozenset(leave_out)
         self.columns: list[dict[str, Any]] = []
 
-    def fit(self, frame: pd.DataFrame, log_uniform: Collection[str] = ()) -> HyperEncoder:
-        """Find what varies, and its categories.
+    def fit(self, frame: pd.DataFrame, kinds: Mapping[str, str] | None = None) -> HyperEncoder:
+        """Find what varies, and its categories: of text and truth values; categories of numbers keep their order as numbers.
+
+        Args:
+            kinds: of columns, see :attr:`metanet.zoo.zoo.Zoo.columns`.
 
         Raises:
             MetanetError: the zoo has no such hyperparameter, or none that varies.
         """
+        logarithms = {name for name, kind in (kinds or {}).items() if kind == "log"}
         known = [c.removeprefix("hp.") for c in frame if c.startswith("hp.")]
         for name in self.wanted:
             if name not in known:
@@ -43,7 +47,7 @@ class HyperEncoder:
                 continue
             values = frame[f"hp.{name}"]
             if pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values):
-                self.columns.append({"name": name, "log": name in log_uniform and bool((values > 0).all())})
+                self.columns.append({"name": name, "log": f"hp.{name}" in logarithms and bool((values > 0).all())})
             else:
                 self.columns.append({"name": name, "categories": sorted(values.dropna().astype(str).unique())})
         if not self.columns:

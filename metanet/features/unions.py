@@ -146,7 +146,7 @@ class FeatureMap:
             if part.name in ("hyper", "hyper_paper"):
                 names = HYPER_PAPER if part.name == "hyper_paper" else part.arguments
                 hidden = {target.removeprefix("hp.")} if target else set()
-                part.encoder = HyperEncoder(names, hidden).fit(view.frame, view.zoo.log_uniform)
+                part.encoder = HyperEncoder(names, hidden).fit(view.frame, view.zoo.columns)
             if part.name == "metrics" and (not part.arguments or target in part.arguments):
                 raise MetanetError(f"features=metrics:... needs columns other than the target '{target}'")
             for column in part.arguments if part.name == "metrics" and target else ():

@@ -78,7 +78,7 @@ class NWS(Format):
         networks = [_network(run, row, splits.get(run)) for run, row in zip(runs, rows, strict=True)]
         files = [sorted((run / "weights").glob("[0-9]*.bin"), key=lambda p: int(p.stem)) for run in runs]
         total, done = sum(8 * n.layout.size * len(f) for n, f in zip(networks, files, strict=True)), 0
-        zoo.header |= _header(rows, runs, n_test)
+        zoo.declare(**_facts(rows, runs, n_test))
         for number, (run, row, network, parts) in enumerate(zip(runs, rows, networks, files, strict=True)):
             name = f"{number:06d}"
             history, seconds = _history(run, name)
@@ -212,22 +212,21 @@ def _vector(path: Path, network: NWSNetwork) -> np.ndarray:
     return vector
 
 
-def _header(rows: list[dict[str, Any]], runs: list[Path], n_test: int | None) -> dict[str, Any]:
+def _facts(rows: list[dict[str, Any]], runs: list[Path], n_test: int | None) -> dict[str, Any]:
     networks = pd.DataFrame(rows)
     names = sorted(networks["dataset"].unique())
-    facts = {}
+    sets = {}
     for name in names:
         official, chance = TEST_SETS[name]
-        facts[name] = {"name": name, "classes": 10, "chance": chance, "shape": [32, 32, 3], "n_test": n_test or official}
+        sets[name] = {"name": name, "classes": 10, "chance": chance, "shape": [32, 32, 3], "n_test": n_test or official}
     converged = {name: CONVERGED[name] for name in names if name in CONVERGED}
-    data = facts[names[0]] if len(names) == 1 else {"name": "+".join(names), "classes": 10, "shape": [32, 32, 3], "sets": facts}
+    data = sets[names[0]] if len(names) == 1 else {"name": "+".join(names), "classes": 10, "shape": [32, 32, 3], "sets": sets}
     listed = [name for name in HYPERPARAMETERS.values() if name not in ("dataset", "learning_rate")]
     seen = {name: sorted(networks[name].unique().tolist()) for name in listed if name in networks}
-    recipe = {"name": "nws", "hyperparameters": seen, "imported": True}
     text = "\n".join(run.name for run in runs) + networks.to_csv(index=False)
     return {
-        "recipe": recipe,
+        "recipe": {"name": "nws", "hyperparameters": seen},
         "data": data | {"converged": converged},
-        "seed": None,
+        "columns": {"hp.learning_rate": "number"} | {f"hp.{name}": "category" for name in seen},
         "plan_hash": hashlib.sha256(text.encode()).hexdigest()[:16],
     }

@@ -44,7 +44,7 @@ def permutation_split(zoo: Zoo, permutation: np.ndarray) -> Split:
     """
     table = zoo.snapshots
     rows = table["row"].to_numpy() if "row" in table else np.arange(len(table))
-    count = zoo.header["shards"][0] // int(table["length"].iloc[0]) if "row" in table else len(table)
+    count = zoo.header.shards[0] // int(table["length"].iloc[0]) if "row" in table else len(table)
     if len(permutation) != count:
         raise MetanetError(f"the permutation has {len(permutation)} rows, {zoo.name} {count}; take the one of this zoo's files")
     network = np.full(count, None, object)

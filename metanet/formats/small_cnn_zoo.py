@@ -57,6 +57,7 @@ DATASET_FACTS = {
     "cifar10_gs": (50_000, 10_000, 0.1),
     "svhn_gs": (73_257, 26_032, 5_099 / 26_032),
 }
+LOG_UNIFORM = ("learning_rate", "l2reg", "init_std")  # as they were drawn
 _CHUNK_BYTES = 1 << 24
 
 
@@ -160,7 +161,7 @@ def layout_table(layout: Layout) -> pd.DataFrame:
 def _metrics_table(zoo: Zoo) -> pd.DataFrame:
     frame = zoo.view(epoch="all", status=None).frame
     networks = zoo.networks.set_index("network_id")
-    recipe = zoo.header.get("recipe", {})
+    evaluated = zoo.header.recipe.settings.get("evaluate_every")
     columns: dict[str, Any] = {
         f"config.{theirs}": frame[f"hp.{ours}"] for theirs, ours in HYPERPARAMETERS.items() if f"hp.{ours}" in frame
     }
@@ -168,7 +169,7 @@ def _metrics_table(zoo: Zoo) -> pd.DataFrame:
     columns["config.dataset"] = frame["hp.dataset"].replace(DATASETS)
     columns |= {"config.b_init": "zeros", "config.dnn_architecture": "cnn"}
     columns["config.epochs"] = frame.groupby("network_id")["epoch"].transform("max")
-    columns["config.epochs_between_checkpoints"] = recipe.get("evaluate_every") or 1
+    columns["config.epochs_between_checkpoints"] = evaluated or 1
     columns["config.random_seed"] = frame["network_id"].map(networks["seed"]) if "seed" in networks else 0
     if "modeldir" in networks:
         columns["modeldir"] = frame["network_id"].map(networks["modeldir"])
@@ -305,15 +306,15 @@ def _adopt(
     configs = [f"config.{name}" for name in (*HYPERPARAMETERS, "dataset")]
     numbers = [*METRICS, *(f"config.{name}" for name in NUMBERS)]
     table = checked_metrics(table.reset_index(drop=True), configs, numbers)
-    networks, snapshots, header = _tables(table, layout, checks, n_test)
-    zoo.header |= header | {"plan_hash": hashlib.sha256(metrics).hexdigest()[:16]}
+    networks, snapshots, facts = _tables(table, layout, checks, n_test)
+    zoo.declare(**facts, plan_hash=hashlib.sha256(metrics).hexdigest()[:16])
     zoo.adopt({layout.id: layout}, networks, snapshots, [shape[0] * shape[1]], None if mapped is None else {"0": str(mapped)})
 
 
 def _tables(
     table: pd.DataFrame, layout: Layout, checks: tuple[np.ndarray, np.ndarray], given: int | None
 ) -> tuple[pd.DataFrame, pd.DataFrame, dict[str, Any]]:
-    """Networks, snapshots and header of a released metrics table."""
+    """Networks and snapshots of a released metrics table, and what is known of them."""
     finite, crc = checks
     codes, runs = pd.factorize(table["modeldir"])
     ids = np.array([f"{i:06d}" for i in range(len(runs))])
@@ -353,16 +354,15 @@ def _tables(
     n_train, n_test, chance = DATASET_FACTS.get(dataset, (None, None, None))
     facts: dict[str, Any] = {"name": dataset, "n_train": n_train, "n_test": given or n_test, "chance": chance}
     facts["classes"] = layout.tensors[-2].shape[0]
-    log_uniform = {
-        name: {"log_uniform": [float(networks[f"hp.{name}"].min()), float(networks[f"hp.{name}"].max())]}
-        for name in ("learning_rate", "l2reg", "init_std")
+    ranges = {
+        name: {"log_uniform": [float(networks[f"hp.{name}"].min()), float(networks[f"hp.{name}"].max())]} for name in LOG_UNIFORM
     }
-    header = {
-        "recipe": {"name": "small_cnn", "hyperparameters": log_uniform, "imported": True, "losses_include_l2": True},
+    known = {
+        "recipe": {"name": "small_cnn", "hyperparameters": ranges, "losses_include_l2": True},
         "data": {key: value for key, value in facts.items() if value is not None},
-        "seed": None,
+        "columns": {f"hp.{name}": "log" for name in LOG_UNIFORM if (networks[f"hp.{name}"] > 0).all()},
     }
-    return networks, snapshots.reset_index(drop=True), header
+    return networks, snapshots.reset_index(drop=True), known
 
 
 def parse_layout(text: str) -> Layout:

@@ -73,22 +73,21 @@ class Executor:
     """
 
     def __init__(self, zoo: Zoo, layout: Layout, hyper: Mapping[str, Any]) -> None:
-        facts, data = zoo.header.get("recipe", {}), zoo.data
+        facts, data = zoo.header.recipe, zoo.data
         channels = next((t.shape[1] for t in layout.tensors if t.kind == "kernel"), 1)
-        side = SIDES.get(str(data.get("name")))
-        shape = tuple(data["shape"]) if "shape" in data else (side, side, channels) if side else None
+        side = SIDES.get(data.name)
+        shape = data.shape or ((side, side, channels) if side else None)
         self.network: Any = None
-        if shape is not None and facts.get("imported") and facts.get("name") == "small_cnn":
+        if shape is not None and facts.imported and facts.name == "small_cnn":
             kernels = [t.shape for t in layout.tensors if t.kind == "kernel"]
             self.network = SmallCNN(shape, len(kernels) - 1, kernels[0][0], kernels[0][2], classes=kernels[-1][0])
-        elif shape is not None and facts.get("name"):
-            if is_path(facts["name"]) and not Path(facts["name"].rpartition(":")[0]).exists():
+        elif shape is not None and data.classes is not None and facts.name and not facts.imported:
+            if is_path(facts.name) and not Path(facts.name.rpartition(":")[0]).exists():
                 raise MetanetError(
-                    f"{zoo.name} was grown by a recipe of your own, {facts['name']}, which is not in this folder, so its "
+                    f"{zoo.name} was grown by a recipe of your own, {facts.name}, which is not in this folder, so its "
                     "networks cannot be run; give the command in that file's folder"
                 )
-            settings = {k: v for k, v in facts.items() if k not in ("name", "crc32")}
-            self.network = create_recipe(facts["name"], **settings).network(hyper, shape, int(data["classes"]))
+            self.network = create_recipe(facts.name, **facts.arguments).network(hyper, shape, data.classes)
         if self.network is None:
             raise MetanetError(
                 f"{zoo.name} does not say how its networks work (no recipe and no shape of images), so they cannot be run; "

@@ -22,6 +22,7 @@ from metanet.generation.engines import ENGINES, Engine
 from metanet.generation.networks import SmallCNN, StackedNetwork
 from metanet.generation.nws import NWSNetwork
 from metanet.generation.recipes import SHARED, ModuleNetwork, Recipe
+from metanet.zoo.header import DataFacts, ZooHeader
 from metanet.zoo.layout import Layout
 
 N = TypeVar("N", StackedNetwork, SmallCNN, ModuleNetwork, NWSNetwork)
@@ -48,7 +49,7 @@ class Plan:
     layouts: dict[str, Layout]
     recipe: Recipe
     seed: int
-    data: dict[str, Any]
+    data: DataFacts
     group_size: int | None
     engine: str
     trainer: dict[str, Any] = field(default_factory=dict)
@@ -92,7 +93,7 @@ class Plan:
         images = images_per_epoch(self.table, self.recipe, self.data) * float(self.recipe.epochs)
         return images * np.array([3 * getattr(self.networks.get(i), "multiply_adds", 1) for i in self.table["layout_id"]])
 
-    def header(self) -> dict[str, Any]:
+    def header(self) -> ZooHeader:
         """What ``zoo.json`` says of the plan; ``plan_hash`` decides if two plans are one."""
         facts = {
             "n": len(self.table),
@@ -100,22 +101,22 @@ class Plan:
             "group_size": self.group_size,
             "engine": self.engine,
             "recipe": self.recipe.to_json(),
-            "data": self.data,
+            "data": self.data.to_json(),
             "trainer": self.trainer,
         }
         digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode())
         # Groups decide nothing about a network, so a version that cuts them otherwise goes on with an older plan.
         digest.update(self.table.drop(columns="group").to_csv(index=False).encode())
-        return facts | {"plan_hash": digest.hexdigest()[:16]}
+        return ZooHeader.from_json(facts | {"plan_hash": digest.hexdigest()[:16], "columns": self.recipe.columns()})
 
     def network_images(self, rows: pd.DataFrame) -> int:
         """Training images times networks times epochs of some rows, the unit of the progress bar."""
         return int(images_per_epoch(rows, self.recipe, self.data).sum()) * self.recipe.epochs
 
 
-def images_per_epoch(rows: pd.DataFrame, recipe: Recipe, data: dict[str, Any]) -> np.ndarray:
+def images_per_epoch(rows: pd.DataFrame, recipe: Recipe, data: DataFacts) -> np.ndarray:
     """Training images that each row's network sees in an epoch, shape (n,)."""
-    sizes = {name: recipe.training_images(facts["n_train"]) for name, facts in data.get("sets", {data["name"]: data}).items()}
+    sizes = {name: recipe.training_images(facts.n_train or 0) for name, facts in data.each.items()}
     available = rows["hp.dataset"].map(sizes).to_numpy()
     fraction = rows["hp.train_fraction"].to_numpy(float) if "hp.train_fraction" in rows else np.ones(len(rows))
     counts = np.maximum((fraction * available).astype(int), 1)
@@ -125,7 +126,7 @@ def images_per_epoch(rows: pd.DataFrame, recipe: Recipe, data: dict[str, Any]) -
 
 def make_plan(
     recipe: Recipe,
-    data: dict[str, Any],
+    data: DataFacts,
     n: int | None,
     seed: int = 0,
     group_size: int | None = None,
@@ -153,13 +154,13 @@ def make_plan(
             raise MetanetError("n=null is for recipe.design=grid or a CSV; a random design needs a number of networks")
     for name, value in (("n", n), ("group_size", group_size)):
         check(name, value, Count | None)
-    table = recipe.draw(n, seed, list(data["sets"]) if "sets" in data else data["name"])
+    table = recipe.draw(n, seed, list(data.sets) or data.name)
     table.insert(0, "network_id", [f"{i:06d}" for i in range(n)])
-    networks, layouts, layout_ids = _networks(recipe, table, tuple(data["shape"]), data["classes"])
+    networks, layouts, layout_ids = _networks(recipe, table, data)
     table.insert(1, "layout_id", layout_ids)
     # Weyl sequence over 32 bits: distinct for all networks of a zoo, cheap, and free of n. Its start holds the
     # image set's name, so that two zoos of one seed share no initialisation.
-    start = zlib.crc32(f"{data['name']}/{seed}".encode())
+    start = zlib.crc32(f"{data.name}/{seed}".encode())
     seeds = (np.arange(n, dtype=np.uint64) * np.uint64(0x9E3779B9) + np.uint64(start)) % np.uint64(2**32)
     table.insert(2, "seed", seeds.astype(np.int64))
     for place, what in enumerate(SHARED, 3):
@@ -184,15 +185,17 @@ def _check_distinct(table: pd.DataFrame) -> None:
 
 
 def _networks(
-    recipe: Recipe, table: pd.DataFrame, shape: tuple[int, int, int], classes: int
+    recipe: Recipe, table: pd.DataFrame, data: DataFacts
 ) -> tuple[dict[str, StackedNetwork | ModuleNetwork | NWSNetwork], dict[str, Layout], list[str]]:
     """Base networks by layout (modules: by network), layouts by id, and the layout of each row."""
+    assert data.shape is not None
+    assert data.classes is not None
     networks: dict[str, StackedNetwork | ModuleNetwork | NWSNetwork] = {}
     layouts: dict[str, Layout] = {}
     ids: list[str] = []
     made: dict[StackedNetwork | NWSNetwork, str] = {}
     for row in table.to_dict("records"):
-        network = recipe.network(row, shape, classes)
+        network = recipe.network(row, data.shape, data.classes)
         if isinstance(network, ModuleNetwork):
             networks[row["network_id"]] = network
             layout = Layout.from_module(network.module())

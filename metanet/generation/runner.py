@@ -25,6 +25,7 @@ from metanet.generation.training import GroupResult, Job, Progress, Reporter, lo
 from metanet.launching.launcher import Launcher
 from metanet.lightning import check_trainer
 from metanet.machine import processor, versions
+from metanet.zoo.header import ZooHeader
 from metanet.zoo.reading import open_zoo, read_header
 from metanet.zoo.writer import ZooWriter
 from metanet.zoo.zoo import Zoo
@@ -85,7 +86,7 @@ def generate(
     if shard is not None and not 1 <= shard[0] <= shard[1]:
         raise MetanetError(f"shard={shard[0]}/{shard[1]}: give i/n with i from 1 to n")
     images = load_all(recipe, [data] if isinstance(data, str) else list(data), root, train_limit, size, on_download)
-    facts = images.facts() | ({} if converged is None else {"converged": converged})
+    facts = replace(images.facts(), converged=converged)
     settings = dict(trainer or {})
     path = Path(out).expanduser()
     drawn = make_plan(recipe, facts, n, seed, group_size, trainer)
@@ -121,7 +122,7 @@ def _begun(path: Path) -> tuple[str | None, bool]:
     if not (path / "zoo.json").exists():
         return None, False
     header = read_header(path)
-    return header.get("engine"), header["status"] == "complete"
+    return header.engine, header.complete
 
 
 def _as_begun(path: Path, plan: Plan) -> Plan:
@@ -146,11 +147,7 @@ def _results(job: Job, images: ImageSet | ImageMix, todo: list[int], where: Laun
     yield from where.run_reported(train_group, job, [(group, 1) for group in todo], report.again, advance, on_gpu, alone)
 
 
-def _header(plan: Plan, trainer: dict[str, Any], rates: dict[str, float]) -> dict[str, Any]:
+def _header(plan: Plan, trainer: dict[str, Any], rates: dict[str, float]) -> ZooHeader:
     device = torch.cuda.get_device_name() if ENGINES.find(plan.engine)().on_gpu(trainer) else processor()
-    return plan.header() | {
-        "created": time.strftime("%Y-%m-%dT%H:%M:%S"),
-        "device": device,
-        "measured_net_images_per_second": rates,
-        "versions": versions(),
-    }
+    facts = {"created": time.strftime("%Y-%m-%dT%H:%M:%S"), "device": device, "versions": versions()}
+    return replace(plan.header(), more=facts | {"measured_net_images_per_second": rates})

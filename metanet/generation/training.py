@@ -64,7 +64,7 @@ class Job:
     @functools.cached_property
     def images(self) -> ImageSet | ImageMix:
         """Loaded where it is first asked for."""
-        return load_all(self.plan.recipe, self.plan.data["name"].split("+"), self.root, self.train_limit, self.size)
+        return load_all(self.plan.recipe, self.plan.data.name.split("+"), self.root, self.train_limit, self.size)
 
 
 def load_all(

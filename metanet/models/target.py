@@ -43,9 +43,10 @@ class Target:
             raise MetanetError(f"target '{name}' is not a finite number in {missing} of {len(values)} rows; use where=")
         if values.min() == values.max():
             raise UnsuitableTargetError(f"target '{name}' is always {values[0]:g} in this view; there is nothing to predict")
-        if name.endswith("_accuracy"):
-            return cls(name, "share")
-        log = name.removeprefix("hp.") in view.zoo.log_uniform and values.min() > 0
+        kind = view.zoo.kind(name)
+        if kind == "share":
+            return cls(name, kind)
+        log = kind == "log" and values.min() > 0
         coded = np.log10(values) if log else values
         return cls(name, "log" if log else "number", (), float(coded.mean()), float(coded.std()))
 

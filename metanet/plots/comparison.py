@@ -138,7 +138,7 @@ def figures(family: Family, zoo: Zoo | None) -> dict[str, Figure]:
         figure, axes = new_axes(len(hyper.columns), width=3.0, height=2.6)
         for ax, name in zip(axes, hyper, strict=True):
             errors_by(best, hyper[name], ax)
-            if name in zoo.log_uniform:
+            if zoo.kind(f"hp.{name}") == "log":
                 ax.set_xscale("log")
         axes[0].set_ylabel("mean absolute error" if numbers else "share wrong")
         figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", frameon=False, fontsize=6, ncols=2)
@@ -177,7 +177,7 @@ def zoo_of(family: Family) -> Zoo | None:
         zoo = open_zoo(record.zoo)
     except MetanetError:
         return None
-    return zoo if record.plan in ("", str(zoo.header.get("plan_hash"))) else None
+    return zoo if record.plan in ("", str(zoo.header.plan_hash)) else None
 
 
 def _hyperparameters(zoo: Zoo) -> pd.DataFrame:

@@ -69,17 +69,21 @@ def within_configurations(study: Study, name: str) -> Exhibit:
 
 def _within(view: View, predicted: np.ndarray) -> tuple[dict[str, Any], np.ndarray]:
     """Scores within the configurations of a view that learned something, and tau of each."""
-    frame, data = view.frame, view.zoo.data
+    frame, chance, n_test = view.frame, view.zoo.data.chance, view.zoo.data.n_test
+    if chance is None or n_test is None:
+        raise MetanetError(
+            f"{view.zoo.name} does not say what chance is or how many images it tests on; grow it, or import it again"
+        )
     true, configuration = frame["test_accuracy"].to_numpy(), frame["configuration"].to_numpy()
     taus, ceilings, true_parts, predicted_parts, groups = [], [], [], [], []
     for one in np.unique(configuration):
         rows = np.flatnonzero(configuration == one)
-        if len(rows) < 3 or not trained(true[rows].mean()[None], data["chance"], data["n_test"] * len(rows))[0]:
+        if len(rows) < 3 or not trained(true[rows].mean()[None], chance, n_test * len(rows))[0]:
             continue
         value = tau(true[rows], predicted[rows])
         if np.isfinite(value):
             taus.append(value)
-            ceilings.append(tau_ceiling(true[rows], data["n_test"]))
+            ceilings.append(tau_ceiling(true[rows], n_test))
             true_parts.append(true[rows] - true[rows].mean())
             predicted_parts.append(predicted[rows] - predicted[rows].mean())
             groups.append(np.full(len(rows), one))

@@ -182,7 +182,7 @@ def predictions(
         more: what else decides them, beside the study's own settings.
     """
     facts = {key: study.config[key] for key in ("split", "seed", "trainer")} | dict(more or {})
-    facts["zoos"] = [study.zoo(zoo).header.get("plan_hash"), test.zoo.header.get("plan_hash")]
+    facts["zoos"] = [study.zoo(zoo).header.plan_hash, test.zoo.header.plan_hash]
     key = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:8]
     path: Path = study.folder / "fits" / zoo / "predictions" / f"{name.replace(':', '_').replace('/', '_')}-{key}.parquet"
     if path.exists():

@@ -14,6 +14,7 @@ from metanet.plots.style import new_grid
 from metanet.plots.zoo import accuracy_histogram, bias_range_scatter, bias_ranges, train_against_test
 from metanet.reproduce.study import Exhibit, Study
 from metanet.runs.records import Answers
+from metanet.zoo.header import DataFacts
 
 BIAS_RULE = 0.1  # the paper's bound on the largest bias of the last layer (section 4.5)
 
@@ -26,7 +27,7 @@ def accuracies(study: Study, name: str) -> Exhibit:
     for column, zoo in enumerate(zoos):
         view = study.zoo(zoo).view()
         frame, data = view.frame, view.zoo.data
-        accuracy_histogram(frame, axes[0][column], data.get("chance"))
+        accuracy_histogram(frame, axes[0][column], data.chance)
         axes[0][column].set_title(f"{zoo}\n{len(frame)} networks")
         train_against_test(frame, axes[1][column])
         works = above_chance(frame, data)
@@ -88,11 +89,11 @@ def bias_range_figure(study: Study, name: str) -> Exhibit:
     return Exhibit(name, f"bias ranges; {', '.join(zoos)}", {name: pd.DataFrame(rows)}, figures, notes)
 
 
-def above_chance(frame: pd.DataFrame, data: dict[str, Any]) -> np.ndarray | None:
+def above_chance(frame: pd.DataFrame, data: DataFacts) -> np.ndarray | None:
     """Which networks learned something, (N,); None where a zoo does not say what chance is or how many images it tests on."""
-    if not {"chance", "n_test"} <= set(data):
+    if data.chance is None or data.n_test is None:
         return None
-    return trained(frame["test_accuracy"].to_numpy(), data["chance"], int(data["n_test"]))
+    return trained(frame["test_accuracy"].to_numpy(), data.chance, data.n_test)
 
 
 def _bias_rule(zoo: str, ranges: pd.DataFrame, works: np.ndarray) -> dict[str, Any]:

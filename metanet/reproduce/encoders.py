@@ -135,13 +135,13 @@ def _of_zoo(study: Study, zoo: str) -> str:
     frozen = study.config[SECTION]["frozen"]
     known = "where the defaults of the models were chosen is not said (encoders.frozen)"
     known = f"the defaults of all models were frozen before: {frozen}" if frozen else known
-    return f"{zoo}: plan seed {study.zoo(zoo).header.get('seed')}, {len(study.zoo(zoo).networks)} networks; {known}."
+    return f"{zoo}: plan seed {study.zoo(zoo).header.seed}, {len(study.zoo(zoo).networks)} networks; {known}."
 
 
 def _rows(study: Study, zoo: str, part: Mapping[str, Sequence[Answered]]) -> Iterator[dict[str, Any]]:
     """The rows of models with the same fits, each beside the floor and the baselines of exactly these."""
     for title, own in part.items():
-        row: dict[str, Any] = {"zoo": zoo, "plan seed": study.zoo(zoo).header.get("seed"), "model": title} | _scores(own)
+        row: dict[str, Any] = {"zoo": zoo, "plan seed": study.zoo(zoo).header.seed, "model": title} | _scores(own)
         for other, short in ((FLOOR, "hyper"), (BASELINE, "baseline"), (SEARCHED, "searched")):
             pairs = [] if title == other else [(a.test, b.test) for a, b in zip(own, part.get(other, ()), strict=False)]
             for measure in ("r2", "tau"):
@@ -234,7 +234,7 @@ def images_line(study: Study, zoo: str, keys: Sequence[Key]) -> dict[Key, Told]:
 
     A GBM reads :func:`told_by_images`, on the same splits and seeds as all others.
     """
-    view, name = study.zoo(zoo).view(), str(study.zoo(zoo).data.get("name"))
+    view, name = study.zoo(zoo).view(), study.zoo(zoo).data.name
     root = study.config[SECTION]["data_root"] or os.environ.get("METANET_DATA")
     if name not in NAMES or (root is None and name != "digits"):
         return {}

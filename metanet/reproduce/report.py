@@ -43,7 +43,7 @@ def write_report(made: Sequence[Exhibit | Missing], study: Study, path: Path) ->
             {
                 "zoo": name,
                 "image set": study.data(name),
-                "recipe": study.zoo(name).header.get("recipe", {}).get("name", "-"),
+                "recipe": study.zoo(name).header.recipe.name or "-",
                 "networks": len(study.zoo(name).networks),
                 "snapshots": len(study.zoo(name).snapshots),
                 "mean test accuracy": study.zoo(name).view().frame["test_accuracy"].mean(),

@@ -54,10 +54,9 @@ class Sharing:
 
     @classmethod
     def of(cls, study: Study, zoo: str) -> Sharing:
-        """As its recipe says; zoos from before recipes shared anything have seeds of their own."""
-        recipe = study.zoo(zoo).header.get("recipe", {})
-        share = tuple(recipe.get("share", ()))
-        return cls(zoo, share, int(recipe["share_seed"]) if share else None)
+        """As its header says; zoos from before recipes shared anything have seeds of their own."""
+        shared = study.zoo(zoo).header.shared
+        return cls(zoo, shared.of, shared.seed)
 
     @property
     def words(self) -> str:
@@ -140,7 +139,7 @@ def _difference(study: Study, first: str, other: str) -> str:
         apart = ~((a.networks[column] == b.networks[column]) | (a.networks[column].isna() & b.networks[column].isna()))
         if apart.any():
             return f"another {column} (network {a.networks['network_id'][apart].iloc[0]})"
-    recipes = [{k: v for k, v in z.header.get("recipe", {}).items() if not k.startswith("share")} for z in (a, b)]
+    recipes = [{k: v for k, v in z.header.recipe.to_json().items() if not k.startswith("share")} for z in (a, b)]
     others = sorted(k for k in recipes[0].keys() | recipes[1].keys() if recipes[0].get(k) != recipes[1].get(k))
     return f"another recipe.{others[0]}" if others else ""
 

@@ -179,7 +179,7 @@ class Study:
 
     def data(self, name: str) -> str:
         """The image set of a zoo."""
-        return str(self.zoo(name).data.get("name", name))
+        return self.zoo(name).data.name or name
 
     def configurations(self, estimator: str) -> int:
         """How many configurations a search of an estimator tries: one number for all, but where one has its own."""
@@ -302,12 +302,12 @@ def _check_comparisons(config: dict[str, Any]) -> None:
 
 def kind_of(zoo: Zoo) -> str:
     """What a zoo's networks are, by its recipe: see :meth:`Study.zoos`."""
-    recipe = zoo.header.get("recipe", {})
+    recipe = zoo.header.recipe
     layouts = list(zoo.layouts.values())
-    if recipe.get("name") in ("mlp", "nws"):
-        return str(recipe["name"])
+    if recipe.name in ("mlp", "nws"):
+        return recipe.name
     if len(layouts) == 1 and layouts[0].layers == ("conv1", "conv2", "conv3", "dense"):
-        return "seeds" if recipe.get("seeds", 1) > 1 else "cnn"
+        return "seeds" if (recipe.seeds or 1) > 1 else "cnn"
     return "other"
 
 

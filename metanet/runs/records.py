@@ -15,6 +15,7 @@ import yaml
 
 from metanet.errors import MetanetError
 from metanet.runs.folder import read_metrics, read_versions
+from metanet.zoo.header import Origin
 
 # Keys of a config that decide where and with what help a run is made, not what it finds.
 CIRCUMSTANCES = ("threads", "launcher", "tracking", "out", "zoo", "from")
@@ -162,8 +163,11 @@ class Record:
     @property
     def images(self) -> str:
         """The image set that its networks were trained on; empty where that is not known."""
-        _, data, *_ = self._split.get("origin") or (None, {})
-        return str(data.get("name", "")) if isinstance(data, dict) else ""
+        try:
+            origin = Origin.from_json(self._split.get("origin"))
+        except MetanetError:
+            return ""
+        return "" if origin is None else origin.data.name
 
     @cached_property
     def _split(self) -> dict[str, Any]:

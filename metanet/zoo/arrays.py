@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from metanet.errors import MetanetError
+from metanet.zoo.columns import check_columns, column_kinds
+from metanet.zoo.header import ZooHeader
 from metanet.zoo.layout import Layout
 from metanet.zoo.zoo import Zoo
 
@@ -18,7 +21,8 @@ def zoo_from_arrays(
     layout: Layout | Sequence[Layout],
     frame: pd.DataFrame,
     name: str = "arrays",
-    header: dict[str, Any] | None = None,
+    header: ZooHeader | Mapping[str, Any] | None = None,
+    columns: Mapping[str, str] | None = None,
 ) -> Zoo:
     """A zoo in memory from your own networks.
 
@@ -28,7 +32,13 @@ def zoo_from_arrays(
         frame: N rows of columns to predict or to filter by (``test_accuracy``, ``hp.optimizer`` ...).
             ``network_id`` and ``epoch`` are made where they are missing; ``configuration`` says which networks are seeds of
             one, and no split parts these.
-        header: more facts, as in ``zoo.json``: with ``recipe`` and ``data`` (``shape`` and ``classes``) networks can be run.
+        header: that of another zoo, or more facts with the names of ``zoo.json``: with ``recipe`` and ``data`` (``shape`` and
+            ``classes``) networks can be run.
+        columns: the kind of each column that is not plainly a number, such as ``{"hp.learning_rate": "log"}``, see
+            :class:`metanet.zoo.build.ZooBuilder`.
+
+    Raises:
+        MetanetError: numbers of vectors, layouts and rows differ; a vector does not fit its layout; a column is not of its kind.
     """
     vectors = [np.ascontiguousarray(w, np.float32) for w in weights]
     layouts = [layout] * len(vectors) if isinstance(layout, Layout) else list(layout)
@@ -53,4 +63,8 @@ def zoo_from_arrays(
         shard=0, offset=np.cumsum(lengths) - lengths, length=lengths
     )
     flat = np.concatenate(vectors) if vectors else np.empty(0, np.float32)
-    return Zoo(name, header or {}, {own.id: own for own in layouts}, networks, snapshots, shards=[flat])
+    known = ZooHeader.of(header)
+    check_columns(networks, snapshots, columns or {})
+    kinds = column_kinds(networks, snapshots, known.columns | dict(columns or {}))
+    own_layouts = {own.id: own for own in layouts}
+    return Zoo(name, replace(known, columns=kinds), own_layouts, networks, snapshots, shards=[flat])

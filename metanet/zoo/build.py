@@ -6,6 +6,7 @@ import hashlib
 import json
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +14,18 @@ import numpy as np
 import pandas as pd
 
 from metanet.errors import MetanetError
+from metanet.zoo.columns import PLACES, check_columns
 from metanet.zoo.files import ExplainOSErrors, local_shard, write_vectors
+from metanet.zoo.header import DataFacts, RecipeFacts, ZooHeader, check_kinds
 from metanet.zoo.layout import Layout
 from metanet.zoo.reading import open_zoo
 from metanet.zoo.writer import write_zoo
 from metanet.zoo.zoo import Zoo
 
 SHARD_VALUES = 1 << 26  # of a weights file: 256 MB; no more is held in memory
-RESERVED = frozenset({"network_id", "epoch", "shard", "offset", "length", "crc32"})
+RESERVED = PLACES | {"network_id", "epoch"}
+
+KEPT = ("recipe", "data", "columns", "identity", "shared", "wiring", "seed", "trainer", "plan_hash")  # of a zoo that is copied
 
 Snapshot = tuple[int, np.ndarray, Mapping[str, Any]]
 
@@ -36,16 +41,20 @@ class ZooBuilder:
 
     Args:
         out: a folder that is new or empty.
-        recipe: what is known of how the networks were trained: ``name``, ``hyperparameters`` (a list where one of several
-            choices was drawn, ``{"log_uniform": [low, high]}`` ...).
-        data: facts of the image set: ``name``, ``classes``, ``chance``, ``n_test``, ``shape`` (H, W, C), ``converged``.
-        header: more facts of ``zoo.json``.
+        recipe: what is known of how the networks were trained, see :class:`metanet.zoo.header.RecipeFacts`: ``name``,
+            ``losses_include_l2`` ...
+        data: facts of the images, see :class:`metanet.zoo.header.DataFacts`: ``name``, ``classes``, ``chance``, ``n_test``,
+            ``shape`` (H, W, C), ``converged``.
+        columns: the kind of each column that is not plainly a number, such as ``{"hp.learning_rate": "log"}``: ``number``,
+            ``share`` (from 0 to 1), ``log`` (numbers above 0, scored in log10) or ``category``. By default text and truth values
+            are categories, and what is called accuracy is a share.
+        header: that of another zoo, or more facts with the names of ``zoo.json``.
 
     Attributes:
         finished: the zoo, when the block has ended.
 
     Raises:
-        MetanetError: the folder holds something; the disk is full.
+        MetanetError: the folder holds something; the disk is full; a fact is not of its type, or a column not of its kind.
     """
 
     finished: Zoo
@@ -55,12 +64,15 @@ class ZooBuilder:
         out: str | Path,
         recipe: Mapping[str, Any] | None = None,
         data: Mapping[str, Any] | None = None,
-        header: Mapping[str, Any] | None = None,
+        columns: Mapping[str, str] | None = None,
+        header: ZooHeader | Mapping[str, Any] | None = None,
     ) -> None:
         self.folder = Path(out).expanduser()
         check_new(self.folder)
-        given = {"recipe": {"imported": True} | dict(recipe or {}), "data": dict(data or {}), "seed": None}
-        self.header: dict[str, Any] = given | dict(header or {})
+        known = ZooHeader.of(header)
+        self.header = known if known.recipe != RecipeFacts() else replace(known, recipe=RecipeFacts(imported=True))
+        self._declared: dict[str, str] = {}
+        self.declare(recipe, data, columns)
         self._layouts: dict[str, Layout] = {}
         self._networks: list[dict[str, Any]] = []
         self._snapshots: list[dict[str, Any]] = []
@@ -89,6 +101,29 @@ class ZooBuilder:
         if isinstance(error, OSError):
             words = f"{error.filename}: {error.strerror}" if error.filename else str(error)
             raise MetanetError(f"the zoo '{self.folder}' could not be made, and nothing of it is left: {words}") from None
+
+    def declare(
+        self,
+        recipe: Mapping[str, Any] | None = None,
+        data: Mapping[str, Any] | None = None,
+        columns: Mapping[str, str] | None = None,
+        **facts: Any,
+    ) -> None:
+        """State what is known only when files are read; the arguments are the constructor's, and replace what was known.
+
+        Args:
+            facts: of :class:`metanet.zoo.header.ZooHeader`, such as ``plan_hash``.
+
+        Raises:
+            MetanetError: a fact is not of its type; there is no such kind.
+        """
+        if recipe is not None:
+            facts["recipe"] = RecipeFacts.from_json({"imported": True} | dict(recipe))
+        if data is not None:
+            facts["data"] = DataFacts.from_json(data)
+        check_kinds(columns or {})
+        self._declared |= dict(columns or {})
+        self.header = replace(self.header, **facts, columns=self.header.columns | self._declared)
 
     def add(
         self,
@@ -156,11 +191,12 @@ class ZooBuilder:
             files: path of each shard that lies elsewhere, by its number.
         """
         self._layouts, self._adopted = dict(layouts), (networks, snapshots)
-        self.header |= {"shards": list(shards), "files": dict(files or {})}
+        self.header = replace(self.header, shards=tuple(shards), files=dict(files or {}))
 
     def finish(self) -> Zoo:
         """Write the tables and ``zoo.json``; returns the zoo. The end of a ``with`` block does so."""
         if self._adopted is not None:
+            check_columns(*self._adopted, self._declared)
             write_zoo(self.folder, self.header, self._layouts, *self._adopted)
             return open_zoo(self.folder)
         if not self._networks:
@@ -171,9 +207,12 @@ class ZooBuilder:
         snapshots = pd.DataFrame(self._snapshots)
         if snapshots.empty:
             raise MetanetError(f"none of {len(networks)} networks has finite weights, so '{self.folder}' would be an empty zoo")
+        check_columns(networks, snapshots, self._declared)
         history = pd.concat(self._histories, ignore_index=True) if self._histories else None
-        self._digest.update(networks.to_csv(index=False).encode() + json.dumps(self.header, sort_keys=True, default=str).encode())
-        header = {"plan_hash": self._digest.hexdigest()[:16]} | self.header | {"shards": self._shards}
+        known = self.header.to_json()
+        self._digest.update(networks.to_csv(index=False).encode() + json.dumps(known, sort_keys=True, default=str).encode())
+        plan_hash = self.header.plan_hash or self._digest.hexdigest()[:16]
+        header = replace(self.header, plan_hash=plan_hash, shards=tuple(self._shards))
         write_zoo(self.folder, header, self._layouts, networks, snapshots, history)
         return open_zoo(self.folder)
 
@@ -210,12 +249,9 @@ def check_new(out: Path) -> None:
 
 def save_zoo(zoo: Zoo, folder: str | Path) -> Zoo:
     """Write a zoo, in memory or from elsewhere, to a new folder: its networks, snapshots, history and facts."""
-    hidden = ("shard", "offset", "length", "crc32", "row", "network_id", "epoch")
-    metrics = [c for c in zoo.snapshots if c not in hidden]
+    metrics = [c for c in zoo.snapshots if c not in RESERVED]
     rows_of = {str(name): rows for name, rows in zoo.snapshots.groupby("network_id", sort=False).indices.items()}
-    kept: dict[str, Any] = {
-        key: zoo.header[key] for key in ("recipe", "data", "seed", "trainer", "plan_hash") if key in zoo.header
-    }
+    kept = ZooHeader(**{name: getattr(zoo.header, name) for name in KEPT})
     epochs, records = zoo.snapshots["epoch"].to_numpy(), zoo.snapshots[metrics].to_dict("records")
     histories = dict(iter(zoo.history.groupby("network_id", sort=False))) if zoo.folder is not None else {}
     with ZooBuilder(folder, header=kept) as build:

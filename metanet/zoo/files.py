@@ -14,11 +14,14 @@ import numpy as np
 import pandas as pd
 
 from metanet.errors import MetanetError
+from metanet.zoo.header import TABLES, FileFacts, ZooHeader
+
+CHUNK_BYTES = 1 << 24
 
 
-def shard_path(folder: Path, header: dict[str, Any], index: int) -> Path:
+def shard_path(folder: Path, header: ZooHeader, index: int) -> Path:
     """Where a shard lies: in the zoo's folder, or in a file elsewhere that an import maps in place."""
-    elsewhere = header.get("files", {}).get(str(index))
+    elsewhere = header.files.get(str(index))
     return local_shard(folder, index) if elsewhere is None else Path(elsewhere)
 
 
@@ -27,15 +30,36 @@ def local_shard(folder: Path, index: int) -> Path:
     return folder / f"weights-{index:05d}.npy"
 
 
-def read_table(path: Path, crc32: int | None = None) -> pd.DataFrame:
-    """A parquet file of a zoo, checked where its CRC-32 is given."""
+def read_table(path: Path, written: FileFacts | None = None) -> pd.DataFrame:
+    """A parquet file of a zoo, checked where it is known how it was written."""
     try:
         raw = path.read_bytes()
-        if crc32 is not None and zlib.crc32(raw) != crc32:
+        if written is not None and zlib.crc32(raw) != written.crc32:
             raise ValueError("it differs from its checksum")
         return pd.read_parquet(io.BytesIO(raw))
     except (OSError, ValueError) as error:
         raise MetanetError(f"table '{path}' cannot be read ({error}); restore it from a copy") from None
+
+
+def file_facts(path: Path) -> FileFacts:
+    """Size and CRC-32 of a file, read once through."""
+    crc32, size = 0, 0
+    with open(path, "rb") as file:
+        while chunk := file.read(CHUNK_BYTES):
+            crc32, size = zlib.crc32(chunk, crc32), size + len(chunk)
+    return FileFacts(crc32, size)
+
+
+def checksums(folder: Path, header: ZooHeader) -> dict[str, FileFacts]:
+    """Size and CRC-32 of every file that a finished zoo is read from: its tables and its shards, mapped ones by their path."""
+    tables = [folder / f"{name}.parquet" for name in (*TABLES, "plan")]
+    shards = [shard_path(folder, header, index) for index in range(len(header.shards))]
+    return {file_name(folder, path): file_facts(path) for path in (*tables, *shards) if path.exists()}
+
+
+def file_name(folder: Path, path: Path) -> str:
+    """What the checksum of a file goes by."""
+    return path.name if path.parent == folder else str(path)
 
 
 def write_atomically(path: Path, write: Any) -> None:

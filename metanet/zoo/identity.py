@@ -23,6 +23,7 @@ import numpy as np
 import pandas as pd
 
 from metanet.errors import MetanetError
+from metanet.zoo.header import ZooHeader
 
 if TYPE_CHECKING:
     from metanet.zoo.zoo import View
@@ -38,7 +39,7 @@ SEED = "seed"
 TWINS = "twins of such (equal drawn hyperparameters, and seeds where each has its own)"
 
 
-def units_of(networks: pd.DataFrame, header: dict[str, Any]) -> tuple[pd.Series, str]:
+def units_of(networks: pd.DataFrame, header: ZooHeader) -> tuple[pd.Series, str]:
     """The unit of splitting of each network, by network_id, and a sentence where that is not plainly the network.
 
     A column ``configuration`` decides. Without one, networks whose ``hp.*`` are all equal are one unit, named by the first of
@@ -84,22 +85,25 @@ def _alike(networks: pd.DataFrame, columns: list[str]) -> np.ndarray:
     return first[of_row.ravel()]
 
 
-def _drawn(networks: pd.DataFrame, header: dict[str, Any]) -> list[str]:
+def _drawn(networks: pd.DataFrame, header: ZooHeader) -> list[str]:
     """The hyperparameters that a recipe draws or that vary, neither sizes nor images, sorted."""
-    recipe = (header.get("recipe") or {}).get("hyperparameters") or {}
+    recipe = header.recipe.hyperparameters
     columns = sorted(c for c in networks if c.startswith("hp.") and c not in SIZES_AND_IMAGES)
     return [c for c in columns if _varies(recipe.get(c.removeprefix("hp."))) or networks[c].nunique(dropna=False) > 1]
 
 
-def drawn(networks: pd.DataFrame, header: dict[str, Any]) -> tuple[str, ...]:
+def drawn(networks: pd.DataFrame, header: ZooHeader) -> tuple[str, ...]:
     """The columns that make an identity: hyperparameters that were drawn, neither sizes nor images; sorted.
 
-    Drawn is what the recipe draws or what varies. Where that tells too few networks apart to know one by it (fewer than
-    :data:`FEWEST`, and not all), the seed is among them; of a zoo without own seeds nothing is left then.
+    As the header says; where it does not, drawn is what the recipe draws or what varies. Where that tells too few networks
+    apart to know one by it (fewer than :data:`FEWEST`, and not all), the seed is among them; of a zoo without own seeds nothing
+    is left then.
 
     Args:
         networks, header: of a zoo.
     """
+    if header.identity is not None and set(header.identity) <= set(networks):
+        return header.identity
     names = _drawn(networks, header)
     different = len(set(_alike(networks, names))) if names else 0
     if different < FEWEST and different < units_of(networks, header)[0].nunique():
@@ -107,10 +111,10 @@ def drawn(networks: pd.DataFrame, header: dict[str, Any]) -> tuple[str, ...]:
     return tuple(names)
 
 
-def identities(networks: pd.DataFrame, header: dict[str, Any], names: Iterable[str] | None = None) -> pd.Series:
+def identities(networks: pd.DataFrame, header: ZooHeader, names: Iterable[str] | None = None) -> pd.Series:
     """The identity of each network, by network_id: a hexadecimal number of its configuration, and after a dash its own seed.
 
-    The seed is left out where all networks begin from one on purpose (``share`` of the recipe has ``init``), where a column
+    The seed is left out where all networks begin from one on purpose (``shared`` of the header has ``init``), where a column
     ``configuration`` says that networks are seeds of one configuration, and where it is not known, as of imported files. None
     where nothing that was drawn is known.
 
@@ -133,8 +137,8 @@ def identities(networks: pd.DataFrame, header: dict[str, Any], names: Iterable[s
     return found
 
 
-def _own_seeds(networks: pd.DataFrame, header: dict[str, Any]) -> bool:
-    return SEED in networks and "init" not in ((header.get("recipe") or {}).get("share") or ())
+def _own_seeds(networks: pd.DataFrame, header: ZooHeader) -> bool:
+    return SEED in networks and "init" not in header.shared.of
 
 
 def _varies(distribution: Any) -> bool:

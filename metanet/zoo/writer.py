@@ -1,6 +1,6 @@
 """The zoo on disk: a folder that is readable without metanet.
 
-    zoo.json            format version, status, recipe, data, seeds, versions, layouts by id, shards, tables' CRC-32
+    zoo.json            the header: what is known of the networks, kinds of columns, layouts by id, checksums of files
     networks.parquet    one row a network: network_id, layout_id, hp.*, status, stopped_by, epochs_run, seconds
     snapshots.parquet   one row a snapshot: network_id, epoch, step, progress, metrics, shard, offset, length, crc32
     history.parquet     metrics of every epoch that the recipe evaluates
@@ -22,6 +22,7 @@ import re
 import shutil
 import zlib
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -31,9 +32,21 @@ from filelock import FileLock, Timeout
 
 from metanet.errors import MetanetError
 from metanet.zoo.card import zoo_card
-from metanet.zoo.files import ExplainOSErrors, local_shard, read_table, sync_folder, write_table, write_text, write_vectors
+from metanet.zoo.columns import PLACES, column_kinds
+from metanet.zoo.files import (
+    ExplainOSErrors,
+    checksums,
+    local_shard,
+    read_table,
+    sync_folder,
+    write_table,
+    write_text,
+    write_vectors,
+)
+from metanet.zoo.header import TABLES, ZooHeader
+from metanet.zoo.identity import drawn
 from metanet.zoo.layout import Layout
-from metanet.zoo.reading import FORMAT_VERSION, TABLES, committed_groups, read_header
+from metanet.zoo.reading import committed_groups, read_header
 
 BRIEF_LOCK_SECONDS = 600  # how long the writer of a share waits for the others to begin or join the tables
 
@@ -51,21 +64,14 @@ class ZooWriter:
     def __init__(
         self,
         folder: str | Path,
-        header: dict[str, Any],
+        header: ZooHeader,
         layouts: dict[str, Layout],
         plan: pd.DataFrame,
         groups: int,
         part: tuple[int, int] | None = None,
     ) -> None:
         self.folder = Path(folder).expanduser()
-        self.header = header | {
-            "format_version": FORMAT_VERSION,
-            "status": "growing",
-            "groups": groups,
-            "layouts": {k: v.to_json() for k, v in layouts.items()},
-            "shards": [],
-            "tables": {},
-        }
+        self.header = replace(header, status="growing", groups=groups, layouts=layouts)
         self.plan = plan
         self.done: set[int] = set()
         first, step = (0, 1) if part is None else (part[0] - 1, part[1])
@@ -78,7 +84,7 @@ class ZooWriter:
     @property
     def complete(self) -> bool:
         """True when the zoo on disk is finished."""
-        return self.header["status"] == "complete"
+        return self.header.complete
 
     def __enter__(self) -> ZooWriter:
         with ExplainOSErrors(self.folder):
@@ -127,13 +133,13 @@ class ZooWriter:
             self._write_header()
             return
         existing = read_header(self.folder)
-        if existing["plan_hash"] != self.header["plan_hash"]:
+        if existing.plan_hash != self.header.plan_hash:
             raise MetanetError(
                 f"zoo '{self.folder}' was begun with another plan ({describe_difference(existing, self.header)}); "
                 "give the command that began it, or choose another out="
             )
         self.header = existing
-        self.done = set(range(existing["groups"])) if self.complete else committed_groups(self.folder)
+        self.done = set(range(existing.groups)) if self.complete else committed_groups(self.folder)
         if self.complete:  # a kill may have come after the header was written
             shutil.rmtree(growing, ignore_errors=True)
         for leftover in [*self.folder.glob("*.tmp"), *growing.glob("*.tmp")]:
@@ -183,7 +189,7 @@ class ZooWriter:
         """
         if self.complete:
             return
-        groups = range(self.header["groups"])
+        groups = range(self.header.groups)
         if missing := sorted(set(self.share) - self.done):
             raise MetanetError(f"zoo '{self.folder}' cannot be finished: {len(missing)} groups are missing")
         try:
@@ -206,21 +212,40 @@ class ZooWriter:
                 )
                 by = ["network_id"] if name == "networks" else ["network_id", "epoch"]
                 write_table(tables[name].sort_values(by, ignore_index=True), self.folder / f"{name}.parquet")
-            self.header["tables"] = {t: zlib.crc32((self.folder / f"{t}.parquet").read_bytes()) for t in TABLES}
             ends = tables["snapshots"].assign(end=lambda t: t["offset"] + t["length"]).groupby("shard")["end"].max()
-            self.header["shards"] = [int(ends.get(g, 0)) for g in groups]
-            write_text(zoo_card(self.header, tables["networks"], tables["snapshots"]), self.folder / "README.md")
-            self.header["status"] = "complete"
-            self._write_header()
+            header = replace(self.header, shards=tuple(int(ends.get(g, 0)) for g in groups))
+            self.header = write_finished(self.folder, header, tables["networks"], tables["snapshots"])
             shutil.rmtree(growing)
 
     def _write_header(self) -> None:
-        write_text(json.dumps(self.header, indent=1) + "\n", self.folder / "zoo.json")
+        write_header(self.folder, self.header)
+
+
+def write_header(folder: Path, header: ZooHeader) -> None:
+    """Write ``zoo.json``."""
+    write_text(json.dumps(header.to_json(), indent=1) + "\n", folder / "zoo.json")
+
+
+def write_finished(folder: Path, header: ZooHeader, networks: pd.DataFrame, snapshots: pd.DataFrame) -> ZooHeader:
+    """Write the card and, last, the header of a zoo whose tables and shards are there; returns the header.
+
+    What the header does not say of its columns and of its networks' identity is read off the tables and said.
+    """
+    whole = replace(
+        header,
+        status="complete",
+        columns=column_kinds(networks, snapshots, header.columns),
+        identity=drawn(networks, header),
+        checksums=checksums(folder, header),
+    )
+    write_text(zoo_card(whole, networks, snapshots), folder / "README.md")
+    write_header(folder, whole)
+    return whole
 
 
 def write_zoo(
     folder: Path,
-    header: dict[str, Any],
+    header: ZooHeader,
     layouts: dict[str, Layout],
     networks: pd.DataFrame,
     snapshots: pd.DataFrame,
@@ -234,26 +259,14 @@ def write_zoo(
         history: metrics of every epoch; default: those of the snapshots.
     """
     with ExplainOSErrors(folder):
-        hidden = ["shard", "offset", "length", "crc32", "row"]
-        tables = {
-            "networks": networks,
-            "snapshots": snapshots,
-            "history": snapshots.drop(columns=[c for c in hidden if c in snapshots]) if history is None else history,
-        }
+        measured = snapshots.drop(columns=[c for c in snapshots if c in PLACES])
+        tables = {"networks": networks, "snapshots": snapshots, "history": measured if history is None else history}
         for name, table in tables.items():
             write_table(table, folder / f"{name}.parquet")
-        whole = header | {
-            "format_version": FORMAT_VERSION,
-            "status": "complete",
-            "groups": len(header["shards"]),
-            "layouts": {k: v.to_json() for k, v in layouts.items()},
-            "tables": {t: zlib.crc32((folder / f"{t}.parquet").read_bytes()) for t in TABLES},
-        }
-        write_text(zoo_card(whole, networks, snapshots), folder / "README.md")
-        write_text(json.dumps(whole, indent=1) + "\n", folder / "zoo.json")
+        write_finished(folder, replace(header, groups=len(header.shards), layouts=layouts), networks, snapshots)
 
 
-def describe_difference(old: dict[str, Any], new: dict[str, Any]) -> str:
+def describe_difference(old: ZooHeader, new: ZooHeader) -> str:
     """The first key in which two headers differ, for an error line."""
 
     def flat(value: Any, prefix: str = "") -> dict[str, Any]:
@@ -262,7 +275,7 @@ def describe_difference(old: dict[str, Any], new: dict[str, Any]) -> str:
         return {k: v for key, child in value.items() for k, v in flat(child, f"{prefix}.{key}" if prefix else key).items()}
 
     keys = ("n", "seed", "recipe", "data", "engine", "group_size", "trainer")
-    a, b = (flat({k: h.get(k) for k in keys}) for h in (old, new))
+    a, b = (flat({k: h.to_json().get(k) for k in keys}) for h in (old, new))
     for key in [*a, *b]:
         if a.get(key) != b.get(key):
             return f"there {key}={a.get(key)}, here {b.get(key)}"

@@ -12,7 +12,9 @@ import numpy as np
 import pandas as pd
 
 from metanet.errors import MetanetError, did_you_mean
+from metanet.zoo.columns import PLACES, column_kinds
 from metanet.zoo.files import read_table, shard_path
+from metanet.zoo.header import DataFacts, ZooHeader
 from metanet.zoo.identity import units_of
 from metanet.zoo.layout import Layout
 from metanet.zoo.query import query_mask
@@ -25,7 +27,7 @@ class Zoo:
     def __init__(
         self,
         name: str,
-        header: dict[str, Any],
+        header: ZooHeader,
         layouts: dict[str, Layout],
         networks: pd.DataFrame,
         snapshots: pd.DataFrame,
@@ -49,8 +51,8 @@ class Zoo:
     def history(self) -> pd.DataFrame:
         """Metrics of every epoch that was evaluated, weights kept or not."""
         if self.folder is None:
-            return self.snapshots.drop(columns=["shard", "offset", "length", "crc32", "row"], errors="ignore")
-        return read_table(self.folder / "history.parquet", self.header["tables"]["history"])
+            return self.snapshots.drop(columns=list(PLACES), errors="ignore")
+        return read_table(self.folder / "history.parquet", self.header.checksums.get("history.parquet"))
 
     @cached_property
     def units(self) -> pd.Series:
@@ -64,21 +66,20 @@ class Zoo:
         return units
 
     @property
-    def data(self) -> dict[str, Any]:
-        """Facts of the image set: name, n_train, n_test, chance, converged; empty where unknown."""
-        return self.header.get("data", {})
+    def data(self) -> DataFacts:
+        """Facts of the image set."""
+        return self.header.data
 
     @property
-    def log_uniform(self) -> frozenset[str]:
-        """Hyperparameters that the recipe draws log-uniformly, without the ``hp.`` prefix."""
-        drawn = self.header.get("recipe", {}).get("hyperparameters", {})
-        return frozenset(k for k, v in drawn.items() if isinstance(v, dict) and "log_uniform" in v)
+    def columns(self) -> dict[str, str]:
+        """The kind of each column that can be predicted: ``number``, ``share``, ``log`` or ``category``, as the header declares
+        it; what it says nothing of is as its values are, see :mod:`metanet.zoo.columns`.
+        """
+        return column_kinds(self.networks, self.snapshots, self.header.columns)
 
-    @property
-    def choices(self) -> frozenset[str]:
-        """Hyperparameters that the recipe draws from a list, without the ``hp.`` prefix: as targets they are categories."""
-        drawn = self.header.get("recipe", {}).get("hyperparameters", {})
-        return frozenset(k for k, v in drawn.items() if isinstance(v, list))
+    def kind(self, column: str) -> str:
+        """The kind of a column, see :attr:`columns`; ``final_`` columns are of the kind of what they are the last of."""
+        return self.columns.get(column) or self.columns.get(column.removeprefix("final_"), "number")
 
     def view(
         self,
@@ -112,14 +113,14 @@ class Zoo:
             keep &= np.isin(epochs, wanted)
         view = View(self, np.flatnonzero(keep))
         if converged:
-            if "converged" not in self.data:
+            if self.data.converged is None:
                 raise MetanetError(f"{self.name} does not say which accuracy counts as converged; use where=")
             view = view.of_networks(self._converged())
         return view if where is None else view.where(where)
 
     def _converged(self) -> set[str]:
         """The networks whose last test accuracy is above what their image set calls converged."""
-        bound = self.data["converged"]
+        bound: Any = self.data.converged
         frame = self.view(status=None).frame
         if isinstance(bound, dict):
             bound = frame["hp.dataset"].map(bound)
@@ -194,10 +195,10 @@ class Zoo:
                 values = np.load(path, mmap_mode="r", allow_pickle=False).reshape(-1)
             except (OSError, ValueError, EOFError, SyntaxError) as error:  # numpy's, for a damaged header
                 raise MetanetError(f"shard '{path}' cannot be read: {error}; restore it from a copy") from None
-            if values.dtype != np.dtype("<f4") or values.shape != (self.header["shards"][index],):
+            if values.dtype != np.dtype("<f4") or values.shape != (self.header.shards[index],):
                 raise MetanetError(
                     f"shard '{path}' holds {values.dtype} of shape {values.shape}, float32 of shape "
-                    f"({self.header['shards'][index]},) was written; restore it from a copy"
+                    f"({self.header.shards[index]},) was written; restore it from a copy"
                 )
             self._shards[index] = values
         return self._shards[index]
@@ -238,8 +239,7 @@ class View:
     def frame(self) -> pd.DataFrame:
         """One row a snapshot: network_id, epoch, step, progress, the metrics, ``hp.*``, and ``configuration`` with many seeds."""
         networks = self.zoo.networks.set_index("network_id")
-        hidden = ["shard", "offset", "length", "crc32", "row"]
-        frame = self.zoo.snapshots.iloc[self.rows].drop(columns=hidden, errors="ignore").reset_index(drop=True)
+        frame = self.zoo.snapshots.iloc[self.rows].drop(columns=list(PLACES), errors="ignore").reset_index(drop=True)
         of_network = [c for c in networks.columns if c.startswith("hp.") or c in ("status", "layout_id", "configuration")]
         return frame.join(networks[of_network], on="network_id")
 
@@ -307,7 +307,7 @@ class View:
     def target(self, name: str) -> np.ndarray:
         """A column to predict: a metric such as ``test_accuracy`` or a hyperparameter such as ``hp.optimizer``.
 
-        Hyperparameters that the recipe draws from a list are categories, text even where they are numbers.
+        Categories are text even where they are numbers.
         ``final_test_accuracy`` is the metric of each network's last snapshot, whatever snapshot the view holds.
         """
         frame = self.frame
@@ -321,8 +321,8 @@ class View:
         if column.isna().all():
             raise MetanetError(f"target '{name}' has no value in {self.zoo.name}: this zoo does not measure it")
         values = column.to_numpy()
-        category = pd.api.types.is_bool_dtype(column) or name.removeprefix("hp.") in self.zoo.choices
-        return values.astype(np.float64) if pd.api.types.is_numeric_dtype(column) and not category else values.astype(str)
+        number = pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column)
+        return values.astype(np.float64) if number and self.zoo.kind(name) != "category" else values.astype(str)
 
     def targets(self) -> list[str]:
         """Names that :meth:`target` takes."""

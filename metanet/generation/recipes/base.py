@@ -18,6 +18,7 @@ from metanet.errors import MetanetError, did_you_mean
 from metanet.generation.initializers import INITIALIZERS
 from metanet.generation.networks import ACTIVATIONS, StackedNetwork
 from metanet.generation.optimizers import RULES
+from metanet.zoo.header import drawn_kinds
 
 if TYPE_CHECKING:
     from metanet.generation.nws import NWSNetwork
@@ -115,6 +116,12 @@ class Recipe:
     def distributions(self) -> dict[str, Distribution]:
         """The distribution of every ``hp.*`` column that is drawn."""
         return dict(self.hyperparameters)
+
+    def columns(self) -> dict[str, str]:
+        """The kinds of ``hp.*`` columns, see :attr:`metanet.zoo.header.ZooHeader.columns`: those of sizes that are no
+        hyperparameters, of constants and of even ranges are left to their values.
+        """
+        return drawn_kinds(self.hyperparameters)
 
     def network_count(self) -> int | None:
         """How many networks the design holds; None where it is random."""

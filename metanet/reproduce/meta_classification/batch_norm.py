@@ -21,6 +21,7 @@ from metanet.reproduce.meta_classification.fits import (
 )
 from metanet.reproduce.study import TRAINING, Exhibit, NotFittedError, Study
 from metanet.zoo.arrays import zoo_from_arrays
+from metanet.zoo.header import ZooHeader
 from metanet.zoo.layout import Layout
 from metanet.zoo.zoo import View
 
@@ -67,6 +68,6 @@ def without_vectors(view: View) -> View:
     weights = view.weights()
     layout = Layout.build((t.name, t.layer, t.kind, t.shape, t.axes) for t in kernels)
     values = np.concatenate([weights[:, t.start : t.stop] for t in kernels], axis=1)
-    zoo = zoo_from_arrays(values, layout, view.frame.drop(columns=["layout_id"]), name=f"{view.zoo.name}, kernels alone")
-    zoo.header["recipe"] = view.zoo.header["recipe"]  # which says what are categories
-    return zoo.view(epoch="all")
+    header = ZooHeader(recipe=view.zoo.header.recipe, columns=view.zoo.columns)
+    frame = view.frame.drop(columns=["layout_id"])
+    return zoo_from_arrays(values, layout, frame, f"{view.zoo.name}, kernels alone", header).view(epoch="all")

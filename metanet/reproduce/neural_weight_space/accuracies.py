@@ -75,7 +75,7 @@ def accuracy_modes(study: Study, name: str) -> Exhibit:
     for ax, (title, (zoo, data)) in zip(axes, parts.items(), strict=True):
         frame = frame_of(study, zoo, data)
         accuracy = frame["test_accuracy"].to_numpy()
-        bound = study.zoo(zoo).data.get("converged")
+        bound = study.zoo(zoo).data.converged
         bound = bound.get(data) if isinstance(bound, dict) else bound
         peaks = smoothed_histogram(accuracy, ax, title, bound)
         rows.append(

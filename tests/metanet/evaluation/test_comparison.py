@@ -300,7 +300,9 @@ def test_a_lost_file_makes_no_other_test_part(tmp_path: Path) -> None:
     for seed in range(3):
         for leaves in (15, 31):
             folder = write(tmp_path / f"{leaves}-{seed}", 0.05 if leaves == 15 else 0.2, seed=seed, model__num_leaves=leaves)
-            (folder / "split.json").write_text(json.dumps({"plan_hash": "p", "hash": "s", "origin": [{}, {"name": "a"}]}))
+            (folder / "split.json").write_text(
+                json.dumps({"plan_hash": "p", "hash": "s", "origin": {"recipe": {}, "data": {"name": "a"}}})
+            )
     (tmp_path / "15-0" / "predictions.parquet").unlink()
     (tmp_path / "31-1" / "split.json").unlink()
     shuffled = tmp_path / "15-1" / "predictions.parquet"

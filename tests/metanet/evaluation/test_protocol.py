@@ -169,7 +169,7 @@ def test_a_grown_zoo_has_a_ceiling_and_scores_of_trained_networks(grown: Zoo) ->
     metrics = fit_and_score(metanet.create_model("constant"), grown.view(), split, "test_accuracy").metrics
     assert 0 < metrics["tau_ceiling"] < metrics["tau_ties"] <= 1
     accuracy = grown.view().part(split, "test").target("test_accuracy")
-    chance = grown.data["chance"]
+    chance = grown.data.chance
     assert metrics["n_trained"] == (accuracy > chance + 3 * np.sqrt(chance * (1 - chance) / 360)).sum()
 
 

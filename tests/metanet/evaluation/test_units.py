@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import metanet
 from metanet.errors import MetanetError
 from metanet.evaluation.protocol import CONSTANT, FitResult, constant_floor, fit_and_score
 from metanet.evaluation.search import Rows, Search, SearchPlan, Subject
-from metanet.evaluation.seen import origin, unseen
+from metanet.evaluation.seen import unseen
 from metanet.evaluation.selection import split_note, split_of
 from metanet.launching.launcher import Launcher
 from metanet.models.base import MatrixModel
@@ -23,6 +24,7 @@ from metanet.models.deepsets import DeepSets
 from metanet.runs.folder import Run
 from metanet.runs.records import Record
 from metanet.zoo import Layout, Split, View, zoo_from_arrays
+from metanet.zoo.header import DataFacts, Origin, RecipeFacts
 from metanet.zoo.split import split_networks
 
 CONFIGURATIONS, SEEDS = 66, 7
@@ -170,11 +172,12 @@ def test_a_stored_split_that_parts_configurations_is_refused(view: View, tmp_pat
 
 def test_seeds_by_which_a_zoo_has_grown_are_no_test_networks_where_the_fit_has_seen_others(tmp_path: Path) -> None:
     view = many_seeds(True)
-    view.zoo.header.update(recipe={}, data={}, seed=0)
+    origin = Origin(RecipeFacts("mine"), DataFacts(), seed=0)
+    view.zoo.header = replace(view.zoo.header, recipe=origin.recipe, seed=0)
     by_unit, by_network = view.draw_split(seed=1), split_networks(view.network_ids.tolist(), seed=1)
     for split in (by_unit, by_network):
         stored = Split(split.train[1:], split.validation, split.test).save(tmp_path)
-        facts = {"stored": str(stored), "origin": origin(view.zoo), "seen": "seen.json"}
+        facts = {"stored": str(stored), "origin": origin.to_json(), "seen": "seen.json"}
         (tmp_path / "split.json").write_text(json.dumps(facts))
         rest = set(unseen(view, tmp_path).network_ids)
         later = () if split is by_unit else split.train[:1]  # a split that parts configurations says nothing of these

@@ -27,7 +27,7 @@ class Mine(Format):
     name = "mine"
 
     def read(self, source, zoo, on_progress=None, n_test=None):
-        zoo.header["data"] = {"n_test": n_test}
+        zoo.declare(data={"n_test": n_test})
         reader(source, zoo)
 
 wrong = 3
@@ -56,7 +56,7 @@ def test_a_reader_of_ones_own_makes_a_zoo(files: Path, name: str) -> None:
     zoo = metanet.import_zoo(f"{files}/mine.py:{name}", files / "files", files / "zoo", n_test=50)
     assert np.array_equal(zoo.view().weights(), np.arange(6) + np.arange(3)[:, None])
     assert zoo.networks["hp.optimizer"].tolist() == ["adam"] * 3
-    assert zoo.data.get("n_test") == (50 if name == "Mine" else None)
+    assert zoo.data.n_test == (50 if name == "Mine" else None)
 
 
 def test_a_reader_of_ones_own_from_the_command_line(files: Path, capsys: pytest.CaptureFixture[str]) -> None:

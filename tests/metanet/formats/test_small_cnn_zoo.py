@@ -118,10 +118,10 @@ def test_an_import_says_on_how_many_images_accuracies_rest(
     told = capsys.readouterr().out
     assert "digits: on how many images test accuracies were measured is not known" in told
     assert "they are counts of 360 images" in told  # which is the size of the digits' test part
-    assert "n_test" not in open_zoo(tmp_path / "unknown").data
+    assert open_zoo(tmp_path / "unknown").data.n_test is None
     assert main([*words, f"out={tmp_path}/known", "n_test=360"]) == 0
     assert "digits: test accuracies of 360 images (as given)" in capsys.readouterr().out
-    assert open_zoo(tmp_path / "known").data["n_test"] == 360
+    assert open_zoo(tmp_path / "known").data.n_test == 360
     assert main([*words, f"out={tmp_path}/wrong", "n_test=100"]) == 0
     assert "no counts of 100 images, so the ceiling of tau is off; import again with n_test= (they" in capsys.readouterr().out
     assert main([*words, f"out={tmp_path}/none", "n_test=0"]) == 2

@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from conftest import HYPERPARAMETERS, small_recipe
 
 from metanet.errors import MetanetError
 from metanet.generation.plan import make_plan
+from metanet.zoo.header import DataFacts
 
-DATA = {"name": "digits", "shape": [16, 16, 1], "classes": 10, "n_train": 1437, "n_test": 360, "chance": 0.1}
+DATA = DataFacts("digits", shape=(16, 16, 1), classes=10, n_train=1437, n_test=360, chance=0.1)
 
 
 def test_every_network_is_in_one_group_of_equals() -> None:
@@ -40,29 +43,29 @@ def test_progress_counts_whole_batches() -> None:
 
 
 def test_the_hash_tells_plans_apart() -> None:
-    base = make_plan(small_recipe(), DATA, n=10).header()["plan_hash"]
-    assert base == make_plan(small_recipe(), DATA, n=10).header()["plan_hash"]
+    base = make_plan(small_recipe(), DATA, n=10).header().plan_hash
+    assert base == make_plan(small_recipe(), DATA, n=10).header().plan_hash
     others = [
         make_plan(small_recipe(), DATA, n=11),
         make_plan(small_recipe(), DATA, n=10, seed=1),
         make_plan(small_recipe(epochs=3), DATA, n=10),
-        make_plan(small_recipe(), DATA | {"n_train": 1000}, n=10),
-        make_plan(small_recipe(), DATA | {"crc32": 1}, n=10),
+        make_plan(small_recipe(), replace(DATA, n_train=1000), n=10),
+        make_plan(small_recipe(), replace(DATA, crc32=1), n=10),
         make_plan(small_recipe(), DATA, n=10, trainer={"limit_train_batches": 2}),
     ]
-    assert len({base, *(p.header()["plan_hash"] for p in others)}) == 7
+    assert len({base, *(p.header().plan_hash for p in others)}) == 7
     elsewhere = make_plan(small_recipe(), DATA, n=10, trainer={"accelerator": "gpu", "devices": 1, "max_epochs": None})
-    assert elsewhere.header()["plan_hash"] == base
+    assert elsewhere.header().plan_hash == base
 
 
 def test_two_data_sets_share_no_initialisation() -> None:
-    digits, mnist = (make_plan(small_recipe(), DATA | {"name": name}, n=500).table["seed"] for name in ("digits", "mnist"))
+    digits, mnist = (make_plan(small_recipe(), replace(DATA, name=name), n=500).table["seed"] for name in ("digits", "mnist"))
     assert not set(digits) & set(mnist)
 
 
 @pytest.mark.parametrize("share", [[], ["init"], ["dropout"], ["dropout", "init"]])
 def test_what_is_shared_has_one_seed(share: list[str]) -> None:
-    digits, mnist = (make_plan(small_recipe(share=share), DATA | {"name": n}, n=50, seed=1).table for n in ("digits", "mnist"))
+    digits, mnist = (make_plan(small_recipe(share=share), replace(DATA, name=n), n=50, seed=1).table for n in ("digits", "mnist"))
     for what in ("init", "dropout"):
         if what in share:
             assert set(digits[f"{what}_seed"]) == set(mnist[f"{what}_seed"]) == {42}

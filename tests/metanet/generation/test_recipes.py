@@ -15,9 +15,10 @@ from metanet.distributions import draw_column
 from metanet.errors import MetanetError
 from metanet.generation.plan import images_per_epoch, make_plan
 from metanet.generation.recipes import RECIPES, create_recipe, list_recipes
+from metanet.zoo.header import DataFacts
 
 N = 20_000
-FACTS = {"name": "digits", "shape": [16, 16, 1], "classes": 10, "n_train": 1437, "n_test": 360, "chance": 0.1}
+FACTS = DataFacts("digits", shape=(16, 16, 1), classes=10, n_train=1437, n_test=360, chance=0.1)
 
 
 def test_draws_follow_their_distributions() -> None:
@@ -166,7 +167,7 @@ def test_seeds_repeat_a_configuration_with_networks_of_their_own() -> None:
 def test_the_mini_recipe_has_the_papers_number_of_steps() -> None:
     """86 epochs of 11, 29, 58 and 117 batches: at full size 60,000 f / 512, at an eighth 7,500 f / 64."""
     full, mini = (compose("generate", {"recipe": name})["recipe"] for name in ("small_cnn", "small_cnn_mini"))
-    mnist = {"name": "mnist", "n_train": 60_000}
+    mnist = DataFacts("mnist", n_train=60_000)
     for fraction, batches in ((0.1, 11), (0.25, 29), (0.5, 58), (1.0, 117)):
         rows = pd.DataFrame({"hp.dataset": "mnist", "hp.train_fraction": [fraction], "hp.batch_size": [512]})
         assert images_per_epoch(rows, create_recipe(**full), mnist)[0] == 512 * batches

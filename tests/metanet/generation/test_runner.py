@@ -28,8 +28,8 @@ def test_a_grown_zoo_holds_what_was_planned(grown: Zoo) -> None:
     frame = grown.view(epoch="all").frame
     assert frame["test_accuracy"].between(0, 1).all()
     assert (frame["progress"] == frame["epoch"] / 2).all()
-    assert grown.data["n_test"] == 360
-    assert grown.log_uniform == {"learning_rate", "l2reg", "init_std"}
+    assert grown.data.n_test == 360
+    assert {c for c, kind in grown.columns.items() if kind == "log"} == {"hp.learning_rate", "hp.l2reg", "hp.init_std"}
     assert len(grown.history) == 90
     first, last = (frame[frame["epoch"] == e].set_index("network_id")["test_accuracy"] for e in (0, 2))
     assert last.mean() > first.mean() + 0.05

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -226,7 +227,7 @@ def test_what_is_run_by_its_activation_does_not_predict_it(grown: Zoo) -> None:
 
 def test_probes_of_another_size_leave_the_model_as_it_is(grown: Zoo, tmp_path: Path) -> None:
     model = metanet.create_model("probe_net", max_epochs=1, probes=4).fit(grown.view())
-    header = grown.header | {"data": grown.header["data"] | {"shape": [20, 20, 1]}}
+    header = replace(grown.header, data=replace(grown.data, shape=(20, 20, 1)))
     view = grown.view()
     larger = zoo_from_arrays(view.weights(), view.layout, view.frame, header=header).view()
     before = model.predict(larger)

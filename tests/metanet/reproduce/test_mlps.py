@@ -16,6 +16,7 @@ from metanet.models import MetaModel, create_model
 from metanet.reproduce.mlps import across_sizes
 from metanet.reproduce.study import Exhibit
 from metanet.zoo import View, Zoo, zoo_from_arrays
+from metanet.zoo.header import DataFacts
 
 
 def drawn_mlps(width: int, seed: int) -> Zoo:
@@ -23,7 +24,7 @@ def drawn_mlps(width: int, seed: int) -> Zoo:
     recipe = create_recipe(
         "mlp", hyperparameters=HYPERPARAMETERS, num_units=width, num_layers=1, epochs=2, batch_size=8, snapshots=[0]
     )
-    facts = {"name": "digits", "n_train": 100, "n_test": 50, "shape": (4, 4, 1), "classes": 10}
+    facts = DataFacts("digits", shape=(4, 4, 1), classes=10, n_train=100, n_test=50)
     plan = make_plan(recipe, facts, 12, seed)
     (layout,) = plan.layouts.values()
     rng = np.random.default_rng(width)

@@ -359,8 +359,7 @@ def test_tau_within_configurations_ignores_what_the_recipe_explains() -> None:
     level = np.repeat(rng.uniform(0.3, 0.9, 12), 10)
     accuracy = level + rng.normal(0, 0.02, 120)
     frame = pd.DataFrame({"test_accuracy": accuracy})
-    zoo = zoo_from_arrays(rng.standard_normal((120, 4)), layout, frame)
-    zoo.header["data"] = {"chance": 0.1, "n_test": 10_000}
+    zoo = zoo_from_arrays(rng.standard_normal((120, 4)), layout, frame, header={"data": {"chance": 0.1, "n_test": 10_000}})
     zoo.networks["configuration"] = np.repeat(np.arange(12), 10)
     view = zoo.view()
     perfect, taus = _within(view, accuracy)

@@ -18,6 +18,7 @@ from metanet.generation.recipes import create_recipe
 from metanet.generation.runner import generate
 from metanet.reproduce.sharing import Sharing, _which
 from metanet.zoo import open_zoo
+from metanet.zoo.header import ZooHeader
 
 SHARES = {"own": ([], 42), "one": (["init", "dropout"], 42), "one_43": (["init", "dropout"], 43)}
 MODELS = ("gbm:hyper", "gbm:stats", "gbm:norms_l2")
@@ -37,7 +38,7 @@ def zoos(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         generate(recipe, n=40, out=root / name, seed=number, engine="torch")
         path = root / name / "zoo.json"
         header = json.loads(path.read_text())
-        header["recipe"] |= {"share": share, "share_seed": seed}
+        header |= {"shared": {"of": share, "seed": seed if share else None}}
         path.write_text(json.dumps(header))
     return {name: root / name for name in SHARES}
 
@@ -127,7 +128,8 @@ def test_zoos_from_before_recipes_shared_anything_have_own_seeds(zoos: dict[str,
     class Shown:
         def zoo(self, name: str):  # type: ignore[no-untyped-def]
             zoo = open_zoo(zoos[name])
-            del zoo.header["recipe"]["share"]
+            recipe = {k: v for k, v in zoo.header.recipe.to_json().items() if not k.startswith("share")}
+            zoo.header = ZooHeader.from_json({"format_version": 1, "recipe": recipe})
             return zoo
 
     assert Sharing.of(Shown(), "one").words == "own seeds"  # type: ignore[arg-type]

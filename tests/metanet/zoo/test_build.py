@@ -22,14 +22,14 @@ def vectors(layout: Layout, count: int, seed: int = 0) -> list[np.ndarray]:
 def test_what_is_added_is_read_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(build, "SHARD_VALUES", 20)  # several shards
     narrow, wide = vectors(NARROW, 3), vectors(WIDE, 2, seed=1)
-    recipe = {"name": "mine", "hyperparameters": {"learning_rate": {"log_uniform": [1e-3, 1e-1]}, "optimizer": ["sgd", "adam"]}}
-    with ZooBuilder(tmp_path / "zoo", recipe, {"name": "mine", "chance": 0.1, "n_test": 50}) as zoo:
+    data = {"name": "mine", "chance": 0.1, "n_test": 50}
+    with ZooBuilder(tmp_path / "zoo", {"name": "mine"}, data, {"hp.learning_rate": "log"}) as zoo:
         metrics = [{"test_accuracy": 0.1 * i} for i in range(3)]
         zoo.add("a", NARROW, zip((0, 2, 5), narrow, metrics, strict=True), {"learning_rate": 0.01, "optimizer": "sgd"}, note="x")
         history = pd.DataFrame({"epoch": [0, 1], "test_accuracy": [0.2, 0.3]})
         zoo.add("b", WIDE, [(1, wide[1], {"test_accuracy": 0.3})], {"learning_rate": 0.02, "optimizer": "adam"}, history)
     found = open_zoo(tmp_path / "zoo")
-    assert len(found.header["shards"]) > 1
+    assert len(found.header.shards) > 1
     view = found.view(epoch="all")
     for stored, given in zip(view.vectors(), [*narrow, wide[1]], strict=True):
         assert np.array_equal(stored, given)
@@ -41,7 +41,9 @@ def test_what_is_added_is_read_back(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     ]
     assert found.networks["note"].tolist()[0] == "x"
     assert found.history["epoch"].tolist() == [0, 1]
-    assert (found.log_uniform, found.choices) == ({"learning_rate"}, {"optimizer"})
+    kinds = {"hp.learning_rate": "log", "hp.optimizer": "category", "test_accuracy": "share"}
+    assert found.columns == kinds | dict.fromkeys(("epoch", "step", "progress"), "number")
+    assert found.header.columns == found.columns  # written down
 
 
 def test_vectors_that_are_not_finite_are_left_out_and_said(tmp_path: Path) -> None:
@@ -67,7 +69,7 @@ def test_a_zoo_is_saved_whole(known: Zoo, grown: Zoo, tmp_path: Path) -> None:
     pd.testing.assert_frame_equal(copied.snapshots[keys], grown.snapshots[keys])
     for one, other in zip(copied.view(epoch="all").vectors(), grown.view(epoch="all").vectors(), strict=True):
         assert np.array_equal(one, other)
-    assert copied.header["recipe"] == grown.header["recipe"]
+    assert (copied.header.origin, copied.columns) == (grown.header.origin, grown.columns)
 
 
 @pytest.mark.parametrize(

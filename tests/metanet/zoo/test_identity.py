@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from metanet.errors import MetanetError
 from metanet.generation.plan import make_plan
 from metanet.generation.recipes import create_recipe
 from metanet.zoo import Layout, Zoo, zoo_from_arrays
+from metanet.zoo.header import DataFacts, SharedSeed, ZooHeader
 from metanet.zoo.identity import FEWEST, Seen, drawn, identities, left_out, units_of
 
 LAYOUT = Layout.build([("dense.weight", "dense", "kernel", (2, 2))])
@@ -30,7 +32,7 @@ def planned(n: int = 30, seed: int = 0, data: str = "digits", name: str = "small
     if name != "small_cnn":
         settings = {k: v for k, v in recipe.to_json().items() if k not in ("name", "num_layers")}
         recipe = create_recipe(name, **settings)
-    facts = {"name": data, "n_train": 1437, "n_test": 360, "shape": (16, 16, 1), "classes": 10}
+    facts = DataFacts(data, shape=(16, 16, 1), classes=10, n_train=1437, n_test=360)
     plan = make_plan(recipe, facts, n, seed)
     networks = plan.table.drop(columns="group").assign(status="ok")
     snapshots = pd.DataFrame({"network_id": networks["network_id"], "epoch": 2, "test_accuracy": 0.5})
@@ -95,7 +97,7 @@ def test_twins_of_one_zoo_are_one_unit_where_hyperparameters_are_the_identity(sh
     drawn_hp = list(drawn(zoo.networks, zoo.header))
     zoo.networks.loc[FEWEST:, drawn_hp] = zoo.networks.loc[: FEWEST - 1, drawn_hp].to_numpy()
     zoo.networks["hp.num_units"] = np.repeat([8, 16], FEWEST)
-    zoo.header["recipe"]["share"] = share
+    zoo.header = replace(zoo.header, shared=SharedSeed(tuple(share)))
     units = zoo.view().units
     assert np.array_equal(units[:FEWEST], units[FEWEST:]) == bool(share)
     assert len(set(units)) == (FEWEST if share else 2 * FEWEST)
@@ -155,7 +157,7 @@ def test_a_configuration_of_many_seeds_is_seen_as_a_whole() -> None:
 def test_of_one_seed_on_purpose_the_hyperparameters_are_the_identity(share: list[str], shared: bool) -> None:
     one, other = planned(30), planned(30)
     for zoo, seed in ((one, 42), (other, 43)):
-        zoo.header["recipe"]["share"] = share
+        zoo.header = replace(zoo.header, shared=SharedSeed(tuple(share)))
         zoo.networks["init_seed"] = seed
     other.networks["seed"] += 1
     own = identities(one.networks, one.header)
@@ -207,5 +209,5 @@ def test_a_multilayer_perceptron_of_the_same_draws_is_a_twin() -> None:
 
 
 def test_a_unit_is_a_plain_table_of_networks() -> None:
-    units, note = units_of(pd.DataFrame({"network_id": ["b", "a"], "configuration": [1, 1]}), {})
+    units, note = units_of(pd.DataFrame({"network_id": ["b", "a"], "configuration": [1, 1]}), ZooHeader())
     assert (units.to_dict(), note) == ({"b": "b", "a": "a"}, "")

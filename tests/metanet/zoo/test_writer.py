@@ -14,13 +14,14 @@ import pytest
 
 from metanet.errors import MetanetError
 from metanet.zoo import Layout, Zoo, ZooWriter, open_zoo
+from metanet.zoo.header import DataFacts, RecipeFacts, ZooHeader
 
 LAYOUTS = {layout.id: layout for layout in (Layout.build([("w", "l", "kernel", (k, 3))]) for k in (2, 4))}
 
 
 def writer(folder: Path, plan_hash: str = "p") -> ZooWriter:
     plan = pd.DataFrame({"network_id": ["a", "b", "c"]})
-    header = {"plan_hash": plan_hash, "n": 3, "recipe": {"name": "r"}, "data": {"name": "d", "n_test": 10}}
+    header = ZooHeader(RecipeFacts("r"), DataFacts("d", n_test=10), plan_hash=plan_hash, n=3)
     return ZooWriter(folder, header, LAYOUTS, plan, groups=2)
 
 
@@ -122,8 +123,8 @@ def test_another_plan_is_refused(tmp_path: Path) -> None:
 
 def test_a_second_writer_is_refused_and_a_dead_ones_lock_is_not(tmp_path: Path) -> None:
     code = (
-        "import sys, time, pandas as pd; from metanet.zoo import ZooWriter\n"
-        "w = ZooWriter(sys.argv[1], {'plan_hash': 'p'}, {}, pd.DataFrame({'network_id': ['a']}), 2).__enter__()\n"
+        "import sys, time, pandas as pd; from metanet.zoo import ZooWriter; from metanet.zoo.header import ZooHeader\n"
+        "w = ZooWriter(sys.argv[1], ZooHeader(plan_hash='p'), {}, pd.DataFrame({'network_id': ['a']}), 2).__enter__()\n"
         "print('locked', flush=True); time.sleep(60)"
     )
     child = subprocess.Popen([sys.executable, "-c", code, str(tmp_path / "zoo")], stdout=subprocess.PIPE, text=True)

@@ -61,7 +61,7 @@ def test_images_are_32_in_colour_from_0_to_1() -> None:
     digits = load_images("digits")
     seen = recipe().prepare(digits)
     assert seen.shape == (32, 32, 3)
-    assert (len(seen.test_images), seen.facts()["n_test"]) == (60, 60)
+    assert (len(seen.test_images), seen.facts().n_test) == (60, 60)
     assert torch.equal(seen.train_images[..., 0], seen.train_images[..., 2])
     pixels = unit_pixels(seen.train_images)
     assert pixels.min() >= 0
@@ -169,7 +169,7 @@ def grow(folder: Path, n: int = 12, **settings: Any) -> Zoo:
 def test_groups_and_workers_decide_nothing(tmp_path: Path, workers: int) -> None:
     a, b = grow(tmp_path / "a", group_size=1), grow(tmp_path / "b", group_size=8, workers=workers)
     assert_same_zoo(a, b)
-    assert a.header["engine"] == "blocks"
+    assert a.header.engine == "blocks"
     assert set(a.networks["hp.augmentation"]) == {False, True}
     assert len(a.layouts) == 2
 
@@ -222,8 +222,8 @@ def test_a_zoo_of_several_image_sets(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr("metanet.generation.training.load_images", lambda name, *_: others[name])
     zoo = grow(tmp_path / "a", data=["digits", "mnist"])
     assert set(zoo.networks["hp.dataset"]) == {"digits", "mnist"}
-    assert zoo.data["name"] == "digits+mnist"
-    assert set(zoo.data["sets"]) == {"digits", "mnist"}
+    assert zoo.data.name == "digits+mnist"
+    assert set(zoo.data.sets) == {"digits", "mnist"}
     plan = pd.read_parquet(tmp_path / "a" / "plan.parquet")
     assert (plan.groupby("group")["hp.dataset"].nunique() == 1).all()
     assert_same_zoo(zoo, grow(tmp_path / "b", data=["digits", "mnist"], group_size=1))

@@ -30,8 +30,8 @@ def test_auto_takes_the_faster_and_the_zoo_keeps_it(tmp_path: Path, monkeypatch:
         assert choose_engine("auto", plan, images, {}) == (faster, {faster: 2, slower: 1})
     generate(small_recipe(), n=4, out=tmp_path / "zoo")
     header = read_header(tmp_path / "zoo")
-    assert header["engine"] == "torch"
-    assert header["measured_net_images_per_second"] == {"torch": 2, "fused": 1}
+    assert header.engine == "torch"
+    assert header.more["measured_net_images_per_second"] == {"torch": 2, "fused": 1}
     monkeypatch.setattr(choice, "measure", lambda p, *_: 2.0 if p.engine == "fused" else 1.0)
     generate(small_recipe(), n=4, out=tmp_path / "zoo")  # a zoo begun with one engine stays with it
     monkeypatch.setattr(choice, "refusal", lambda *_: "it is not here")
@@ -67,7 +67,7 @@ def test_a_zoo_that_was_begun_with_an_engine_stays_with_it(tmp_path: Path, monke
             generate(small_recipe(), **arguments)
     zoo = generate(small_recipe(), **arguments)
     assert zoo is not None
-    assert zoo.header["engine"] == "torch"
+    assert zoo.header.engine == "torch"
 
 
 @needs_fused

@@ -72,8 +72,8 @@ def test_a_zoo_of_a_file_of_ones_own_with_batch_norm(tmp_path: Path) -> None:
     a, b = zoos
     assert a is not None
     assert b is not None
-    assert a.header["engine"] == "module"
-    assert a.header["recipe"]["name"] == "mine.py:MyRecipe"
+    assert a.header.engine == "module"
+    assert a.header.recipe.name == "mine.py:MyRecipe"
     assert str(tmp_path) not in (tmp_path / "a" / "zoo.json").read_text()
     assert len(a.layouts) == 2
     assert {t.kind for layout in a.layouts.values() for t in layout.tensors} >= {"bn_mean", "bn_var", "kernel"}
