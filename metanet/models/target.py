@@ -10,6 +10,8 @@ import numpy as np
 from metanet.errors import MetanetError, UnsuitableTargetError
 from metanet.zoo.zoo import View
 
+MOST_CLASSES = 20  # of numbers, or a tenth of the networks
+
 
 @dataclass(frozen=True)
 class Target:
@@ -18,7 +20,7 @@ class Target:
     Attributes:
         name: column of the view's frame.
         kind: ``share`` (accuracies: numbers from 0 to 1), ``number``, ``log`` (log-uniform draws, coded in
-            log10) or ``category``.
+            log10) or ``category``; as the zoo declares it, see :attr:`metanet.zoo.zoo.Zoo.columns`.
         classes: the categories, sorted, as numbers where they are some; empty for numbers.
         center, scale: of the coded training values, for numbers.
     """
@@ -31,12 +33,18 @@ class Target:
 
     @classmethod
     def of(cls, view: View, name: str) -> Target:
-        """Read the kind off the training part."""
+        """A column as its zoo declares it, on the scale of the training part.
+
+        Raises:
+            UnsuitableTargetError: it has one value alone.
+            MetanetError: there is no such column; a number is not finite; numbers are declared classes and are too many.
+        """
         values = view.target(name)
         if values.dtype.kind != "f":
             classes = tuple(sorted(set(values.tolist()), key=_by_number))
             if len(classes) < 2:
                 raise UnsuitableTargetError(f"target '{name}' is always '{classes[0]}' in this view; there is nothing to predict")
+            _check_classes(view, name, classes)
             return cls(name, "category", classes)
         if not np.isfinite(values).all():
             missing = int((~np.isfinite(values)).sum())
@@ -107,6 +115,16 @@ class Target:
     def from_json(cls, values: dict[str, Any]) -> Target:
         """The inverse of :meth:`to_json`."""
         return cls(**values | {"classes": tuple(values["classes"])})
+
+
+def _check_classes(view: View, name: str, classes: tuple[str, ...]) -> None:
+    """Refuse numbers as classes where they are so many that they are no classes."""
+    networks = len(set(view.network_ids))
+    if len(classes) > max(MOST_CLASSES, networks / 10) and all(_by_number(c)[0] < float("inf") for c in classes):
+        raise MetanetError(
+            f"target '{name}' is declared a category, but has {len(classes)} different numbers among {networks} networks; say "
+            "number or log in `columns` of the zoo's zoo.json"
+        )
 
 
 def _by_number(category: str) -> tuple[float, str]:

@@ -339,6 +339,16 @@ def test_inspect_tells_what_is_there(
     assert "read safely" in capsys.readouterr().err
 
 
+def test_inspecting_a_zoo_loads_tables_and_no_networks(grown_folder: Path) -> None:
+    code = (
+        "import sys; from metanet.cli.main import main; main(['inspect', sys.argv[1]])\n"
+        "print([m for m in ('torch', 'lightgbm', 'sklearn', 'scipy', 'matplotlib', 'pytorch_lightning') if m in sys.modules])"
+    )
+    told = subprocess.run([sys.executable, "-c", code, str(grown_folder)], capture_output=True, text=True, check=True).stdout
+    assert "hp.learning_rate    log" in told
+    assert told.endswith("\n[]\n")
+
+
 def test_quickstart_ends_with_a_leaderboard_and_reuses_its_zoo(capsys: pytest.CaptureFixture[str]) -> None:
     words = ["quickstart", "n=40", "out=q", "recipe.epochs=2", "recipe.snapshots=[0,2]", "features=[stats]", "threads=1"]
     assert run(*words) == 0
