@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 import os
+import queue
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 from wandb.sdk.launch.sweeps.utils import create_sweep_command, create_sweep_command_args
 
+import metanet
 from metanet.cli.compose import compose, parse_overrides
 from metanet.config_files import config_root
 from metanet.evaluation.protocol import fit_and_score
@@ -70,12 +73,68 @@ def test_a_sweep_is_decided_by_a_metric_that_runs_have(grown_folder: Path) -> No
     assert result.metrics["r2_validation"] == pytest.approx(1 - error / total)
 
 
-def test_an_agents_command_runs(grown_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("METANET_ZOO", str(grown_folder))
-    words = command_of(yaml.safe_load((config_root() / "sweep" / "gbm.yaml").read_text()))
-    words = [sys.executable, "-m", "metanet", *words[1:], "threads=1", f"out={tmp_path}/run"]
-    environment = os.environ | {"WANDB_MODE": "offline", "WANDB_SWEEP_ID": "s1", "WANDB_RUN_ID": "agents1"}
-    subprocess.run(words, env=environment, check=True, capture_output=True, text=True)
-    metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
-    assert "r2_validation" in metrics
-    assert list((tmp_path / "run" / "wandb").glob("offline-run-*-agents1"))
+def draw(parameter: dict[str, Any], rng: np.random.Generator) -> Any:
+    """A value of a parameter, as its distribution says."""
+    if "values" in parameter:
+        return parameter["values"][rng.integers(len(parameter["values"]))]
+    low, high = parameter["min"], parameter["max"]
+    kind = parameter["distribution"]
+    if kind == "log_uniform_values":
+        return float(np.exp(rng.uniform(np.log(low), np.log(high))))
+    return int(rng.integers(low, high + 1)) if kind == "int_uniform" else float(rng.uniform(low, high))
+
+
+class Controller:
+    """Stands for the service that gives an agent its runs: ``count`` of them, drawn from a sweep, one at a time."""
+
+    def __init__(self, sweep: dict[str, Any], count: int) -> None:
+        rng = np.random.default_rng(0)
+        self.sweep = sweep
+        self.draws = {f"draw{i}": {k: draw(v, rng) for k, v in sweep["parameters"].items()} for i in range(count)}
+        self.waiting = list(self.draws)
+
+    def heartbeat(self, running: dict[str, bool]) -> list[dict[str, Any]]:
+        if running or not self.waiting:
+            return []
+        run_id = self.waiting.pop(0)
+        arguments = {k: {"value": v} for k, v in self.draws[run_id].items()}
+        return [{"type": "run", "run_id": run_id, "program": self.sweep["program"], "args": arguments}]
+
+
+def test_an_agent_runs_what_a_controller_draws(grown_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """W&B's own agent, our command, and what it logs is what the sweep is decided by."""
+    import wandb
+    from wandb.apis.public import sweeps
+    from wandb.wandb_agent import Agent
+
+    sweep = yaml.safe_load((config_root() / "sweep" / "gbm.yaml").read_text())
+    controller = Controller(sweep, 2)
+    monkeypatch.setattr(sweeps, "_sweep_with_runs", lambda *_, **__: {"config": yaml.safe_dump(sweep)})
+    monkeypatch.setattr(sweeps, "_register_agent", lambda *_, **__: {"id": "agent"})
+    monkeypatch.setattr(sweeps, "_agent_heartbeat", lambda api, agent, metrics, running: controller.heartbeat(running))
+    monkeypatch.setattr(wandb, "Api", lambda: None)
+    monkeypatch.setattr(Agent, "POLL_INTERVAL", 0.2)
+    command = tmp_path / "bin" / "metanet"
+    command.parent.mkdir()
+    command.write_text(f'#!/bin/sh\nexec {sys.executable} -m metanet "$@" threads=1 out="runs/$WANDB_RUN_ID"\n')
+    command.chmod(0o755)
+    variables = {
+        "PATH": f"{command.parent}{os.pathsep}{os.environ['PATH']}",
+        "PYTHONPATH": str(Path(metanet.__file__).parents[1]),
+    }
+    variables |= {"METANET_ZOO": str(grown_folder), "WANDB_MODE": "offline", "WANDB_SWEEP_ID": "s1", "WANDB_DIR": str(tmp_path)}
+    for name, value in (variables | {"WANDB_RUN_ID": "", "WANDB_SWEEP_PARAM_PATH": ""}).items():
+        monkeypatch.setenv(name, value)  # the agent sets the last two, which are taken back so
+    monkeypatch.chdir(tmp_path)
+    Agent(None, queue.Queue(), "s1", count=2).run()
+    told = {}
+    for run_id, drawn in controller.draws.items():
+        (folder,) = (tmp_path / "runs" / run_id / "wandb").glob(f"offline-run-*-{run_id}")
+        words = [sys.executable, "-m", "wandb", "leet", "inspect", "--summary", "--json", str(folder)]
+        told[run_id] = json.loads(subprocess.run(words, capture_output=True, text=True, check=True).stdout)
+        config = told[run_id]["config"]
+        assert {k: config["model"][k.removeprefix("model.")] if "." in k else config[k] for k in drawn} == drawn
+    metric = sweep["metric"]["name"]
+    metrics = {run_id: json.loads((tmp_path / "runs" / run_id / "metrics.json").read_text())[metric] for run_id in told}
+    assert {run_id: run["summary"][metric] for run_id, run in told.items()} == metrics
+    assert len(set(metrics.values())) == 2  # so that there is a best one

@@ -1,4 +1,4 @@
-"""W&B with its real client, offline; what it wrote is read with its own message classes."""
+"""W&B with its real client, offline; what it wrote is read back by the client's own reader."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from wandb.proto.wandb_internal_pb2 import Record
+import yaml
+from wandb.util import get_core_path
 
 from metanet.cli.main import main
 from metanet.errors import MetanetError
@@ -24,53 +25,37 @@ METRICS = {"r2": 0.5, "model": "gbm", "bad": None}
 OFFLINE = {"name": "wandb", "project": "metanet-test", "mode": "offline"}
 
 
-def records(folder: Path, count: int = 1) -> list[list[Record]]:
-    """The messages of each W&B run below a folder, the oldest first, once W&B's own process has written the last.
-
-    The files are in LevelDB's log format: after a header of 7 bytes, blocks of 32,768 bytes hold pieces: CRC (4 bytes), length
-    (2), type (1: whole, 2: first, 3: middle, 4: last), data.
-    """
+def records(folder: Path, count: int = 1) -> list[list[dict[str, Any]]]:
+    """The records of each W&B run below a folder, the oldest first, once W&B's own process has written the last."""
     deadline = time.monotonic() + 15
     while True:
-        found = [
-            _read(p.read_bytes()) for p in sorted(folder.glob("**/offline-run-*/run-*.wandb"), key=lambda p: p.stat().st_mtime)
-        ]
-        if len(found) >= count and all(any(r.WhichOneof("record_type") == "exit" for r in run) for run in found):
+        files = sorted(folder.glob("**/offline-run-*/run-*.wandb"), key=lambda p: p.stat().st_mtime)
+        found = [_read(file) for file in files]
+        if len(found) >= count and all(of_kind(run, "exit") for run in found):
             return found
         assert time.monotonic() < deadline, "W&B wrote no end of the run"
         time.sleep(0.1)
 
 
-def _read(raw: bytes) -> list[Record]:
-    made, data, position = [], b"", 7
-    while position + 7 <= len(raw):
-        left = 32_768 - position % 32_768
-        if left < 7:
-            position += left
-            continue
-        length, kind = int.from_bytes(raw[position + 4 : position + 6], "little"), raw[position + 6]
-        if position + 7 + length > len(raw):
-            break  # being written
-        data = (b"" if kind in (1, 2) else data) + raw[position + 7 : position + 7 + length]
-        if kind in (1, 4):
-            made.append(Record.FromString(data))
-        position += 7 + length
-    return made
+def _read(file: Path) -> list[dict[str, Any]]:
+    """What ``wandb leet inspect --json`` prints, by the program that it starts."""
+    words = [get_core_path(), "leet", "inspect", "--json", "--run-file", str(file), str(file.parents[1])]
+    lines = subprocess.run(words, capture_output=True, text=True).stdout.splitlines()
+    return [json.loads(line) for line in lines]
 
 
-def of_kind(run: list[Record], kind: str) -> list[Any]:
-    return [getattr(r, kind) for r in run if r.WhichOneof("record_type") == kind]
+def of_kind(run: list[dict[str, Any]], kind: str) -> list[Any]:
+    return [record[kind] for record in run if record["type"] == kind]
 
 
-def values(items: Any) -> dict[str, Any]:
-    """Key and value of W&B's items."""
-    return {(i.key or "/".join(i.nested_key)): json.loads(i.value_json) for i in items}
+def steps(run: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [record["item"] for record in of_kind(run, "history")]
 
 
-def summary(run: list[Record]) -> dict[str, Any]:
+def summary(run: list[dict[str, Any]]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for record in of_kind(run, "summary"):
-        found |= values(record.update)
+        found |= record.get("update", {})
     return found
 
 
@@ -103,19 +88,18 @@ def test_without_a_login_a_run_is_written_offline(tmp_path: Path) -> None:
     )
     (written,) = records(run.folder)
     (header, *_) = of_kind(written, "run")
-    assert (header.project, header.run_group, header.job_type) == ("p", "g", "train")
-    assert list(header.tags) == ["digits", "stats", "gbm", "test_accuracy"]
-    assert values(header.config.update)["model"] == {"name": "gbm", "num_leaves": 15}
-    steps = [values(h.item) for h in of_kind(written, "history")]
-    assert [(s["epoch"], s["validation_loss"]) for s in steps if "validation_loss" in s] == [(1, 0.9), (5, 0.25)]
+    assert (header["project"], header["run_group"], header["job_type"]) == ("p", "g", "train")
+    assert header["tags"] == ["digits", "stats", "gbm", "test_accuracy"]
+    assert header["config"]["update"]["model"] == {"name": "gbm", "num_leaves": 15}
+    curve = [(step["epoch"], step["validation_loss"]) for step in steps(written) if "validation_loss" in step]
+    assert curve == [(1, 0.9), (5, 0.25)]
     told = summary(written)
     assert told["r2"] == 0.5
     assert told["model"] == "gbm"
     assert "bad" not in told
-    ends = {m.name: m.summary for m in of_kind(written, "metric") if m.name}
-    assert ends["r2"].max
-    assert ends["validation_loss"].min
-    assert ("zoo-digits", "zoo") in {(a.name, a.type) for a in of_kind(written, "artifact")}
+    ends = {metric["name"]: metric["summary"] for metric in of_kind(written, "metric") if "name" in metric}
+    assert ends == {"r2": {"max": True}, "validation_loss": {"min": True}}
+    assert ("zoo-digits", "zoo") in {(artifact["name"], artifact["type"]) for artifact in of_kind(written, "artifact")}
     media = {p.suffix for p in (run.folder / "wandb").glob("offline-run-*/files/media/**/*") if p.is_file()}
     assert {".png", ".json"} <= media
 
@@ -125,46 +109,54 @@ def test_a_folder_is_one_run_however_often_it_is_sent(tmp_path: Path, monkeypatc
     for r2 in (0.1, 0.2):
         track(OFFLINE, run, {}, {"r2": r2}, "train")
         time.sleep(1.1)  # W&B names its folders by the second
-    ids = [of_kind(written, "run")[0].run_id for written in records(run.folder, 2)]
+    ids = [of_kind(written, "run")[0]["run_id"] for written in records(run.folder, 2)]
     assert len(ids) == 2
     assert len(set(ids)) == 1
     other = Run(tmp_path / "other")
     monkeypatch.setenv("WANDB_SWEEP_ID", "abc")
     monkeypatch.setenv("WANDB_RUN_ID", "fromagent")
     track(OFFLINE, other, {}, {"r2": 0.3}, "train")
-    assert of_kind(records(other.folder)[0], "run")[0].run_id == "fromagent"
+    assert of_kind(records(other.folder)[0], "run")[0]["run_id"] == "fromagent"
 
 
-def test_a_fit_sends_what_it_made(grown_folder: Path, tmp_path: Path) -> None:
-    words = [
-        "train",
-        f"zoo={grown_folder}",
-        "model=gbm",
-        "model.max_trees=20",
-        "threads=1",
-        "tracking=wandb",
-        "tracking.mode=offline",
-    ]
+def test_a_fit_is_read_back_as_it_was_made(grown_folder: Path, tmp_path: Path) -> None:
+    """Config, summary, tables, group, curves and artifacts; the first two also by the command that the pages name."""
+    words = ["train", f"zoo={grown_folder}", "model=gbm", "model.max_trees=20", "threads=1", "tracking=wandb"]
+    words += ["tracking.mode=offline", "tracking.project=meta", "tracking.group=trees"]
     assert main([*words, f"out={tmp_path}/run"]) == 0
     (written,) = records(tmp_path / "run")
-    told = summary(written)
-    metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
-    assert told["r2"] == pytest.approx(metrics["r2"])
-    assert told["r2_validation"] == pytest.approx(metrics["r2_validation"])
-    losses = [values(h.item) for h in of_kind(written, "history")]
-    trees = [s["trees"] for s in losses if "validation_loss" in s]
+    (header, *_) = of_kind(written, "run")
+    assert (header["project"], header["run_group"], header["job_type"]) == ("meta", "trees", "train")
+    losses = steps(written)
+    trees = [step["trees"] for step in losses if "validation_loss" in step]
     assert trees == list(range(1, len(trees) + 1))
-    named = {"/".join(key.split("/")[:2]) for step in losses for key in step}
+    named = {key.split(".")[0] for step in losses for key in step}
     assert {"figures/predictions", "figures/losses", "tables/predictions"} <= named
-    kinds = {a.type for a in of_kind(written, "artifact")}
-    assert {"zoo", "split"} <= kinds
+    assert {"zoo", "split"} <= {artifact["type"] for artifact in of_kind(written, "artifact")}
+    (folder,) = (tmp_path / "run" / "wandb").glob("offline-run-*")
+    words = [sys.executable, "-m", "wandb", "leet", "inspect", "--summary", "--json", str(folder)]
+    told = json.loads(subprocess.run(words, capture_output=True, text=True, check=True).stdout)
+    assert told["state"] == "finished"
+    assert told["config"] == yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())
+    metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
+    known = {key: value for key, value in metrics.items() if value is not None}
+    assert len(known) > 20
+    assert {key: told["summary"][key] for key in known} == known
+    table = told["summary"]["tables/predictions"]
+    content = json.loads((folder / "files" / table["path"]).read_text())
+    sent = pd.DataFrame(content["data"], columns=content["columns"])
+    made = pd.read_parquet(tmp_path / "run" / "predictions.parquet")
+    assert (table["nrows"], table["ncols"]) == made.shape
+    keys = ["part", "network_id"]
+    sent, made = (frame.sort_values(keys, ignore_index=True)[list(made)] for frame in (sent, made))
+    pd.testing.assert_frame_equal(sent, made, check_dtype=False)
 
 
 def test_a_search_is_one_run_with_its_trials_as_a_table(grown_folder: Path, tmp_path: Path) -> None:
     words = ["train", f"zoo={grown_folder}", "model=gbm", "search=random", "search.n=3", "search.space.max_trees=20", "threads=1"]
     assert main([*words, "tracking=wandb", f"out={tmp_path}/run"]) == 0
     (written,) = records(tmp_path / "run")
-    assert any(key.startswith("tables/trials") for h in of_kind(written, "history") for key in values(h.item))
+    assert any(key.startswith("tables/trials") for step in steps(written) for key in step)
     (table,) = (tmp_path / "run" / "wandb").glob("offline-run-*/files/media/table/tables/trials*.json")
     content = json.loads(table.read_text())
     assert len({row[content["columns"].index("trial")] for row in content["data"]}) == 3
@@ -176,7 +168,7 @@ def test_a_comparison_is_one_run(grown_folder: Path, tmp_path: Path) -> None:
         assert main([*words, f"out={tmp_path}/runs/{leaves}"]) == 0
     assert main(["compare", f"{tmp_path}/runs", f"out={tmp_path}/compared", "tracking=wandb"]) == 0
     (written,) = records(tmp_path / "compared")
-    assert of_kind(written, "run")[0].job_type == "compare"
+    assert of_kind(written, "run")[0]["job_type"] == "compare"
     (said,) = [v for k, v in summary(written).items() if k.startswith("test_accuracy on")]
     assert "(r2 " in said
     assert len(list((tmp_path / "compared" / "figures").glob("*.png"))) >= 3
