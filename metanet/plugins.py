@@ -23,6 +23,31 @@ def absolute(name: str) -> str:
     return f"{Path(file).expanduser().resolve()}:{attribute}"
 
 
+def of_target(target: str, folder: Path) -> str:
+    """``FILE.py:NAME`` of what a YAML calls its ``_target_``: that itself, or ``MODULE.NAME``.
+
+    A file is looked for here and beside the YAML, a module there too, and where Python finds its modules.
+
+    Args:
+        folder: of the YAML.
+
+    Raises:
+        MetanetError: there is no such file or module.
+    """
+    module, _, attribute = target.rpartition(":" if is_path(target) else ".")
+    file = module if is_path(target) else f"{module.replace('.', '/')}.py"
+    for place in (Path.cwd(), folder):
+        if (path := place / Path(file).expanduser()).exists():
+            return f"{path}:{attribute}"
+    try:
+        spec = importlib.util.find_spec(module) if module and not is_path(target) else None
+    except ImportError:  # of the package above it
+        spec = None
+    if spec is None or spec.origin is None:
+        raise MetanetError(f"_target_: {target}: no such file or module; give MODULE.CLASS or FILE.py:CLASS")
+    return f"{spec.origin}:{attribute}"
+
+
 def load_object(name: str) -> Any:
     """Import ``FILE.py`` once and return the attribute ``NAME`` of it.
 

@@ -2,8 +2,9 @@
 
     metanet VERB group=option key=value part.key=value experiment=x
 
-Everything is merged before any interpolation is resolved. A key that no YAML knows is refused with
-the nearest one that is known; values must have the type of what they replace.
+Everything is merged before any interpolation is resolved. What the YAML of a model or a recipe leaves out is its class's
+default. A key that is not known is refused with the nearest one that is; values must have the type of what they replace, and
+those of models and recipes what their class allows.
 """
 
 from __future__ import annotations
@@ -18,9 +19,11 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
+from metanet.cli.settings import settings_of
 from metanet.config_files import config_root, options
+from metanet.constraints import check, fits
 from metanet.errors import MetanetError, did_you_mean
-from metanet.plugins import is_path
+from metanet.plugins import is_path, of_target
 from metanet.registry import entries
 
 Config = dict[str, Any]
@@ -49,8 +52,8 @@ NAME_KEYS = frozenset(
 )
 # Numbers that may be null although their default is not.
 NULLABLE_KEYS = frozenset({"n"})
-# Numbers that may be a list, drawn from for each network; the recipe checks its members.
-LIST_KEYS = frozenset({"recipe.num_units", "recipe.num_layers"})
+# Groups whose settings a class says.
+OF_CLASSES = ("model", "recipe")
 # Words in the place of which a whole number may stand.
 WORD_OR_NUMBER_KEYS = frozenset({"view.epoch", "train.snapshots"})
 # Mappings of distributions, whose keys are free.
@@ -129,6 +132,20 @@ def compose(verb: str, overrides: dict[str, str]) -> Config:
         raise MetanetError(f"the configuration cannot be resolved: {str(error).splitlines()[0]}") from None
 
 
+def given_threads(verb: str, overrides: dict[str, str]) -> Any:
+    """``threads`` of a command, known before anything is imported that counts them."""
+    kept = {key: overrides[key] for key in ("threads", "experiment", "from") if key in overrides}
+    if "threads" in kept:
+        return _parse("threads", kept["threads"])
+    if "experiment" in kept:
+        return _load_option("experiment", kept["experiment"]).get("threads")
+    if kept.get("from"):
+        from metanet.runs.folder import read_config
+
+        return read_config(kept["from"]).get("threads")
+    return None
+
+
 def _take_run(config: Config, source: str, verb: str) -> None:
     """Put the config of a finished run in the place of the defaults; where it runs and lies, and tracking, stay as they are."""
     from metanet.runs.folder import read_config, read_metrics
@@ -187,13 +204,25 @@ def _load_option(group: str, option: str) -> Config:
     if is_path(option):
         return {"name": option}
     if option.endswith((".yaml", ".yml")):
-        return _load(Path(option).expanduser())
+        file = Path(option).expanduser()
+        config = _load(file)
+        if "_target_" in config:
+            config = {"name": of_target(str(config.pop("_target_")), file.parent)} | config
+        return _completed(group, config)
     path = config_root() / group / f"{option}.yaml"
     if not path.exists():
         if option in (installed := entries(group)):
             return {"name": option}
         raise MetanetError(f"no {group} '{option}'{did_you_mean(option, [*options(group), *installed])}")
-    return _load(path)
+    return _completed(group, _load(path))
+
+
+def _completed(group: str, config: Config) -> Config:
+    """A model or a recipe with what its class takes where the config says nothing."""
+    name = str(config.get("name", ""))
+    if group not in OF_CLASSES or _is_foreign(group, name):
+        return config
+    return {"name": name} | {key: s.default for key, s in settings_of(group, name).items() if not s.needed} | config
 
 
 def _leaves(config: Config, prefix: str = "") -> list[tuple[str, Any]]:
@@ -240,20 +269,31 @@ def _check_key(config: Config, verb: str, key: str, value: Any) -> Any:
             known = [f"{where}.{k}" if where else str(k) for k in node] + ([] if where else ["experiment"])
             raise MetanetError(f"{verb} has no key '{key}'{did_you_mean(key, known)}")
         node = node[part]
+    if parts[0] in OF_CLASSES and len(parts) == 2 and parts[1] != "name" and not by_class:
+        return _of_kind(key, settings_of(parts[0], str(config[parts[0]]["name"]))[parts[1]].kind, value)
     return _fit_type(key, node, value)
+
+
+def _of_kind(key: str, kind: Any, value: Any) -> Any:
+    """The value, if the class allows it; one word is a list of one."""
+    if isinstance(value, str) and value.startswith("${"):
+        return value
+    if key.split(".")[-1] in NAME_KEYS and value is not None:
+        value = str(value)
+    value = [value] if isinstance(value, str) and not fits(value, kind) and fits([value], kind) else value
+    check(key, value, kind)
+    return value
 
 
 def _is_foreign(group: str, name: str) -> bool:
     """Whether what takes the settings is not of the package."""
-    return is_path(name) or (group in ("model", "recipe") and name in entries(group))
+    return is_path(name) or (group in OF_CLASSES and name in entries(group))
 
 
 def _fit_type(key: str, old: Any, new: Any) -> Any:
     """The value as the key wants it: names and paths are text, numbers are numbers; an error where neither fits."""
     if key.split(".")[-1] in NAME_KEYS:
         return [str(item) for item in new] if isinstance(new, list) else None if new is None else str(new)
-    if isinstance(old, list) and key in LIST_KEYS and isinstance(new, int) and not isinstance(new, bool):
-        return new
     if isinstance(old, dict) and old and not isinstance(new, dict):
         raise MetanetError(f"{key}={new} is no value: {key} has parts, {', '.join(f'{key}.{part}' for part in old)}")
     if isinstance(old, list) and not isinstance(new, list):
@@ -261,7 +301,7 @@ def _fit_type(key: str, old: Any, new: Any) -> Any:
             raise MetanetError(f"{key}={'null' if new is None else new} is no list; the default is [{', '.join(map(str, old))}]")
         return [new] if isinstance(new, str) else new  # one name is a list of one; numbers are checked by what takes them
     words = {bool: "true or false", int: "a whole number", float: "a number", str: "a name"}
-    if (new is None and key in NULLABLE_KEYS) or (isinstance(new, list) and key in LIST_KEYS):
+    if new is None and key in NULLABLE_KEYS:
         return new
     if type(old) not in words or old == "???" or (isinstance(new, str) and new.startswith("${")):
         return new

@@ -52,6 +52,7 @@ OVERVIEW = """metanet {version}: meta-models on the raw weights of trained netwo
 
 Start with:          metanet quickstart
 Keys of a verb:      metanet train --help
+Settings of a model: metanet train model=dnn --help
 Composed config:     metanet train zoo=zoos/digits --cfg
 Parts of a group:    model=gbm model.num_leaves=15
 A grid of runs:      model=gbm,dnn seed=0,1,2        ([a,b] is one value with members)
@@ -96,14 +97,15 @@ def _dispatch(words: list[str]) -> int:
         raise MetanetError(f"no verb '{name}'{did_you_mean(name, VERBS)}")
     verb = VERBS[name]
     if "--help" in rest or "-h" in rest:
-        print(verb_help(name))
+        of_class = [word.split("=", 1) for word in rest if re.match(r"(model|recipe)=[^,\[]", word)]
+        print("\n\n".join(option_help(name, group, option) for group, option in of_class) or verb_help(name))
         return 0
     show = "--cfg" in rest
     rest = [word for word in rest if word != "--cfg"]
     if flags := [word for word in rest if word.startswith("-")]:
         raise MetanetError(f"no flag '{flags[0]}'{did_you_mean(flags[0], ['--help', '--cfg', '--version'])}")
 
-    from metanet.cli.compose import compose, grid, parse_overrides
+    from metanet.cli.compose import compose, given_threads, grid, parse_overrides
 
     loose = [word for word in rest if not re.match(r"[A-Za-z_][\w.]*=", word)]
     overrides = parse_overrides(word for word in rest if word not in loose)
@@ -123,6 +125,8 @@ def _dispatch(words: list[str]) -> int:
         raise MetanetError(f"{name} takes one value of {key}, not {','.join(overrides[key])}; [a,b] is one value with members")
     if len(overrides.get("threads", [])) > 1:
         raise MetanetError("threads= takes one value; all runs of a grid share a process")
+    if not show:
+        set_threads(given_threads(name, combinations[0]))  # before composing imports a model's libraries
     configs = [compose(name, combination) for combination in combinations]
     if show:
         from omegaconf import OmegaConf
@@ -186,6 +190,21 @@ def verb_help(name: str) -> str:
             keys.append(f"  {full + '=' + shown:<28}{comment}")
     text += ["", "Groups (group=option; parts by dots, group.key=value):", *groups] if groups else []
     return "\n".join([*text, "", "Keys and defaults:", *keys])
+
+
+def option_help(verb: str, group: str, option: str) -> str:
+    """Help of a model or a recipe: each setting with what it is here, what it means and what it may be."""
+    from metanet.cli.compose import compose
+    from metanet.cli.settings import described, settings_of
+
+    config = compose(verb, {group: option})[group]
+    known = settings_of(group, str(config["name"]))
+    path = config_root() / group / f"{option}.yaml"
+    text = [f"metanet {verb} {group}={option}"]
+    if path.exists():
+        text += [line for line in _comments(path.read_text().splitlines()) if not line.startswith("example: ")]
+    text += ["", f"Settings ({group}.KEY=VALUE):"]
+    return "\n".join([*text, *(described(key, setting, config.get(key, setting.default)) for key, setting in known.items())])
 
 
 def _sentence(group: str, option: str) -> str:

@@ -170,6 +170,10 @@ class MatrixModel(MetaModel):
     model that predicts is fitted on training and validation part together, for as long as the
     validation part found best.
 
+    Args:
+        refit: fit again on training and validation part, for the trees or epochs found best.
+        clip: bound on standardised inputs, in standard deviations; None for none.
+
     Attributes:
         rounds: trees or epochs that the validation part chose; None for estimators without.
         shared: where fits on the same rows may keep what they share; a search gives one dictionary a fold.

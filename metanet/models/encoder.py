@@ -86,7 +86,8 @@ class Encoder(MetaModel):
         learning_rate: its height in the cycle (Smith and Topin 2018).
         l2: decoupled weight decay.
         ema: decay a step of the average of the weights that predicts; None for the weights themselves.
-        batch_size, max_epochs: of the training.
+        batch_size: networks of a step.
+        max_epochs: of the cycle; the validation part chooses one of them.
         refit: fit again on training and validation part, for the epochs found best.
         epoch: ``best`` on the validation part, or ``last``: nothing is chosen, and the validation part is learned from too.
         canonical: bring positive scales of ReLU neurons and signs of tanh neurons to one form first; needs the activations

@@ -50,7 +50,9 @@ class StatNet(DNN):
         parametrisation: ``standard``, or ``ntk``: layers are :class:`TangentLinear`, the last of them 0 at the start; it takes
             a learning rate about ten times as high.
         epoch: ``best`` on the validation part, or ``last``: nothing is chosen, and the validation part is learned from too.
-        loss, optimizer, learning_rate, l2, max_epochs: of :class:`DNN`, as its other settings are.
+        loss: for accuracies ``mse`` or ``cross_entropy``.
+        learning_rate: its height in the cycle.
+        max_epochs: of the cycle; the validation part chooses one of them.
     """
 
     name = "stat_net"

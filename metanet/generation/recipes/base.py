@@ -37,6 +37,8 @@ class Recipe:
     the kernels, as Keras does.
 
     Attributes:
+        epochs: of each training, at most.
+        batch_size: at most the images of a network; the last incomplete batch is dropped.
         snapshots: epochs whose weights are kept; those beyond the last are dropped, the last always is kept.
         hyperparameters: a distribution each, see :mod:`metanet.distributions`.
         design: ``random`` draws; ``grid`` takes all combinations of the lists; else a CSV file with one configuration

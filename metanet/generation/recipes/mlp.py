@@ -14,7 +14,12 @@ from metanet.generation.recipes.base import UNTERTHINER, Recipe
 
 @dataclass(frozen=True)
 class MLPRecipe(Recipe):
-    """The MLP zoo (Unterthiner et al. 2020, Supplement E): one width per network, the same for all hidden layers."""
+    """The MLP zoo (Unterthiner et al. 2020, Supplement E): one width per network, the same for all hidden layers.
+
+    Attributes:
+        num_units: width of the hidden layers; a list: drawn for each network.
+        num_layers: hidden layers; a list: drawn for each network.
+    """
 
     num_units: Count | list[Count] = 16
     num_layers: Count | list[Count] = 3

@@ -16,7 +16,9 @@ from metanet.generation.recipes.base import UNTERTHINER, Recipe
 class SmallCNNRecipe(Recipe):
     """The Small CNN Zoo (Unterthiner et al. 2020, section 4.1 and Supplement A.2).
 
-    ``num_units`` and ``num_layers`` are a number or a list that each network's is drawn from.
+    Attributes:
+        num_units: filters of each convolution; a list: drawn for each network.
+        num_layers: convolutions; a list: drawn for each network.
     """
 
     num_units: Count | list[Count] = 16

@@ -5,14 +5,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from conftest import MINE
 
-from metanet.cli.compose import compose, grid, parse_overrides, split_values
-from metanet.cli.main import VERBS
+from metanet.cli.compose import compose, given_threads, grid, parse_overrides, split_values
+from metanet.cli.main import VERBS, option_help
+from metanet.cli.settings import settings_of
 from metanet.config_files import config_root, options
 from metanet.errors import MetanetError
 from metanet.generation.recipes import create_recipe
-from metanet.models.base import constructor_arguments
 from metanet.models.registry import model_class
 from metanet.runs.folder import Run
 
@@ -45,11 +46,7 @@ def test_every_file_composes_and_its_values_are_taken(file: str, tmp_path: Path)
         create_recipe(**config["recipe"]).draw(5, 0, "digits")
     elif group == "model":
         settings = {k: v for k, v in config["model"].items() if k != "name"}
-        arguments = constructor_arguments(model_class(option))
-        # the YAML shows every setting of the class, with the class's own default
-        own = set(arguments) - {"features", "seed", "threads", "trainer", "refit", "clip"}
-        assert own <= set(settings)
-        assert {k: arguments[k].default for k in own} == {k: settings[k] for k in own}
+        assert settings.keys() == settings_of("model", option).keys()
         model_class(option)(**settings)
     elif group == "data":
         assert config["data"]["name"] == option
@@ -58,6 +55,68 @@ def test_every_file_composes_and_its_values_are_taken(file: str, tmp_path: Path)
 
         with quiet_trainer(config["trainer"], 3) as trainer:
             assert trainer.max_epochs <= 3
+
+
+@pytest.mark.parametrize("file", [f for f in FILES if f.startswith(("model/", "recipe/"))])
+def test_a_yaml_says_what_differs_from_the_class_alone(file: str) -> None:
+    group, option = file.split("/")
+    said = yaml.safe_load((config_root() / f"{file}.yaml").read_text())
+    known = settings_of(group, said["name"])
+    for key in said.keys() - {"name"}:
+        assert known[key].needed or said[key] != known[key].default
+    composed = compose("generate" if group == "recipe" else "train", {group: option})[group]
+    assert composed == {key: s.default for key, s in known.items() if not s.needed} | said
+
+
+@pytest.mark.parametrize("file", [f for f in FILES if f.startswith(("model/", "recipe/"))])
+def test_help_says_of_every_setting_what_it_is_means_and_may_be(file: str) -> None:
+    group, option = file.split("/")
+    text = option_help("generate" if group == "recipe" else "train", group, option)
+    known = settings_of(group, compose("generate" if group == "recipe" else "train", {group: option})[group]["name"])
+    for key, setting in known.items():
+        assert len(setting.meaning) > 2, key
+        assert f"\n  {key}=" in text
+        assert setting.meaning in text
+    assert "``" not in text
+    assert ":class:" not in text
+
+
+def test_help_shows_values_ranges_and_words(tmp_path: Path) -> None:
+    text = option_help("train", "model", "dnn")
+    assert "layers=3                    hidden layers and their width (a whole number from 0 up)" in text
+    assert "clip=5.0                    bound on standardised inputs, in standard deviations (a number above 0, or null)" in text
+    text = option_help("generate", "recipe", "small_cnn")
+    assert "share=[init,dropout]" in text
+    assert (
+        "seeds=1                     networks of each configuration, alike but for their seed (a whole number from 1 up)" in text
+    )
+    (tmp_path / "mine.py").write_text(MINE)
+    assert "epochs=3  " in option_help("generate", "recipe", f"{tmp_path}/mine.py:MyRecipe")
+
+
+def test_the_number_of_threads_is_known_before_models_are_imported(tmp_path: Path) -> None:
+    assert given_threads("train", {"threads": "3", "model": "no such model"}) == 3
+    assert given_threads("train", {"model": "no such model"}) is None
+    (tmp_path / "exp.yaml").write_text("defaults: {model: dnn}\nthreads: 2\n")
+    assert given_threads("train", {"experiment": f"{tmp_path}/exp.yaml"}) == 2
+    Run(tmp_path / "run").write_config(compose("train", {"zoo": "z", "threads": "5"}))
+    assert given_threads("train", {"from": f"{tmp_path}/run"}) == 5
+
+
+def test_a_yaml_of_ones_own_names_its_class_by_target(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "mine.py").write_text(MINE)
+    for target in ("mine.MyModel", "./mine.py:MyModel", f"{tmp_path}/mine.py:MyModel"):
+        (tmp_path / "mine.yaml").write_text(f"_target_: {target}\npower: 3\n")
+        model = compose("train", {"model": f"{tmp_path}/mine.yaml", "model.depth": "2"})["model"]
+        assert Path(model.pop("name").split(":")[0]).resolve() == (tmp_path / "mine.py").resolve()
+        assert model == {"power": 3, "depth": 2}
+    (tmp_path / "mine.yaml").write_text("_target_: json.decoder.JSONDecoder\n")
+    name = compose("train", {"model": f"{tmp_path}/mine.yaml"})["model"]["name"]
+    assert name.endswith("json/decoder.py:JSONDecoder")
+    for target in ("nowhere_at_all.Model", "nowhere.at.all.Model", "Model", "./nowhere.py:Model"):
+        (tmp_path / "mine.yaml").write_text(f"_target_: {target}\n")
+        with pytest.raises(MetanetError, match=r"no such file or module; give MODULE\.CLASS"):
+            compose("train", {"model": f"{tmp_path}/mine.yaml"})
 
 
 @pytest.mark.parametrize(
