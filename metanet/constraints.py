@@ -128,8 +128,8 @@ def expected(kind: Any) -> str:
     if origin in (list, Sequence):
         return f"a list, each member {expected(members[0])}"
     if origin is dict:
-        return f"a mapping to {expected(members[1])}"
-    return _KINDS[kind][1] if kind in _KINDS else "something else"
+        return "a mapping" if members[1] is Any else f"a mapping to {expected(members[1])}"
+    return _KINDS[kind][1] if kind in _KINDS else "anything"
 
 
 def _words(kind: Any) -> list[str]:

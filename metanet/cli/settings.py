@@ -78,15 +78,19 @@ def _entries(docstring: str) -> Iterator[tuple[str, str]]:
     """Names and texts of the sections ``Args`` and ``Attributes``."""
     for section in re.findall(r"^    (?:Args|Attributes):\n((?:        .*\n|\n)*)", docstring + "\n", re.MULTILINE):
         for names, text in re.findall(r"^        (\w[\w, ]*): (.*(?:\n {12}.*)*)", section, re.MULTILINE):
-            words = re.sub(r":\w+:`~?(?:[\w.]*\.)?(\w+)`|``", r"\1", " ".join(text.split()))
-            yield from ((name.strip(), words.rstrip(".")) for name in names.split(","))
+            words = re.sub(r":\w+:`~?([^`]*)`|``", r"\1", " ".join(text.split()))
+            sentence = re.split(r"\. (?=[A-Z])", words)[0].rstrip(".")
+            yield from ((name.strip(), sentence) for name in names.split(","))
 
 
 def described(key: str, setting: Setting, value: Any) -> str:
     """One line of help: the value that stands, what it may be, and what it means."""
+    if isinstance(value, dict) and value and setting.needed:  # what is drawn, a line each
+        lines = [f"    {key}.{part}={_plain(own)}" for part, own in value.items()]
+        return "\n".join([f"  {key:<28}{setting.meaning}", *lines])
     shown = "(needed)" if setting.needed and value is None else "null" if value is None else _plain(value)
     allowed = expected(setting.kind)
-    return f"  {key + '=' + shown:<28}{setting.meaning}" + (f" ({allowed})" if allowed != "something else" else "")
+    return f"  {key + '=' + shown:<27} {setting.meaning}" + (f" ({allowed})" if allowed != "anything" else "")
 
 
 def _plain(value: Any) -> str:

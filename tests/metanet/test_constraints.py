@@ -56,7 +56,8 @@ WORD = Annotated[str, OneOf("all", "conv", "fc")]
         (list[Count], [[], [1, 2], (3,)], [[0], [1, "a"], 1, "ab"], "a list, each member a whole number from 1 up"),
         (Sequence[str], [["a"]], ["a", [1]], "a list, each member a name"),
         (dict[str, Count], [{}, {"a": 1}], [{"a": 0}, [1]], "a mapping to a whole number from 1 up"),
-        (Any, [None, object()], [], "something else"),
+        (dict[str, Any], [{}, {"a": None}], [[1], None], "a mapping"),
+        (Any, [None, object()], [], "anything"),
     ],
 )
 def test_what_a_kind_allows_and_how_it_is_said(kind: Any, allowed: list[Any], refused: list[Any], words: str) -> None:

@@ -75,7 +75,7 @@ def test_help_says_of_every_setting_what_it_is_means_and_may_be(file: str) -> No
     known = settings_of(group, compose("generate" if group == "recipe" else "train", {group: option})[group]["name"])
     for key, setting in known.items():
         assert len(setting.meaning) > 2, key
-        assert f"\n  {key}=" in text
+        assert f"\n  {key}" in text
         assert setting.meaning in text
     assert "``" not in text
     assert ":class:" not in text
