@@ -1,7 +1,8 @@
 """Readers and writers of other people's files: zoos, checkpoints, splits.
 
 A format is one file here with one class of :class:`Format`. One of your own is a class or a plain function by path,
-``format=./mine.py:reader``: it is handed the source and a :class:`metanet.zoo.build.ZooBuilder`, and adds networks.
+``format=./mine.py:reader``: it is handed the source and a :class:`metanet.zoo.build.ZooBuilder`, adds networks, and declares
+what it knows of them: ``zoo.declare(data={"name": "mine", "n_test": 1000})``.
 
     def reader(source, zoo):
         for path in sorted(source.glob("*.npy")):

@@ -31,7 +31,11 @@ def local_shard(folder: Path, index: int) -> Path:
 
 
 def read_table(path: Path, written: FileFacts | None = None) -> pd.DataFrame:
-    """A parquet file of a zoo, checked where it is known how it was written."""
+    """A parquet file of a zoo, checked where it is known how it was written.
+
+    Raises:
+        MetanetError: it is not there, is damaged, or differs from its checksum.
+    """
     try:
         raw = path.read_bytes()
         if written is not None and zlib.crc32(raw) != written.crc32:

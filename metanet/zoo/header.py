@@ -301,7 +301,11 @@ def drawn_kinds(hyperparameters: Mapping[str, Any]) -> dict[str, str]:
 
 
 def check_kinds(columns: Mapping[str, str]) -> None:
-    """Refuse kinds of columns that there are not."""
+    """Refuse kinds of columns that there are not.
+
+    Raises:
+        MetanetError: names the column and the kind.
+    """
     for name, kind in columns.items():
         if kind not in COLUMN_KINDS:
             raise MetanetError(f"column '{name}' cannot be of kind '{kind}'{did_you_mean(str(kind), COLUMN_KINDS)}")
