@@ -197,7 +197,7 @@ class ZooBuilder:
         """Write the tables and ``zoo.json``; returns the zoo. The end of a ``with`` block does so."""
         if self._adopted is not None:
             check_columns(*self._adopted, self._declared)
-            write_zoo(self.folder, self.header, self._layouts, *self._adopted)
+            write_zoo(self.folder, self._hashed(self._adopted[0]), self._layouts, *self._adopted)
             return open_zoo(self.folder)
         if not self._networks:
             raise MetanetError(f"no network was added, so '{self.folder}' would be an empty zoo")
@@ -209,12 +209,17 @@ class ZooBuilder:
             raise MetanetError(f"none of {len(networks)} networks has finite weights, so '{self.folder}' would be an empty zoo")
         check_columns(networks, snapshots, self._declared)
         history = pd.concat(self._histories, ignore_index=True) if self._histories else None
-        known = self.header.to_json()
-        self._digest.update(networks.to_csv(index=False).encode() + json.dumps(known, sort_keys=True, default=str).encode())
-        plan_hash = self.header.plan_hash or self._digest.hexdigest()[:16]
-        header = replace(self.header, plan_hash=plan_hash, shards=tuple(self._shards))
+        header = replace(self._hashed(networks), shards=tuple(self._shards))
         write_zoo(self.folder, header, self._layouts, networks, snapshots, history)
         return open_zoo(self.folder)
+
+    def _hashed(self, networks: pd.DataFrame) -> ZooHeader:
+        """The header with a hash of all that was added, where the networks' plan is not known."""
+        if self.header.plan_hash is not None:
+            return self.header
+        known = json.dumps(self.header.to_json(), sort_keys=True, default=str)
+        self._digest.update(networks.to_csv(index=False).encode() + known.encode())
+        return replace(self.header, plan_hash=self._digest.hexdigest()[:16])
 
     def _place(self, values: np.ndarray) -> dict[str, int]:
         """Where a vector comes to lie; a shard that is full goes to disk first."""

@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ import pytest
 from metanet.errors import MetanetError
 from metanet.zoo import Layout, Zoo, ZooWriter, open_zoo
 from metanet.zoo.header import DataFacts, RecipeFacts, ZooHeader
+from metanet.zoo.reading import verify_zoo
 
 LAYOUTS = {layout.id: layout for layout in (Layout.build([("w", "l", "kernel", (k, 3))]) for k in (2, 4))}
 
@@ -194,6 +196,42 @@ def test_damage_to_a_shard_is_found(grown_folder: Path, tmp_path: Path) -> None:
     table.write_bytes(raw)
     shutil.copy(grown_folder / "weights-00000.npy", shard)
     with pytest.raises(MetanetError, match="cannot be read"):
+        open_zoo(folder)
+
+
+def test_a_header_that_contradicts_itself_is_damaged(grown_folder: Path, tmp_path: Path) -> None:
+    header = json.loads((grown_folder / "zoo.json").read_text())
+    (layout_id, tensors), *_ = header["layouts"].items()
+    moved = [tensors[0] | {"shape": [tensors[0]["shape"][1], tensors[0]["shape"][0], *tensors[0]["shape"][2:]]}, *tensors[1:]]
+    for changes, says in (
+        ({"layouts": {layout_id: moved}}, rf"layout {layout_id} is not what was written"),
+        ({"shards": header["shards"][1:]}, rf"{header['groups'] - 1} shards of {header['groups']} groups"),
+        ({"data": header["data"] | {"n_test": "360"}}, r"data.n_test='360': give a whole number"),
+        ({"columns": {"hp.l2reg": "logs"}}, r"column 'hp.l2reg' cannot be of kind 'logs'"),
+        ({"checksums": {"networks.parquet": 3}}, ""),
+    ):
+        (tmp_path / "zoo.json").write_text(json.dumps(header | changes))
+        with pytest.raises(MetanetError, match=rf"zoo.json' is damaged \(.*{says}") as told:
+            open_zoo(tmp_path)
+        assert "\n" not in str(told.value)
+
+
+def test_every_file_has_a_checksum_and_the_damaged_one_is_named(grown_folder: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "zoo"
+    shutil.copytree(grown_folder, folder)
+    written = json.loads((folder / "zoo.json").read_text())["checksums"]
+    files = [path for path in folder.iterdir() if path.suffix in (".npy", ".parquet")]
+    assert written == {p.name: {"bytes": p.stat().st_size, "crc32": zlib.crc32(p.read_bytes())} for p in files}
+    assert verify_zoo(folder) == len(files)
+    for path in files:
+        whole = path.read_bytes()
+        path.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+        with pytest.raises(MetanetError, match=path.name):
+            verify_zoo(folder)
+        path.write_bytes(whole)
+    shard = folder / "weights-00000.npy"
+    shard.write_bytes(shard.read_bytes() + b"more")
+    with pytest.raises(MetanetError, match=r"shard .*weights-00000.npy' is damaged: [\d,]+ bytes, [\d,]+ were written"):
         open_zoo(folder)
 
 
