@@ -85,7 +85,11 @@ def split_values(text: str) -> list[str]:
 
 
 def parse_overrides(arguments: Iterable[str]) -> dict[str, list[str]]:
-    """``key=value`` words -> values of each key, more than one where a grid is asked for."""
+    """``key=value`` words -> values of each key, more than one where a grid is asked for.
+
+    Raises:
+        MetanetError: a word is no ``key=value``.
+    """
     overrides: dict[str, list[str]] = {}
     for word in arguments:
         key, equals, value = word.partition("=")
@@ -101,7 +105,11 @@ def grid(overrides: dict[str, list[str]]) -> list[dict[str, str]]:
 
 
 def compose(verb: str, overrides: dict[str, str]) -> Config:
-    """The configuration of one run as plain values, interpolations resolved."""
+    """The configuration of one run as plain values, interpolations resolved.
+
+    Raises:
+        MetanetError: a key, group, option or value is unknown, or the whole cannot be resolved.
+    """
     base = _load(config_root() / f"{verb}.yaml")
     groups: dict[str, str] = base.pop("defaults", {})
     overrides = dict(overrides)
@@ -165,7 +173,11 @@ def _take_run(config: Config, source: str, verb: str) -> None:
 
 
 def required(config: Config, key: str, example: str) -> Any:
-    """A value that has no default; an error with an example where it is missing."""
+    """A value that has no default; an error with an example where it is missing.
+
+    Raises:
+        MetanetError: the key has no value.
+    """
     if config.get(key) in (None, "???", [], ""):
         raise MetanetError(f"{key}= is needed, for example {example}")
     return config[key]

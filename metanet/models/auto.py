@@ -48,6 +48,9 @@ class Auto(MetaModel):
         losses: mean squared error of codes, or of class probabilities, on networks that no fit saw, by what could be taken.
         shares: the weight of each member that predicts, by title.
         left_out: why a family is no member, by name.
+
+    Raises:
+        MetanetError: ``members`` are fewer than two.
     """
 
     name = "auto"

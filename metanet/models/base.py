@@ -128,6 +128,10 @@ class MetaModel(ABC):
         """Read the target off the training part; an error where this model does not predict its kind.
 
         A category that only the validation part has is one too.
+
+        Raises:
+            MetanetError: there is no such target.
+            UnsuitableTargetError: it is of a kind that the model does not predict.
         """
         self.target = Target.of(view, name)
         if self.target.kind == "category" and validation is not None:
@@ -320,7 +324,11 @@ def setting_kinds(cls: type) -> dict[str, Any]:
 
 
 def check_settings(cls: type, settings: dict[str, Any], prefix: str = "model") -> None:
-    """Refuse a setting that the class does not take, naming the nearest one that it does."""
+    """Refuse a setting that the class does not take, naming the nearest one that it does.
+
+    Raises:
+        MetanetError: the class takes no such setting.
+    """
     known = constructor_arguments(cls)
     for key in settings:
         if key not in known:

@@ -50,6 +50,9 @@ class DMCNetwork(nn.Module):
         dropout: after every hidden fully connected layer.
         attention: pool the slices of a bag by learned weights; else the outputs of the slices are averaged.
         squash: pass each value through asinh(20 x): about linear for small weights, logarithmic for large values.
+
+    Raises:
+        MetanetError: the slices are too short.
     """
 
     def __init__(
@@ -220,6 +223,11 @@ class DMCGlobal(DMC):
         return view.layout.size
 
     def slices(self, view: View) -> Slices:
+        """Whole vectors, as one slice each.
+
+        Raises:
+            MetanetError: they have not the length of those that it was trained on.
+        """
         if view.layout.size != self.length:
             raise MetanetError(
                 f"vectors of {view.layout.size} values were given, the model was trained on {self.length}; take dmc_local, which "

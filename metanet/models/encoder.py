@@ -64,7 +64,11 @@ class Heads(nn.Module):
         self.last = nn.ModuleList(nn.Linear(hidden, len(t.classes) or 1) for t in targets)
 
     def forward(self, batch: NetworkBatch) -> list[Tensor]:
-        """Raw outputs (B, C) or (B, 1) of each target."""
+        """Raw outputs (B, C) or (B, 1) of each target.
+
+        Raises:
+            MetanetError: the encoder's vectors have not the width that it says.
+        """
         vectors = torch.cat([self.encoder(part) for part in batch.parts])
         if vectors.shape[1] != self.encoder.width:
             raise MetanetError(
@@ -188,7 +192,11 @@ class Encoder(MetaModel):
                 _samples(view.take(positions[:1]), canonically=True)
 
     def prepare(self, train: View, targets: list[str]) -> None:
-        """Read slots, scales and the features' spreads off the training part."""
+        """Read slots, scales and the features' spreads off the training part.
+
+        Raises:
+            MetanetError: the canonical form would read the target.
+        """
         if self.canonical and "hp.activation" in targets:
             raise MetanetError("model.canonical=true uses hp.activation, which is the target; give model.canonical=false")
         self.architectures = {}

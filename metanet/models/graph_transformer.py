@@ -29,6 +29,9 @@ class GraphTransformer(Encoder):
         channels: features of a weight; a neuron has twice as many.
         heads: of attention; they share a neuron's features.
         base: of :class:`metanet.models.encoder.Encoder`.
+
+    Raises:
+        MetanetError: ``heads`` does not divide the features of a neuron.
     """
 
     name = "graph_transformer"

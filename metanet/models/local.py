@@ -182,6 +182,11 @@ class Local(SliceModel):
         return model
 
     def fit_slices(self, slices: Slices, codes: np.ndarray) -> None:
+        """Fit the estimator on the measures of slices.
+
+        Raises:
+            UnsuitableTargetError: it does not predict targets of this kind.
+        """
         rng = np.random.default_rng(self.seed)
         blocks = []
         model = self.model = self._create()

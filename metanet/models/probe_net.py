@@ -46,6 +46,11 @@ class ProbeNet(Encoder):
         return "F" if self.input is None else "+".join(sorted({"F", *self.input.access.split("+")}))
 
     def prepare(self, train: View, targets: list[str]) -> None:
+        """Look at what runs the networks.
+
+        Raises:
+            MetanetError: the networks have not as many channels and classes, or their activation is the target.
+        """
         if "hp.activation" in targets:
             raise MetanetError("probe_net runs every network with its activation, which is the target; take a model of weights")
         found = {(executor.input_shape, executor.classes) for executor in executors(train).values()}
@@ -93,6 +98,11 @@ class ProbeNetwork(EncoderNetwork):
         return on_scale(images, low)
 
     def forward(self, part: NetworkPart) -> Tensor:
+        """Answers of the networks to the learned images, (b, width).
+
+        Raises:
+            MetanetError: the networks take other images than those that were learned.
+        """
         executor: Executor = part.context
         if executor.classes != self.classes or executor.input_shape[2] != self.shape[2]:
             raise MetanetError(

@@ -50,6 +50,11 @@ class RandomForest(MatrixModel):
         skops.io.dump(self.forest, folder / "forest.skops")
 
     def load_estimator(self, folder: Path) -> None:
+        """Read the forest, running no code of the file.
+
+        Raises:
+            MetanetError: it is damaged.
+        """
         path = folder / "forest.skops"
         self.forest = skops.io.load(path, trusted=["sklearn.tree._tree.Tree"])
         if not all(_is_sound(tree.tree_, self.forest.n_features_in_) for tree in self.forest.estimators_):

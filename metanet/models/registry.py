@@ -55,7 +55,11 @@ def model_class(name: str) -> type[MetaModel]:
 
 
 def titled(title: str) -> tuple[str, dict[str, Any]]:
-    """``MODEL`` or ``MODEL:FEATURES`` -> a model's name and settings; what takes no features reads them beside its own input."""
+    """``MODEL`` or ``MODEL:FEATURES`` -> a model's name and settings; what takes no features reads them beside its own input.
+
+    Raises:
+        MetanetError: the model takes no features.
+    """
     parts = title.split(":")
     count = 2 if is_path(":".join(parts[:2])) else 1
     name, features = ":".join(parts[:count]), ":".join(parts[count:])
@@ -82,7 +86,11 @@ def create_model(name: str, **settings: Any) -> MetaModel:
 
 
 def load_model(folder: str | Path, threads: int = 1) -> MetaModel:
-    """A fitted meta-model from the folder that its ``save`` wrote."""
+    """A fitted meta-model from the folder that its ``save`` wrote.
+
+    Raises:
+        MetanetError: the folder holds no meta-model that this version reads.
+    """
     folder = Path(folder).expanduser()
     path = folder / "model.json"
     try:

@@ -32,6 +32,9 @@ class Stack(MetaModel):
         method: ``mean``, or ``weights`` learned out of fold.
         folds: of the units, for ``weights``; each member is fitted once more for each.
         base: ``seed`` and ``threads``; ``features`` are not looked at.
+
+    Raises:
+        MetanetError: ``members`` are fewer than two, or stand beside ``beside``.
     """
 
     name = "stack"
@@ -70,6 +73,11 @@ class Stack(MetaModel):
             model.check_view(view)
 
     def fit(self, train: View, target: str = "test_accuracy", validation: View | None = None) -> Stack:
+        """Fit every member, and their weights where they are learned.
+
+        Raises:
+            MetanetError: a member knows other classes of the target.
+        """
         self.choose_target(train, target, validation)
         whole = train if validation is None else train.union(validation)
         self.weights = np.full(len(self.chosen), 1 / len(self.chosen))
@@ -119,7 +127,11 @@ class Stack(MetaModel):
 
 
 def parsed(member: str | dict[str, Any]) -> tuple[str, dict[str, Any]]:
-    """``gbm:stats`` -> the name of a model and its settings."""
+    """``gbm:stats`` -> the name of a model and its settings.
+
+    Raises:
+        MetanetError: a member has no name.
+    """
     if isinstance(member, dict):
         settings = dict(member)
         if "name" not in settings:

@@ -53,6 +53,9 @@ class StatNet(DNN):
         loss: for accuracies ``mse`` or ``cross_entropy``.
         learning_rate: its height in the cycle.
         max_epochs: of the cycle; the validation part chooses one of them.
+
+    Raises:
+        MetanetError: ``w_init`` is given beside a parametrisation that draws its own.
     """
 
     name = "stat_net"

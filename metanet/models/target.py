@@ -69,7 +69,11 @@ class Target:
         return np.log10(values) if self.kind == "log" else values
 
     def encode(self, view: View) -> np.ndarray:
-        """Codes for an estimator: shares as they are, numbers standardised, categories as int64; shape (N,)."""
+        """Codes for an estimator: shares as they are, numbers standardised, categories as int64; shape (N,).
+
+        Raises:
+            MetanetError: a category was not there in training.
+        """
         values = self.true(view)
         if self.kind == "category":
             index = {c: i for i, c in enumerate(self.classes)}

@@ -194,7 +194,11 @@ class ZooBuilder:
         self.header = replace(self.header, shards=tuple(shards), files=dict(files or {}))
 
     def finish(self) -> Zoo:
-        """Write the tables and ``zoo.json``; returns the zoo. The end of a ``with`` block does so."""
+        """Write the tables and ``zoo.json``; returns the zoo. The end of a ``with`` block does so.
+
+        Raises:
+            MetanetError: no network was added, or none is finite.
+        """
         if self._adopted is not None:
             check_columns(*self._adopted, self._declared)
             write_zoo(self.folder, self._hashed(self._adopted[0]), self._layouts, *self._adopted)
@@ -247,7 +251,11 @@ class ZooBuilder:
 
 
 def check_new(out: Path) -> None:
-    """Refuse a folder that holds anything."""
+    """Refuse a folder that holds anything.
+
+    Raises:
+        MetanetError: the folder holds something.
+    """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise MetanetError(f"out='{out}' is not empty; give a new folder for the zoo")
 

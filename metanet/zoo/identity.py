@@ -198,7 +198,11 @@ class Seen:
 
     @classmethod
     def load(cls, path: Path) -> Seen:
-        """Read what :meth:`save` wrote."""
+        """Read what :meth:`save` wrote.
+
+        Raises:
+            MetanetError: the file is not there or damaged.
+        """
         try:
             values = json.loads(path.read_text())
             return cls(tuple(values["names"]), frozenset(values["identities"]))

@@ -60,7 +60,11 @@ class Layout:
 
     @classmethod
     def build(cls, parts: Iterable[tuple[str, str, str, Sequence[int]] | tuple[str, str, str, Sequence[int], Any]]) -> Layout:
-        """From (name, layer, kind, shape), and axes where they differ, in vector order."""
+        """From (name, layer, kind, shape), and axes where they differ, in vector order.
+
+        Raises:
+            MetanetError: there is no tensor, or one of an unknown kind or of axes that do not fit.
+        """
         specs: list[TensorSpec] = []
         start = 0
         for name, layer, kind, shape, *rest in parts:
@@ -123,7 +127,11 @@ class Layout:
         return hashlib.sha256(json.dumps(self.to_json()).encode()).hexdigest()[:12]
 
     def flatten(self, tensors: Mapping[str, Any]) -> np.ndarray:
-        """Named tensors (numpy or torch) -> one float32 vector of shape (D,)."""
+        """Named tensors (numpy or torch) -> one float32 vector of shape (D,).
+
+        Raises:
+            MetanetError: a tensor is missing or of another shape.
+        """
         vector = np.empty(self.size, np.float32)
         for spec in self.tensors:
             if spec.name not in tensors:
@@ -136,7 +144,11 @@ class Layout:
         return vector
 
     def unflatten(self, weights: Any) -> dict[str, Any]:
-        """(..., D) array or torch tensor -> named views of shape (..., *shape); nothing is copied."""
+        """(..., D) array or torch tensor -> named views of shape (..., *shape); nothing is copied.
+
+        Raises:
+            MetanetError: the vectors have another length.
+        """
         if weights.shape[-1] != self.size:
             raise MetanetError(
                 f"vectors of {weights.shape[-1]} values were given, the layout has {self.size}; "
@@ -167,6 +179,9 @@ class Layout:
         """Start and stop of the convolutional (``conv``) or fully connected (``fc``) weights, or of ``all``.
 
         Biases and batch normalisation go with the kernel of their layer, or with the last kernel before them.
+
+        Raises:
+            MetanetError: the architecture has no such part, or not in one piece.
         """
         if name == "all":
             return 0, self.size
@@ -196,6 +211,9 @@ class Layout:
 
         A layer that was chosen so is called so in the tensors' labels, whatever it is called here: the last layers of two
         architectures give columns of the same names.
+
+        Raises:
+            MetanetError: there is no such layer.
         """
         known = self.layers
         wanted = {}

@@ -46,7 +46,11 @@ class Split:
 
     @classmethod
     def load(cls, path: Path) -> Split:
-        """Read what :meth:`save` wrote."""
+        """Read what :meth:`save` wrote.
+
+        Raises:
+            MetanetError: the file is no stored split.
+        """
         try:
             parts = json.loads(path.read_text())
             return cls(*(tuple(parts[part]) for part in PARTS))
@@ -103,6 +107,9 @@ def fold_networks(
         seed: of the permutation.
         setting: what asks for so many folds, for the error.
         units: as for :func:`split_networks`.
+
+    Raises:
+        MetanetError: there are too few networks for so many folds.
     """
     rows = network_ids if units is None else units
     names = sorted(set(rows))
@@ -135,6 +142,9 @@ def split_networks(
         seed: of the permutation.
         units: of each of ``network_ids``, what is drawn as a whole, see :attr:`metanet.zoo.zoo.View.units`; default: each
             network by itself.
+
+    Raises:
+        MetanetError: a share is none, or leaves a part empty.
     """
     check("split.seed", seed, Seed)
     for name, share in (("split.test", test), ("split.validation", validation)):

@@ -186,6 +186,9 @@ class ZooWriter:
         """Join the groups' rows into the tables, mark the zoo complete, remove the scaffolding.
 
         The writer of a share does so only where it is the last; else the zoo stays as it is.
+
+        Raises:
+            MetanetError: groups are missing, or another process holds the zoo.
         """
         if self.complete:
             return

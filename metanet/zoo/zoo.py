@@ -95,6 +95,9 @@ class Zoo:
             status: ``"ok"``, ``"nan"``, or None for both.
             where: a pandas query over the view's columns, ``hp.*`` as written.
             converged: keep networks whose last snapshot is above the accuracy that the data config calls converged.
+
+        Raises:
+            MetanetError: there is no such epoch, or the zoo does not say when a network has converged.
         """
         epochs = self.snapshots["epoch"].to_numpy()
         keep = np.ones(len(epochs), bool)
@@ -261,7 +264,11 @@ class View:
 
     @property
     def layout(self) -> Layout:
-        """The one layout of all snapshots; an error where architectures are mixed."""
+        """The one layout of all snapshots; an error where architectures are mixed.
+
+        Raises:
+            MetanetError: the view mixes layouts.
+        """
         ids = self.frame["layout_id"].unique()
         if len(ids) != 1:
             raise MetanetError(
@@ -309,6 +316,9 @@ class View:
 
         Categories are text even where they are numbers.
         ``final_test_accuracy`` is the metric of each network's last snapshot, whatever snapshot the view holds.
+
+        Raises:
+            MetanetError: the zoo has no such column, or no value in it.
         """
         frame = self.frame
         if name.startswith("final_") and name.removeprefix("final_") in frame.columns:
@@ -344,7 +354,11 @@ class View:
         return fold_networks(self.network_ids.tolist(), folds, seed, setting, self.units.tolist())
 
     def part(self, split: Split, *names: str) -> View:
-        """The snapshots of one or more parts of a stored split; an error where none is left."""
+        """The snapshots of one or more parts of a stored split; an error where none is left.
+
+        Raises:
+            MetanetError: the part is empty in this view.
+        """
         ids = {i for name in names for i in getattr(split, name)}
         view = self.of_networks(ids)
         if len(view) == 0:
