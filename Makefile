@@ -8,11 +8,12 @@ BIN := $(VENV)/bin
 quickstart: $(VENV)/.installed
 	$(BIN)/metanet quickstart
 
+# Two processes of one thread each, a file of tests at a time; a fixture of the session is made once in each.
 test: $(VENV)/.tested
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 test-slow: $(VENV)/.tested
 	$(BIN)/python -m pytest -m slow
