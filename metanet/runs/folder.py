@@ -136,16 +136,16 @@ def read_config(folder: str | Path) -> dict[str, Any]:
     Raises:
         MetanetError: the folder is no run, or its file is damaged.
     """
-    from omegaconf import OmegaConf
-    from omegaconf.errors import OmegaConfBaseException
     from yaml import YAMLError
+
+    from metanet.runs.stored_yaml import read_yaml
 
     path = Path(folder).expanduser() / "config.yaml"
     try:
-        config = OmegaConf.to_container(OmegaConf.load(path))
+        config = read_yaml(path.read_text())
     except (FileNotFoundError, NotADirectoryError):
         raise MetanetError(f"{_what(path.parent)}; give the folder of a run, which has a config.yaml") from None
-    except (OSError, UnicodeDecodeError, YAMLError, OmegaConfBaseException) as error:
+    except (OSError, UnicodeDecodeError, ValueError, YAMLError) as error:
         raise MetanetError(f"'{path}' is damaged ({_first_line(error)}); make the run again into another out=") from None
     if not isinstance(config, dict) or not config:
         raise MetanetError(f"'{path}' is damaged (it holds no keys); make the run again into another out=")

@@ -15,6 +15,7 @@ import yaml
 
 from metanet.errors import MetanetError
 from metanet.runs.folder import read_metrics, read_versions
+from metanet.runs.stored_yaml import read_yaml
 from metanet.zoo.header import Origin
 
 # Keys of a config that decide where and with what help a run is made, not what it finds.
@@ -254,8 +255,8 @@ def _holds(folder: Path, runs: list[Path]) -> bool:
 def _flat_config(folder: Path) -> dict[str, Any]:
     """``config.yaml`` with dotted keys; empty where there is none or it cannot be read."""
     try:
-        config = yaml.load((folder / "config.yaml").read_text(), yaml.CSafeLoader)
-    except (OSError, UnicodeDecodeError, yaml.YAMLError):
+        config = read_yaml((folder / "config.yaml").read_text())
+    except (OSError, UnicodeDecodeError, ValueError, yaml.YAMLError):
         return {}
     return flat(config) if isinstance(config, dict) else {}
 
