@@ -11,7 +11,7 @@ import pandas as pd
 from metanet.cli.compose import required
 from metanet.cli.terminal import print_run, print_table
 from metanet.errors import MetanetError
-from metanet.evaluation.comparison import Family, compare, readable, sentence, tested, unanswered, write_comparison
+from metanet.evaluation.comparison import Family, compare, differing, readable, sentence, tested, unanswered, write_comparison
 from metanet.machine import versions
 from metanet.reproduce.published import published_of, published_sets
 from metanet.runs.folder import Run, choose_folder
@@ -34,7 +34,9 @@ def run(config: dict[str, Any]) -> None:
     record.write_config(config)
     for stale in record.folder.glob("comparison.*"):
         stale.unlink()
-    leaderboard([r.metrics | {"run": str(r.folder)} for r in records]).to_csv(record.folder / "leaderboard.csv", index=False)
+    told = [", ".join(words) or None for words in differing([r.config for r in records], most=1.0)]
+    rows = [r.metrics | {"run": str(r.folder), "settings": words} for r, words in zip(records, told, strict=True)]
+    leaderboard(rows).to_csv(record.folder / "leaderboard.csv", index=False)
     write_comparison(families, record.folder)
     notes = list(found.notes)
     if len(makers := sorted({r.version or "an unknown version" for r in records})) > 1:

@@ -9,7 +9,6 @@ those of models and recipes what their class allows.
 
 from __future__ import annotations
 
-import itertools
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -97,11 +96,6 @@ def parse_overrides(arguments: Iterable[str]) -> dict[str, list[str]]:
             raise MetanetError(f"'{word}' is not understood; give key=value, and --help to see the keys")
         overrides[key] = [value] if key in TEXT_KEYS else split_values(value)
     return overrides
-
-
-def grid(overrides: dict[str, list[str]]) -> list[dict[str, str]]:
-    """All combinations of the values, the last key fastest."""
-    return [dict(zip(overrides, values, strict=True)) for values in itertools.product(*overrides.values())]
 
 
 def compose(verb: str, overrides: dict[str, str]) -> Config:

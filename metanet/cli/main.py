@@ -105,7 +105,8 @@ def _dispatch(words: list[str]) -> int:
     if flags := [word for word in rest if word.startswith("-")]:
         raise MetanetError(f"no flag '{flags[0]}'{did_you_mean(flags[0], ['--help', '--cfg', '--version'])}")
 
-    from metanet.cli.compose import compose, given_threads, grid, parse_overrides
+    from metanet.cli.compose import compose, given_threads, parse_overrides
+    from metanet.cli.grids import Grid
 
     loose = [word for word in rest if not re.match(r"[A-Za-z_][\w.]*=", word)]
     overrides = parse_overrides(word for word in rest if word not in loose)
@@ -119,15 +120,15 @@ def _dispatch(words: list[str]) -> int:
         several = [f"'{word}'" for word in loose if not word.startswith("[")]
         lists = [word.strip("[]") for word in loose if word.startswith("[")]
         overrides[verb.positional] = [f"[{','.join(several + lists)}]" if verb.positional == "runs" else loose[0]]
-    combinations = grid(overrides)
-    if len(combinations) > 1 and not verb.grid:
+    grid = Grid.of(overrides)
+    if len(grid.cells) > 1 and not verb.grid:
         key = next(k for k, v in overrides.items() if len(v) > 1)
         raise MetanetError(f"{name} takes one value of {key}, not {','.join(overrides[key])}; [a,b] is one value with members")
     if len(overrides.get("threads", [])) > 1:
         raise MetanetError("threads= takes one value; all runs of a grid share a process")
     if not show:
-        set_threads(given_threads(name, combinations[0]))  # before composing imports a model's libraries
-    configs = [compose(name, combination) for combination in combinations]
+        set_threads(given_threads(name, grid.cells[0]))  # before composing imports a model's libraries
+    configs = [compose(name, combination) for combination in grid.cells]
     if show:
         from omegaconf import OmegaConf
 
@@ -135,12 +136,11 @@ def _dispatch(words: list[str]) -> int:
         return 0
     threads = set_threads(configs[0].get("threads"))
     module = importlib.import_module(f"metanet.cli.{verb.module}")
-    varied = [key for key, values in overrides.items() if len(values) > 1]
     for config in configs:
         if "threads" in config:
             config["threads"] = threads
     try:
-        module.run(configs, varied) if verb.grid else module.run(configs[0])
+        module.run(configs, grid) if verb.grid else module.run(configs[0])
     finally:
         if "metanet.runs.folder" in sys.modules:
             sys.modules["metanet.runs.folder"].release_folders()

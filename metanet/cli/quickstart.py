@@ -10,8 +10,9 @@ import pandas as pd
 
 from metanet.cli.compose import compose
 from metanet.cli.generate import draw_accuracies, grow
+from metanet.cli.grids import run_name
 from metanet.cli.terminal import fit_bars, print_leaderboard, print_run, print_zoo
-from metanet.cli.train import print_floors, run_name
+from metanet.cli.train import print_floors
 from metanet.evaluation.differences import answers_of, paired_interval
 from metanet.evaluation.fitting import Fitter
 from metanet.plots.predictions import draw_result
@@ -73,7 +74,7 @@ def _fits(config: dict[str, Any], zoo: Path, out: Path) -> list[dict[str, Any]]:
                 "tracking": config["tracking"],
                 "trainer": config["trainer"],
             }
-            fit["out"] = str(out / "runs" / run_name(fit, []))
+            fit["out"] = str(out / "runs" / run_name(fit))
             fits.append(fit)
     return fits
 

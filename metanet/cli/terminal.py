@@ -170,7 +170,9 @@ def print_leaderboard(table: pd.DataFrame) -> None:
 
 
 def _leaderboard_columns(table: pd.DataFrame) -> pd.DataFrame:
-    shown = table[["model", "features", "access"]].copy()
+    shown = table[[c for c in ("model", "features", "settings", "access") if c in table]].copy()
+    if "settings" in shown:
+        shown["settings"] = shown["settings"].fillna("")
     for column in ("seed", "split.seed", "zoo"):
         if column in table and table[column].nunique() > 1:
             shown[column] = table[column]

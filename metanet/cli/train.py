@@ -12,9 +12,10 @@ import numpy as np
 import pandas as pd
 
 from metanet.cli.compose import required
+from metanet.cli.grids import Grid
 from metanet.cli.terminal import fit_bars, print_leaderboard, print_run, print_table
 from metanet.errors import MetanetError
-from metanet.evaluation.comparison import AGREE, SEEDS, agree, compare, readable, sentence, write_comparison
+from metanet.evaluation.comparison import AGREE, SEEDS, agree, compare, differing, readable, sentence, write_comparison
 from metanet.evaluation.fitting import Fitter
 from metanet.evaluation.preparing import Fit
 from metanet.evaluation.run_files import finished_run
@@ -28,7 +29,7 @@ from metanet.runs.records import find_runs, flat
 TIMES = ("seconds", "search_seconds", "seed")
 
 
-def run(configs: list[dict[str, Any]], varied: list[str]) -> None:
+def run(configs: list[dict[str, Any]], grid: Grid) -> None:
     """One run folder a config; a grid's runs lie below one folder, and those already there are kept.
 
     Raises:
@@ -45,13 +46,13 @@ def run(configs: list[dict[str, Any]], varied: list[str]) -> None:
                 raise MetanetError(
                     f"from={config['from']}: its zoo '{config['zoo']}' is not here; give zoo=, or go where the run was made"
                 )
-    name = "grid-" + "-".join(varied) if varied else run_name(configs[0], [])
+    name = "grid-" + "-".join(grid.varied) if grid.varied else grid.name(configs[0], 0)
     root = choose_folder(configs[0]["out"], "train", name)
     rows: list[dict[str, Any]] = []
     with fit_bars(len(configs)) as (begin, on_trial):
         fitter = Fitter(draw_result, on_trial, print)
         fits = [fitter.prepare(config) for config in configs]
-        names = [run_name(fit.config, varied) for fit in fits]
+        names = [grid.name(fit.config, i) for i, fit in enumerate(fits)]
         folders = [root / name if len(configs) > 1 else root for name in names]
         if _side_by_side(configs):
             launcher = Launcher.of(configs[0]["launcher"], configs[0]["threads"])
@@ -65,15 +66,14 @@ def run(configs: list[dict[str, Any]], varied: list[str]) -> None:
             for fit, name, folder in zip(fits, names, folders, strict=True):
                 begin(name)
                 rows += _fit(fitter, fit, folder, root)
-    drawn = [{"split.seed": row["config"]["split"]["seed"]} for row in rows]
-    table = leaderboard([{k: v for k, v in (row | seed).items() if k != "config"} for row, seed in zip(rows, drawn, strict=True)])
+    table = leaderboard(_told_apart(rows))
     table.to_csv(root / "leaderboard.csv", index=False)
     print_leaderboard(table)
-    if set(SEEDS) & set(varied):
+    if set(SEEDS) & set(grid.varied):
         families = compare(find_runs(row["run"] for row in rows).records)
         write_comparison(families, root)
         for family in families:
-            print_table(readable(family), f"{family.target}: means over {' and '.join(k for k in SEEDS if k in varied)}")
+            print_table(readable(family), f"{family.target}: means over {' and '.join(k for k in SEEDS if k in grid.varied)}")
             print(sentence(family))
     print_notes(rows)
     print_floors(rows)
@@ -115,18 +115,15 @@ def _fitter(launch: str) -> Fitter:
     return Fitter(draw_result)
 
 
-def run_name(config: dict[str, Any], varied: list[str]) -> str:
-    """Folder name of one run: model, features and what the grid varies."""
-    features = config["features"] if isinstance(config["features"], str) else "+".join(config["features"])
-    target = "+".join(config["target"]) if isinstance(config["target"], list) else config["target"]
-    words = [Path(str(config["model"]["name"])).name, Path(features).name, target]
-    for key in varied:
-        if key not in ("model", "features", "target"):
-            value: Any = config
-            for part in key.split("."):
-                value = value[part]
-            words.append(f"{key}={value}")
-    return "-".join(str(w) for w in words).replace("/", "_").replace(":", "_")
+def _told_apart(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The rows of a leaderboard, which say in what settings a run differs from the others of its model."""
+    told = (*SEEDS, "zoo", "target", "features")  # by columns of their own
+    settings = differing([{k: v for k, v in flat(row["config"]).items() if k not in told} for row in rows], most=1.0)
+    return [
+        {k: v for k, v in row.items() if k != "config"}
+        | {"split.seed": row["config"]["split"]["seed"], "settings": ", ".join(words) or None}
+        for row, words in zip(rows, settings, strict=True)
+    ]
 
 
 def print_notes(rows: list[dict[str, Any]]) -> None:

@@ -13,6 +13,7 @@ _OF_FLOOR = (("r2", ""), ("r2_beyond", ""), ("r2_minus", "_low"), ("r2_minus", "
 COLUMNS = [
     "model",
     "features",
+    "settings",
     "access",
     "target",
     "n_train",
@@ -54,7 +55,7 @@ COLUMNS = [
 def leaderboard(rows: Iterable[dict[str, Any]]) -> pd.DataFrame:
     """Metrics of fits -> a table sorted by target, then by r2 or accuracy, the best first.
 
-    Columns that no row fills are left out.
+    Columns that no row fills are left out. ``settings`` are those in which a row differs from others of its model.
 
     Raises:
         MetanetError: there is no row.

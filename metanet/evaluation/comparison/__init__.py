@@ -8,7 +8,7 @@ parts, they are ordered by means adjusted for how hard each part is (:mod:`.adju
 
 from metanet.evaluation.comparison.adjusted import adjusted_means
 from metanet.evaluation.comparison.families import MEASURES, Family, compare
-from metanet.evaluation.comparison.groups import AGREE, SEEDS, Group, agree, grouped
+from metanet.evaluation.comparison.groups import AGREE, SEEDS, Group, agree, differing, grouped
 from metanet.evaluation.comparison.words import MEANINGS, readable, sentence, tested, unanswered, verdict, write_comparison
 
 __all__ = [
@@ -21,6 +21,7 @@ __all__ = [
     "adjusted_means",
     "agree",
     "compare",
+    "differing",
     "grouped",
     "readable",
     "sentence",

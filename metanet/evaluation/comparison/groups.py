@@ -95,7 +95,7 @@ def grouped(records: Sequence[Record]) -> list[Group]:
                 group.records[same[0]] = record
         else:
             group.records.append(record)
-    for group, words in zip(groups.values(), _differing([configs[k] for k in groups]), strict=True):
+    for group, words in zip(groups.values(), differing([configs[k] for k in groups]), strict=True):
         words += [] if group.records[0].config else ["settings not known"]
         words += [f"one of {heads} heads"] if (heads := group.first.get("heads", 1)) > 1 else []
         if (origin := group.first.get("trained_on")) is not None:
@@ -104,10 +104,14 @@ def grouped(records: Sequence[Record]) -> list[Group]:
     return list(groups.values())
 
 
-def _differing(configs: list[dict[str, Any]]) -> list[list[str]]:
-    """Words such as ``num_leaves=15`` for the settings in which a config differs from others, without what most of them have.
+def differing(configs: list[dict[str, Any]], most: float = MOST) -> list[list[str]]:
+    """Words such as ``num_leaves=15`` for the settings in which a config differs from others.
 
     Settings of a model or a search are compared among those of the same one.
+
+    Args:
+        configs: flat, by dotted keys.
+        most: what more than this share of them have in common is not named; 1 names all in which any two differ.
     """
     found: list[list[str]] = [[] for _ in configs]
     known = [i for i, config in enumerate(configs) if config]  # of the others nothing is known
@@ -121,7 +125,7 @@ def _differing(configs: list[dict[str, Any]]) -> list[list[str]]:
         counts = Counter((kinds[i], words[i]) for i in known)
         of_kind = Counter(kinds.values())
         for i in known:
-            if MOST * of_kind[kinds[i]] >= counts[kinds[i], words[i]]:
+            if (count := counts[kinds[i], words[i]]) < of_kind[kinds[i]] and count <= most * of_kind[kinds[i]]:
                 found[i].append(words[i])
     return found
 

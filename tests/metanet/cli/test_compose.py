@@ -8,7 +8,8 @@ import pytest
 import yaml
 from conftest import MINE
 
-from metanet.cli.compose import compose, given_threads, grid, parse_overrides, split_values
+from metanet.cli.compose import compose, given_threads, parse_overrides, split_values
+from metanet.cli.grids import Grid
 from metanet.cli.main import VERBS, option_help
 from metanet.cli.settings import settings_of
 from metanet.config_files import config_root, options
@@ -133,13 +134,6 @@ def test_commas_split_outside_brackets_and_quotes_alone(text: str, values: list[
     assert split_values(text) == values
 
 
-def test_grids_are_all_combinations() -> None:
-    assert grid(parse_overrides(["model=gbm,dnn", "seed=0,1", "zoo=z"])) == [
-        {"model": m, "seed": s, "zoo": "z"} for m in ("gbm", "dnn") for s in ("0", "1")
-    ]
-    assert grid(parse_overrides(['where=hp.x in ["a","b"], 3'])) == [{"where": 'hp.x in ["a","b"], 3'}]
-
-
 @pytest.mark.parametrize(
     ("verb", "given", "key", "value"),
     [
@@ -242,7 +236,7 @@ def test_every_example_of_the_help_is_understood(example: str, tmp_path: Path, m
         run = Run(overrides["from"][0])
         run.write_config(compose(verb, {"zoo": "zoos/digits"}))
         run.write_metrics({"r2": 0.5})
-    for combination in grid(overrides):
+    for combination in Grid.of(overrides).cells:
         config = compose(verb, combination)
         if "recipe" in config:
             create_recipe(**config["recipe"]).draw(3, 0, "digits")
