@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from metanet import __version__
-from metanet.config_files import config_root, options
+from metanet.config_files import config_root, first_sentence, opening, options
 from metanet.constraints import Count, check
 from metanet.errors import MetanetError, did_you_mean, printable
 from metanet.interrupts import exit_code, stoppable
@@ -38,6 +38,7 @@ VERBS = {
     "train": Verb("train", "train meta-models on a zoo and score them", grid=True),
     "evaluate": Verb("evaluate", "apply a fitted meta-model to other zoos"),
     "probe": Verb("probe", "maps of what the weights tell: where in the vector, when in training"),
+    "sweeps": Verb("sweeps", "the sweep files that come with it, for W&B"),
     "reproduce": Verb("reproduce", "tables and figures of the papers from your zoos", positional="item"),
     "compare": Verb("compare", "the leaderboard of run folders", positional="runs"),
 }
@@ -167,7 +168,7 @@ def overview() -> str:
 def verb_help(name: str) -> str:
     """Help of one verb, read off the comments of its YAML, so that it cannot fall behind."""
     lines = (config_root() / f"{name}.yaml").read_text().splitlines()
-    head = list(_comments(lines))
+    head = opening(lines)
     examples = [line.removeprefix("example: ") for line in head if line.startswith("example: ")]
     text = [f"metanet {name}: " + "\n".join(line for line in head if not line.startswith("example: ")), "", "Examples:"]
     text += [f"  {example}" for example in examples]
@@ -183,13 +184,15 @@ def verb_help(name: str) -> str:
             continue
         if section == "defaults" and indent:
             groups.append(f"  {key + '=' + value:<28}{comment}")
-            groups += [f"    {option:<26}{_sentence(key, option)}".rstrip() for option in options(key)]
+            groups += [
+                f"    {option:<26}{first_sentence(config_root() / key / f'{option}.yaml')}".rstrip() for option in options(key)
+            ]
         else:
             full = f"{section}.{key}" if indent else key
             shown = "(needed)" if value == "???" else "" if value == "null" else value
             keys.append(f"  {full + '=' + shown:<28}{comment}")
     text += ["", "Groups (group=option; parts by dots, group.key=value):", *groups] if groups else []
-    return "\n".join([*text, "", "Keys and defaults:", *keys])
+    return "\n".join([*text, *(["", "Keys and defaults:", *keys] if keys else [])])
 
 
 def option_help(verb: str, group: str, option: str) -> str:
@@ -202,22 +205,6 @@ def option_help(verb: str, group: str, option: str) -> str:
     path = config_root() / group / f"{option}.yaml"
     text = [f"metanet {verb} {group}={option}"]
     if path.exists():
-        text += [line for line in _comments(path.read_text().splitlines()) if not line.startswith("example: ")]
+        text += [line for line in opening(path.read_text().splitlines()) if not line.startswith("example: ")]
     text += ["", f"Settings ({group}.KEY=VALUE):"]
     return "\n".join([*text, *(described(key, setting, config.get(key, setting.default)) for key, setting in known.items())])
-
-
-def _sentence(group: str, option: str) -> str:
-    """The first sentence of an option's YAML."""
-    head = _comments((config_root() / group / f"{option}.yaml").read_text().splitlines())
-    text = " ".join(line for line in head if not line.startswith("example: "))
-    return re.split(r"(?<!al)\. (?=[A-Z0-9])", text)[0].rstrip(".")
-
-
-def _comments(lines: list[str]) -> list[str]:
-    head = []
-    for line in lines:
-        if not line.startswith("#"):
-            break
-        head.append(line.lstrip("# "))
-    return head

@@ -17,6 +17,7 @@ from wandb.sdk.launch.sweeps.utils import create_sweep_command, create_sweep_com
 
 import metanet
 from metanet.cli.compose import compose, parse_overrides
+from metanet.cli.main import main
 from metanet.config_files import config_root
 from metanet.evaluation.protocol import fit_and_score
 from metanet.models import create_model
@@ -57,6 +58,16 @@ def test_every_value_of_a_sweep_is_taken(path: Path, monkeypatch: pytest.MonkeyP
             config = compose("train", overrides)
             settings = {k: v for k, v in config["model"].items() if k != "name"}
             create_model(config["model"]["name"], **settings)
+
+
+def test_the_sweeps_that_come_with_it_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["sweeps"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    for path in SWEEPS:
+        place = next(i for i, line in enumerate(lines) if line.startswith(f"{path.stem} "))
+        assert lines[place].split(maxsplit=1)[1] in path.read_text().replace("\n# ", " ")
+        assert lines[place + 1].strip() == str(path)
+    assert f"  wandb sweep {SWEEPS[0]}" in lines
 
 
 def test_a_sweep_is_decided_by_a_metric_that_runs_have(grown_folder: Path) -> None:
