@@ -18,6 +18,7 @@ from metanet.errors import MetanetError
 from metanet.evaluation.comparison import AGREE, SEEDS, agree, compare, differing, readable, sentence, write_comparison
 from metanet.evaluation.fitting import Fitter
 from metanet.evaluation.preparing import Fit
+from metanet.evaluation.protocol import BEFORE
 from metanet.evaluation.run_files import finished_run
 from metanet.evaluation.seen import split_facts
 from metanet.launching.launcher import Launcher
@@ -76,6 +77,8 @@ def run(configs: list[dict[str, Any]], grid: Grid) -> None:
             print_table(readable(family), f"{family.target}: means over {' and '.join(k for k in SEEDS if k in grid.varied)}")
             print(sentence(family))
     print_notes(rows)
+    if any(row.get("validation_fit") == BEFORE for row in rows):
+        print("validation rows of predictions.parquet are from before the refit: the saved model has learned from them since")
     print_floors(rows)
     print_searches(rows)
     for row in rows:

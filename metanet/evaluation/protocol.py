@@ -29,7 +29,7 @@ from metanet.metrics import (
     tau_ties,
     trained,
 )
-from metanet.models.base import MetaModel
+from metanet.models.base import HeldOut, MetaModel
 from metanet.models.registry import create_model
 from metanet.models.training import seconds_before
 from metanet.runs.records import Answers
@@ -37,6 +37,7 @@ from metanet.zoo.split import Split
 from metanet.zoo.zoo import View
 
 CONSTANT = "constant"
+FINAL, BEFORE = "final", "before refit"  # whose answer a prediction is: the saved model's, or that of the fit it was chosen by
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,7 +58,7 @@ class FitResult:
     Attributes:
         metrics: flat name -> number.
         predictions: network_id, epoch, unit (of resampling, see :attr:`metanet.zoo.zoo.View.units`), part (validation or
-            test), true, predicted, of a classification confidence (the probability that it gave its answer), and the floors'
+            test), fit (:data:`FINAL`, or :data:`BEFORE`: the model has learned from these networks since), true, predicted, of a classification confidence (the probability that it gave its answer), and the floors'
             columns.
     """
 
@@ -170,10 +171,11 @@ def result_of(
         facts: more metrics, such as seconds.
     """
     held_out = model.held_out
-    frames = [] if held_out is None else [_prediction_frame(model, *held_out, "validation")]
+    frames = [] if held_out is None else [_held_out_frame(model, held_out)]
     frames.append(_prediction_frame(model, test, output, "test", floors))
     if held_out is not None:  # what a sweep may choose by
         predicted = model.target.decode(held_out.output)
+        facts = facts | {"validation_fit": BEFORE if held_out.refitted else FINAL}
         scores = classification_metrics if model.target.task == "classification" else regression_metrics
         facts = facts | {f"{k}_validation": v for k, v in scores(model.target.true(held_out.view), predicted).items()}
     metrics = {
@@ -295,9 +297,14 @@ def evaluate_on(model: MetaModel, view: View, floors: Floors | None = None) -> F
     return FitResult(model, metrics, predictions)
 
 
+def _held_out_frame(model: MetaModel, held_out: HeldOut) -> pd.DataFrame:
+    frame = _prediction_frame(model, held_out.view, held_out.output, "validation")
+    return frame.assign(fit=BEFORE if held_out.refitted else FINAL)
+
+
 def _prediction_frame(model: MetaModel, view: View, output: np.ndarray, part: str, floors: Floors | None = None) -> pd.DataFrame:
     target = model.target
-    frame = view.frame[["network_id", "epoch"]].assign(unit=view.units, part=part)
+    frame = view.frame[["network_id", "epoch"]].assign(unit=view.units, part=part, fit=FINAL)
     frame = frame.assign(true=target.true(view), predicted=target.decode(output))
     if target.task == "classification":
         frame["confidence"] = output.max(1)

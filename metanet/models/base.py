@@ -30,11 +30,13 @@ class HeldOut(NamedTuple):
 
     Attributes:
         view: N snapshots.
-        output: see :meth:`MetaModel.output`; of a model that was fitted again with them, from before.
+        output: see :meth:`MetaModel.output`.
+        refitted: whether the model has learned from them since, so that ``output`` is not what it answers now.
     """
 
     view: View
     output: np.ndarray
+    refitted: bool = True
 
 
 class MetaModel(ABC):
@@ -253,7 +255,7 @@ class MatrixModel(MetaModel):
         x, y = self.map.transform(train), self.target.encode(train)
         x_validation, y_validation = self.map.transform(validation), self.target.encode(validation)
         self.fit_features(x, y, (x_validation, y_validation))
-        self.held_out = HeldOut(validation, self.output_features(x_validation))
+        self.held_out = HeldOut(validation, self.output_features(x_validation), self.refit)
         if self.refit:
             self.fit_features(np.concatenate([x, x_validation]), np.concatenate([y, y_validation]), rounds=self.rounds)
         return self

@@ -175,7 +175,7 @@ class Encoder(MetaModel):
             held_out = self.batches(validation, None)
             self.rounds = self._train(self.batches(train, self.seed), held_out)
             raw = self._outputs(held_out)
-            answers = [HeldOut(validation, self._decoded(own, t)) for own, t in zip(raw, self.targets, strict=True)]
+            answers = [HeldOut(validation, self._decoded(r, t), self.refit) for r, t in zip(raw, self.targets, strict=True)]
             if self.refit:
                 self._train(self.batches(train.union(validation), self.seed), None)
         self.target, self.held_out = self.targets[0], answers[0]

@@ -93,6 +93,7 @@ def test_two_files_of_one_family_are_two_runs_and_the_table_says_which(
     assert table.loc["g/deep4-stats-test_accuracy", "settings"] == "max_depth=4"
     assert table["settings"].isna().sum() == 1  # there is one constant
     shown = capsys.readouterr().out
+    assert shown.count("validation rows of predictions.parquet are from before the refit") == 1
     assert "max_depth=2" in shown
     assert "max_depth=4" in shown
     assert main(["compare", "g", "out=c"]) == 0

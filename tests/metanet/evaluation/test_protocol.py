@@ -36,6 +36,19 @@ def test_a_fit_stands_beside_its_floors(known: Zoo, split: Split) -> None:
     assert set(validation["network_id"]) == set(split.validation)
 
 
+def test_validation_rows_say_whether_the_model_has_learned_from_them_since(known: Zoo, split: Split) -> None:
+    view = known.view()
+    for refit, fit in ((True, "before refit"), (False, "final")):
+        result = fit_and_score(metanet.create_model("gbm", max_trees=60, refit=refit), view, split, "test_accuracy")
+        assert result.metrics["validation_fit"] == fit
+        told = result.predictions.groupby("part")["fit"].unique()
+        assert (list(told["validation"]), list(told["test"])) == ([fit], ["final"])
+        rows = result.predictions.query("part == 'validation'")
+        now = result.model.predict(view.part(split, "validation"))
+        assert np.array_equal(rows["predicted"], now) is not refit
+    assert "validation_fit" not in fit_and_score(metanet.create_model("constant"), view, split, "test_accuracy").metrics
+
+
 def test_the_constant_floor_is_the_mean_of_training_and_validation_part(known: Zoo, split: Split) -> None:
     view = known.view()
     floors = fit_floors(view, split, "test_accuracy")
