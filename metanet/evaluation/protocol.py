@@ -58,8 +58,8 @@ class FitResult:
     Attributes:
         metrics: flat name -> number.
         predictions: network_id, epoch, unit (of resampling, see :attr:`metanet.zoo.zoo.View.units`), part (validation or
-            test), fit (:data:`FINAL`, or :data:`BEFORE`: the model has learned from these networks since), true, predicted, of a classification confidence (the probability that it gave its answer), and the floors'
-            columns.
+            test), fit (:data:`FINAL`, or :data:`BEFORE`: the model has learned from these networks since), true, predicted,
+            of a classification confidence (the probability that it gave its answer), and the floors' columns.
     """
 
     model: MetaModel
