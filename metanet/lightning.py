@@ -64,36 +64,43 @@ def quiet_trainer(
 
     Raises:
         MetanetError: ``pl.Trainer`` refuses the settings.
-        MetanetError: KeyboardInterrupt: Lightning was interrupted, which it does not hand on by itself.
+        KeyboardInterrupt: Lightning was interrupted, which it does not hand on by itself.
     """
     own: dict[str, Any] = OWN_SETTINGS | {"callbacks": list(callbacks)}
     check_trainer(settings)
     bound = settings.get("max_epochs")
     own["max_epochs"] = epochs if bound is None else min(epochs, bound)
-    before, on_interrupt = torch.get_num_threads(), signal.getsignal(signal.SIGINT)
+    on_interrupt = signal.getsignal(signal.SIGINT)
     for name in ("lightning.pytorch", "pytorch_lightning"):
         logging.getLogger(name).setLevel(logging.ERROR)
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), torch_threads(threads):
         warnings.filterwarnings("ignore", module=r"(lightning|pytorch_lightning|lightning_fabric|torch)\b.*")
-        if threads is not None:
-            torch.set_num_threads(threads)
         try:
-            try:
-                arguments: dict[str, Any] = {"accelerator": "auto", "devices": 1} | settings | own
-                trainer = pl.Trainer(**arguments)
-            except (ValueError, TypeError, pl.utilities.exceptions.MisconfigurationException) as error:
-                raise MetanetError(f"trainer: {str(error).splitlines()[0]}") from None
-            try:
-                yield trainer
-                check()
-            except SystemExit:
-                if not trainer.interrupted:
-                    raise
-                # Lightning answers Ctrl-C by leaving the process; what was asked for is an interruption.
-                signal.signal(signal.SIGINT, on_interrupt or signal.default_int_handler)
-                raise KeyboardInterrupt from None
-        finally:
-            torch.set_num_threads(before)
+            arguments: dict[str, Any] = {"accelerator": "auto", "devices": 1} | settings | own
+            trainer = pl.Trainer(**arguments)
+        except (ValueError, TypeError, pl.utilities.exceptions.MisconfigurationException) as error:
+            raise MetanetError(f"trainer: {str(error).splitlines()[0]}") from None
+        try:
+            yield trainer
+            check()
+        except SystemExit:
+            if not trainer.interrupted:
+                raise
+            # Lightning answers Ctrl-C by leaving the process; what was asked for is an interruption.
+            signal.signal(signal.SIGINT, on_interrupt or signal.default_int_handler)
+            raise KeyboardInterrupt from None
+
+
+@contextmanager
+def torch_threads(count: int | None) -> Iterator[None]:
+    """Let torch compute on so many threads within; None leaves it as it is."""
+    before = torch.get_num_threads()
+    if count is not None:
+        torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def device_of(settings: dict[str, Any] | None) -> torch.device:

@@ -14,19 +14,9 @@ from metanet.cli.compose import compose
 from metanet.data_modules.images import load_images
 from metanet.generation.recipes import Recipe, create_recipe
 from metanet.generation.runner import generate
-from metanet.zoo import Layout, Zoo, open_zoo, zoo_from_arrays
-
-HYPERPARAMETERS: dict[str, Any] = {
-    "optimizer": ["sgd", "adam", "rmsprop"],
-    "learning_rate": {"log_uniform": [5e-4, 5e-2]},
-    "l2reg": {"log_uniform": [1e-8, 1e-2]},
-    "dropout": {"uniform": [0.0, 0.7]},
-    "init_std": {"log_uniform": [1e-3, 0.5]},
-    "w_init": ["glorot_normal", "he_normal", "orthogonal", "normal", "truncated_normal"],
-    "activation": ["relu", "tanh"],
-    "train_fraction": [0.1, 0.25],
-}
-
+from metanet.testing import example_zoo
+from metanet.testing.zoos import SPACE
+from metanet.zoo import Zoo, open_zoo
 
 # The recipe of one's own that the README shows.
 MINE = """
@@ -48,9 +38,9 @@ class MyRecipe(ModuleRecipe):
 def small_recipe(epochs: int = 2, **changes: Any) -> Recipe:
     """The Small CNN recipe cut to seconds; keyword arguments fix hyperparameters or settings."""
     settings: dict[str, Any] = {"epochs": epochs, "batch_size": 32, "snapshots": [0, 1, epochs]}
-    hyperparameters = dict(HYPERPARAMETERS)
+    hyperparameters = dict(SPACE)
     for key, value in changes.items():
-        (hyperparameters if key in HYPERPARAMETERS else settings)[key] = value
+        (hyperparameters if key in SPACE else settings)[key] = value
     return create_recipe("small_cnn", hyperparameters=hyperparameters, **settings)
 
 
@@ -80,30 +70,8 @@ def grown(grown_folder: Path) -> Zoo:
 
 @pytest.fixture(scope="session")
 def known() -> Zoo:
-    """200 weight vectors whose accuracy is a function of the first kernel's spread and whose optimizer shifts a bias."""
-    rng = np.random.default_rng(0)
-    layout = Layout.build(
-        [
-            ("fc1.weight", "fc1", "kernel", (8, 4)),
-            ("fc1.bias", "fc1", "bias", (8,)),
-            ("dense.weight", "dense", "kernel", (3, 8)),
-            ("dense.bias", "dense", "bias", (3,)),
-        ]
-    )
-    spread = rng.uniform(0.1, 2.0, 200)
-    optimizer = rng.choice(["adam", "rmsprop", "sgd"], 200)
-    weights = rng.standard_normal((200, layout.size)) * spread[:, None]
-    shift = {"adam": -4.0, "rmsprop": 0.0, "sgd": 4.0}
-    weights[:, 32:40] += np.array([shift[o] for o in optimizer])[:, None]
-    accuracy = 1 / (1 + np.exp(-3 * (spread - 1)))
-    rate = np.exp(rng.uniform(np.log(1e-4), np.log(1e-1), 200))
-    frame = pd.DataFrame({"test_accuracy": accuracy, "hp.optimizer": optimizer, "hp.learning_rate": rate})
-    frame = frame.assign(**{"hp.activation": "relu", "hp.num_units": 8, "hp.fc_depth": 1})
-    header = {
-        "recipe": small_recipe().to_json() | {"name": "mlp", "num_units": 8, "num_layers": 1},
-        "data": {"shape": [2, 2, 1], "classes": 3},
-    }
-    return zoo_from_arrays(weights, layout, frame, "known", header, columns={"hp.learning_rate": "log"})
+    """200 weight vectors whose accuracy is a function of their spread and whose optimizer shifts a bias."""
+    return example_zoo()
 
 
 @pytest.fixture(scope="session")

@@ -53,6 +53,10 @@ class Format:
         """
         raise NotImplementedError
 
+    def example(self, out: Path) -> None:
+        """Write a few small files of this kind, for :func:`metanet.testing.check_format`."""
+        raise NotImplementedError
+
 
 NOT_FORMATS = (
     "__init__",

@@ -94,6 +94,23 @@ class NWS(Format):
             if on_progress is not None:
                 on_progress(done, total)
 
+    def example(self, out: Path) -> None:
+        """Write two runs of the smallest released networks, whose values are drawn."""
+        rng = np.random.default_rng(0)
+        for number, classes in enumerate((3, 4)):
+            run = out / f"run{number}"
+            (run / "weights").mkdir(parents=True)
+            sizes = {"filter_size": 3, "depth_conv": classes, "depth_fc": 2, "width_conv": 4, "width_fc": 64}
+            meta = dict.fromkeys(HYPERPARAMETERS, 1) | {"dataset": "mnist", "lrate": 0.001, "batch_size": 64} | sizes
+            pd.DataFrame([meta]).to_csv(run / "meta.csv", index=False)
+            row = _hyperparameters(run)
+            size = _network(run, row, None).layout.size
+            for k in range(EXPORTS):
+                rng.standard_normal(size).astype("<f8").tofile(run / "weights" / f"{k + 1:03d}.bin")
+            errors = [(10.0 * k, 90.0 - k, 91.0 - k, 92.0 - k, 90.0 - k) for k in range(EXPORTS)]
+            np.array(errors, "<f8").tofile(run / "error.bin")
+            np.array([EXPORTS, 10 * EXPORTS, EXPORTS, 1.0], "<f8").tofile(run / "stat.bin")
+
 
 def _check_exports(run: Path, parts: list[Path]) -> None:
     stems = [int(path.stem) for path in parts]

@@ -26,6 +26,8 @@ import pandas as pd
 from metanet.errors import MetanetError
 from metanet.formats import Format, OnProgress
 from metanet.formats.released_metrics import checked_metrics
+from metanet.generation.networks import SmallCNN
+from metanet.zoo.arrays import zoo_from_arrays
 from metanet.zoo.build import ZooBuilder
 from metanet.zoo.files import write_atomically, write_text
 from metanet.zoo.layout import Layout
@@ -86,6 +88,15 @@ class SmallCNNZoo(Format):
             MetanetError: for a zoo of other networks, or a folder that holds such files already.
         """
         return _export(zoo, out, on_progress)
+
+    def example(self, out: Path) -> None:
+        """Write three networks of 4 filters whose weights are drawn, before training and after."""
+        rng, layout = np.random.default_rng(0), SmallCNN((28, 28, 1), num_units=4).layout
+        metrics = {name: rng.uniform(0, 1, 6) for name in METRICS}
+        frame = pd.DataFrame({"network_id": np.repeat(["000000", "000001", "000002"], 2), "epoch": [0, 1] * 3, **metrics})
+        drawn = {f"hp.{name}": 0.1 for name in HYPERPARAMETERS.values()} | {"hp.conv_depth": 3, "hp.num_units": 4}
+        words = {"hp.activation": "relu", "hp.optimizer": "adam", "hp.w_init": "normal", "hp.dataset": "mnist"}
+        self.write(zoo_from_arrays(rng.standard_normal((6, layout.size)), layout, frame.assign(**drawn | words)), out)
 
 
 # ---------------------------------------------------------------------------------------------------- export

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from metanet.constraints import Count, Interval, OneOf, Positive, Rate
 from metanet.data_modules.slices import SliceBatches, SliceDataModule, Slices
 from metanet.errors import MetanetError
-from metanet.lightning import device_of
+from metanet.lightning import device_of, torch_threads
 from metanet.models.local import Balance, SliceModel
 from metanet.models.losses import target_loss
 from metanet.models.training import train_network
@@ -188,7 +188,8 @@ class DMC(SliceModel):
         """Bags (B, M, S) -> (B, C), where the trainer's accelerator is."""
         device = device_of(self.trainer)
         network = self.network.to(device).eval()
-        raw = network(bags.to(device))
+        with torch_threads(self.threads):
+            raw = network(bags.to(device))
         if not self.classes and self.target.kind == "share":
             raw = raw.sigmoid()
         return raw.cpu().numpy()

@@ -16,6 +16,7 @@ from metanet.constraints import Count, Interval, NotNegative, OneOf, Positive, R
 from metanet.data_modules.vectors import VectorDataModule
 from metanet.distributions import Distribution
 from metanet.generation.initializers import INITIALIZERS
+from metanet.lightning import torch_threads
 from metanet.models.base import MatrixModel
 from metanet.models.losses import ShareLoss, target_loss, target_output
 from metanet.models.training import train_network
@@ -143,7 +144,9 @@ class DNN(MatrixModel):
     @torch.no_grad()
     def output_matrix(self, x: np.ndarray) -> np.ndarray:
         self.network.eval()
-        output = target_output(self.network(torch.from_numpy(np.ascontiguousarray(x, np.float32))), self.target).numpy()
+        with torch_threads(self.threads):
+            raw = self.network(torch.from_numpy(np.ascontiguousarray(x, np.float32)))
+        output = target_output(raw, self.target).numpy()
         return output if self.classes else output.astype(np.float64)
 
     def save_estimator(self, folder: Path) -> None:

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from metanet.constraints import Between, Count, NotNegative, Positive, Rate, Seed
 from metanet.data_modules.networks import NetworkBatch, NetworkBatches, NetworkDataModule, NetworkPart, Networks
 from metanet.errors import MetanetError
-from metanet.lightning import device_of
+from metanet.lightning import device_of, torch_threads
 from metanet.models.base import HeldOut, MetaModel
 from metanet.models.inputs import MatrixInput
 from metanet.models.losses import Epoch, ShareLoss, target_loss, target_output
@@ -257,15 +257,11 @@ class Encoder(MetaModel):
     def _outputs(self, batches: NetworkBatches) -> list[Tensor]:
         device = device_of(self.trainer)
         network = self.network.to(device).eval()
-        before = torch.get_num_threads()
-        torch.set_num_threads(self.threads)
-        try:
-            raw, order = [], []
+        raw, order = [], []
+        with torch_threads(self.threads):
             for batch in batches:
                 raw.append([own.cpu() for own in network(batch.to(device))])
                 order.append(batch.rows)
-        finally:
-            torch.set_num_threads(before)
         back = torch.from_numpy(np.argsort(np.concatenate(order)))
         return [torch.cat(own)[back] for own in zip(*raw, strict=True)]
 

@@ -12,11 +12,12 @@ import metanet
 from metanet.errors import MetanetError
 from metanet.models.base import constructor_arguments
 from metanet.models.registry import model_class
+from metanet.testing import check_model
 from metanet.zoo import View, Zoo
 
 # The deep ones' code is the minis'; a probe net is told nothing by these networks' answers, see test_encoders.
 BLIND = ("constant", "dmc_local", "dmc_global", "probe_net")
-TARGETS = ["test_accuracy", "hp.learning_rate", "hp.optimizer"]
+SLOW = ("dmc_local_mini", "dmc_global_mini")
 
 
 def quick(name: str, **settings):  # type: ignore[no-untyped-def]
@@ -54,48 +55,21 @@ def parts(known: Zoo) -> tuple[View, View]:
     return known.view().split(test=0.4, seed=0)
 
 
-@pytest.mark.parametrize("target", TARGETS)
 @pytest.mark.parametrize("name", metanet.list_models())
-def test_fit_predict_save_load(name: str, target: str, parts: tuple[View, View], tmp_path: Path) -> None:
-    train, test = parts
-    if target != "hp.optimizer" and "regression" not in model_class(name).tasks:
-        with pytest.raises(MetanetError, match="does no regression"):
-            quick(name).fit(train, target)
-        return
-    model = quick(name).fit(train, target)
-    predicted = model.predict(test)
-    assert predicted.shape == (len(test),)
-    if target == "hp.optimizer":
-        assert set(predicted) <= {"adam", "rmsprop", "sgd"}
-        output = model.output(test)
-        assert output.shape == (len(test), 3)
-        np.testing.assert_allclose(output.sum(1), 1, atol=1e-5)
-    else:
-        assert np.isfinite(predicted).all()
-    if target == "test_accuracy":
-        assert predicted.min() >= 0
-        assert predicted.max() <= 1
-    model.save(tmp_path / "model")
-    again = metanet.load_model(tmp_path / "model")
-    assert type(again) is type(model)
-    assert np.array_equal(again.predict(test), predicted)
-    assert not [p for p in (tmp_path / "model").iterdir() if p.suffix in (".pkl", ".pt", ".joblib")]
+def test_every_model_keeps_its_contract(name: str) -> None:
+    check_model(name)
 
 
-@pytest.mark.parametrize("name", [n for n in metanet.list_models() if n not in BLIND])
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(n, marks=pytest.mark.slow) if n in SLOW else n for n in metanet.list_models() if n not in BLIND],
+)
 def test_models_find_what_is_there(name: str, parts: tuple[View, View]) -> None:
     train, test = parts
     more = {"epochs": 80} if name.startswith("dmc") else {}
     if "regression" in model_class(name).tasks:
         assert quick(name, **more).fit(train).score(test)["r2"] > 0.7
     assert quick(name, **more).fit(train, "hp.optimizer").score(test)["accuracy"] > 0.8
-
-
-@pytest.mark.parametrize("name", metanet.list_models())
-def test_the_same_seed_gives_the_same_model(name: str, parts: tuple[View, View]) -> None:
-    train, test = parts
-    a, b = (quick(name, seed=1).fit(train, "hp.optimizer").output(test) for _ in range(2))
-    assert np.array_equal(a, b)
 
 
 @pytest.mark.parametrize("name", metanet.list_models())
