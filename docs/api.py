@@ -72,6 +72,13 @@ PUBLIC = {
     "Formats": ["metanet.formats.Format", "metanet.formats.export_zoo"],
     "Maps": ["metanet.probing.maps.probe_map", "metanet.probing.maps.ProbeMap"],
     "Proofs": [
+        "metanet.testing.check_model",
+        "metanet.testing.check_encoder",
+        "metanet.testing.check_features",
+        "metanet.testing.check_recipe",
+        "metanet.testing.check_engine",
+        "metanet.testing.check_format",
+        "metanet.testing.example_zoo",
         "metanet.testing.assert_permutation_invariant",
         "metanet.testing.assert_function_unchanged",
         "metanet.testing.reordered",
