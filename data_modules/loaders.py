@@ -56,6 +56,16 @@ def batches(
 
     Raises:
         MetanetError: an unknown kind, or a batch size that is no whole number from 1 up.
+
+    Examples:
+        >>> import metanet
+        >>> import numpy as np
+        >>> import pandas as pd
+        >>> layout = metanet.Layout.build([("fc.weight", "fc", "kernel", (2, 3)), ("fc.bias", "fc", "bias", (2,))])
+        >>> weights = np.random.default_rng(0).standard_normal((40, layout.size))
+        >>> zoo = metanet.zoo_from_arrays(weights, layout, pd.DataFrame({"test_accuracy": np.linspace(0, 1, 40)}), name="mine")
+        >>> [(batch.inputs.shape, len(batch.index)) for batch in metanet.batches(zoo.view(), "flat", batch_size=32)]
+        [(torch.Size([32, 8]), 32), (torch.Size([8, 8]), 8)]
     """
     return Loader(view, kind, batch_size, seed, on_device, width)
 

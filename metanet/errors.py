@@ -13,6 +13,14 @@ class MetanetError(Exception):
 
     The command line prints the message in one line and exits with code 2; nothing that was
     committed before is lost.
+
+    Examples:
+        >>> import metanet
+        >>> try:
+        ...     metanet.create_model("gmb")
+        ... except metanet.MetanetError as error:
+        ...     print(error)
+        no model 'gmb'; did you mean 'gbm'?
     """
 
 

@@ -100,6 +100,14 @@ def test_the_api_names_everything_that_metanet_exports_and_nothing_twice() -> No
     assert {f"metanet.{name}" for name in metanet.__all__} - {"metanet.__version__"} <= set(NAMES)
 
 
+def test_what_is_used_most_has_an_example_that_runs() -> None:
+    """Those of ``metanet`` itself, the scores and the representations; pytest runs the examples (--doctest-modules)."""
+    most = [name for name in NAMES if name.count(".") == 1 or name.startswith(("metanet.metrics.", "metanet.representations."))]
+    most.remove("metanet.import_zoo")  # of other people's files: docs/own.md shows it
+    assert len(most) > 30
+    assert [name for name in most if ">>> " not in (found(name).__doc__ or "")] == []
+
+
 def test_every_input_and_meta_model_is_described() -> None:
     text = (DOCS / "inputs_and_models.md").read_text()
     for name in (*metanet.list_models(), *metanet.list_features()):

@@ -61,7 +61,13 @@ FEATURES: Registry[Callable[..., Any]] = Registry(
 
 
 def list_features() -> list[str]:
-    """Names that ``features=`` takes, alone or joined by ``+``."""
+    """Names that ``features=`` takes, alone or joined by ``+``.
+
+    Examples:
+        >>> import metanet
+        >>> [name for name in metanet.list_features() if name.startswith("stats")]
+        ['stats', 'stats_global']
+    """
     return FEATURES.names()
 
 

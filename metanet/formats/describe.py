@@ -26,6 +26,13 @@ def describe(source: Any) -> pd.DataFrame:
 
     Raises:
         MetanetError: the file cannot be read safely, or holds no tensor of numbers.
+
+    Examples:
+        >>> import metanet
+        >>> import torch
+        >>> table = metanet.describe({"fc.weight": torch.tensor([[1.0, 2.0], [3.0, 4.0]])})
+        >>> table.loc[0, "shape"], float(table.loc[0, "mean"])
+        ('2x2', 2.5)
     """
     found = tensors_of(source)
     rows = [_row(name, array) for name, array in found.arrays.items() if array.size]

@@ -38,7 +38,13 @@ MODELS: Registry[type[MetaModel]] = Registry(
 
 
 def list_models() -> list[str]:
-    """Names that ``model=`` takes."""
+    """Names that ``model=`` takes.
+
+    Examples:
+        >>> import metanet
+        >>> [name for name in metanet.list_models() if name.startswith("dmc")]
+        ['dmc_global', 'dmc_global_mini', 'dmc_local', 'dmc_local_mini']
+    """
     return MODELS.names()
 
 
@@ -79,6 +85,17 @@ def create_model(name: str, **settings: Any) -> MetaModel:
     Args:
         name: see :func:`list_models`, or ``./mine.py:MyModel``.
         settings: ``features``, ``seed``, ``threads`` and what the class itself takes.
+
+    Examples:
+        >>> import metanet
+        >>> import numpy as np
+        >>> import pandas as pd
+        >>> layout = metanet.Layout.build([("fc.weight", "fc", "kernel", (2, 3)), ("fc.bias", "fc", "bias", (2,))])
+        >>> weights = np.random.default_rng(0).standard_normal((40, layout.size))
+        >>> zoo = metanet.zoo_from_arrays(weights, layout, pd.DataFrame({"test_accuracy": np.linspace(0, 1, 40)}), name="mine")
+        >>> model = metanet.create_model("gbm", features="norms_l2", max_trees=5).fit(zoo.view())
+        >>> model.predict(zoo.view()).shape
+        (40,)
     """
     cls = model_class(name)
     check_settings(cls, settings)
@@ -90,6 +107,21 @@ def load_model(folder: str | Path, threads: int = 1) -> MetaModel:
 
     Raises:
         MetanetError: the folder holds no meta-model that this version reads.
+
+    Examples:
+        >>> import tempfile
+        >>> import metanet
+        >>> import numpy as np
+        >>> import pandas as pd
+        >>> layout = metanet.Layout.build([("fc.weight", "fc", "kernel", (2, 3)), ("fc.bias", "fc", "bias", (2,))])
+        >>> weights = np.random.default_rng(0).standard_normal((40, layout.size))
+        >>> zoo = metanet.zoo_from_arrays(weights, layout, pd.DataFrame({"test_accuracy": np.linspace(0, 1, 40)}), name="mine")
+        >>> model = metanet.create_model("gbm", features="norms_l2", max_trees=5).fit(zoo.view())
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     model.save(folder)
+        ...     again = metanet.load_model(folder)
+        >>> bool((again.predict(zoo.view()) == model.predict(zoo.view())).all())
+        True
     """
     folder = Path(folder).expanduser()
     path = folder / "model.json"

@@ -39,6 +39,16 @@ def zoo_from_arrays(
 
     Raises:
         MetanetError: numbers of vectors, layouts and rows differ; a vector does not fit its layout; a column is not of its kind.
+
+    Examples:
+        >>> import metanet
+        >>> import numpy as np
+        >>> import pandas as pd
+        >>> layout = metanet.Layout.build([("fc.weight", "fc", "kernel", (2, 3)), ("fc.bias", "fc", "bias", (2,))])
+        >>> weights = np.random.default_rng(0).standard_normal((40, layout.size))
+        >>> zoo = metanet.zoo_from_arrays(weights, layout, pd.DataFrame({"test_accuracy": np.linspace(0, 1, 40)}), name="mine")
+        >>> zoo
+        Zoo('mine': 40 networks, 40 snapshots)
     """
     vectors = [np.ascontiguousarray(w, np.float32) for w in weights]
     layouts = [layout] * len(vectors) if isinstance(layout, Layout) else list(layout)

@@ -55,6 +55,17 @@ class ZooBuilder:
 
     Raises:
         MetanetError: the folder holds something; the disk is full; a fact is not of its type, or a column not of its kind.
+
+    Examples:
+        >>> import tempfile
+        >>> import metanet
+        >>> import numpy as np
+        >>> layout = metanet.Layout.build([("fc.weight", "fc", "kernel", (2, 3)), ("fc.bias", "fc", "bias", (2,))])
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     with metanet.ZooBuilder(f"{folder}/mine") as zoo:
+        ...         zoo.add("net-1", layout, [(10, np.zeros(8), {"test_accuracy": 0.9})], hp={"optimizer": "adam"})
+        ...     print(zoo.finished.networks["hp.optimizer"].tolist())
+        ['adam']
     """
 
     finished: Zoo

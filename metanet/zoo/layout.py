@@ -54,6 +54,13 @@ class Layout:
     Tensors lie end to end in the order given, each flattened in C order; convolution kernels are
     (out, in, kh, kw) and dense kernels (out, in), as in PyTorch. Vectors that other programs wrote may hold a tensor's
     axes in another order, which its ``axes`` says: tensors come out as in PyTorch all the same.
+
+    Examples:
+        >>> from torch import nn
+        >>> from metanet import Layout
+        >>> layout = Layout.from_module(nn.Sequential(nn.Linear(3, 2), nn.ReLU(), nn.Linear(2, 1)))
+        >>> layout.size, [(t.name, t.kind, t.start, t.stop) for t in layout.tensors[:2]]
+        (11, [('0.weight', 'kernel', 0, 6), ('0.bias', 'bias', 6, 8)])
     """
 
     tensors: tuple[TensorSpec, ...]

@@ -17,6 +17,19 @@ def open_zoo(path: str | Path) -> Zoo:
     Raises:
         MetanetError: the folder is no zoo, an unfinished or a newer one; its header or a table is damaged; a shard has not the
             size that was written.
+
+    Examples:
+        >>> import tempfile
+        >>> import metanet
+        >>> import numpy as np
+        >>> import pandas as pd
+        >>> layout = metanet.Layout.build([("fc.weight", "fc", "kernel", (2, 3)), ("fc.bias", "fc", "bias", (2,))])
+        >>> weights = np.random.default_rng(0).standard_normal((40, layout.size))
+        >>> zoo = metanet.zoo_from_arrays(weights, layout, pd.DataFrame({"test_accuracy": np.linspace(0, 1, 40)}), name="mine")
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     saved = zoo.save(f"{folder}/mine")
+        ...     print(len(metanet.open_zoo(f"{folder}/mine").view()))
+        40
     """
     folder = Path(path).expanduser()
     header = read_header(folder)

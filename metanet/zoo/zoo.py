@@ -22,7 +22,18 @@ from metanet.zoo.split import Split, fold_networks, split_networks
 
 
 class Zoo:
-    """Networks and their snapshots, opened for reading; weights stay on disk until a view reads them."""
+    """Networks and their snapshots, opened for reading; weights stay on disk until a view reads them.
+
+    Examples:
+        >>> import metanet
+        >>> import numpy as np
+        >>> import pandas as pd
+        >>> layout = metanet.Layout.build([("fc.weight", "fc", "kernel", (2, 3)), ("fc.bias", "fc", "bias", (2,))])
+        >>> weights = np.random.default_rng(0).standard_normal((40, layout.size))
+        >>> zoo = metanet.zoo_from_arrays(weights, layout, pd.DataFrame({"test_accuracy": np.linspace(0, 1, 40)}), name="mine")
+        >>> zoo.networks.shape[0], zoo.view(epoch="last")
+        (40, View(40 snapshots of mine))
+    """
 
     def __init__(
         self,
@@ -226,6 +237,18 @@ class View:
     Attributes:
         zoo: where the snapshots lie.
         rows: positions in ``zoo.snapshots``, shape (N,).
+
+    Examples:
+        >>> import metanet
+        >>> import numpy as np
+        >>> import pandas as pd
+        >>> layout = metanet.Layout.build([("fc.weight", "fc", "kernel", (2, 3)), ("fc.bias", "fc", "bias", (2,))])
+        >>> weights = np.random.default_rng(0).standard_normal((40, layout.size))
+        >>> zoo = metanet.zoo_from_arrays(weights, layout, pd.DataFrame({"test_accuracy": np.linspace(0, 1, 40)}), name="mine")
+        >>> view = zoo.view()
+        >>> train, test = view.split(test=0.5, seed=0)  # by network
+        >>> train.weights().shape, len(set(train.network_ids) & set(test.network_ids))
+        ((20, 8), 0)
     """
 
     def __init__(self, zoo: Zoo, rows: np.ndarray) -> None:

@@ -34,7 +34,13 @@ RECIPES: Registry[type[Recipe]] = Registry("recipe", _homes, _is_recipe, "subcla
 
 
 def list_recipes() -> list[str]:
-    """Names that ``recipe=`` takes: those of ``configs/recipe``, and those of installed packages."""
+    """Names that ``recipe=`` takes: those of ``configs/recipe``, and those of installed packages.
+
+    Examples:
+        >>> import metanet
+        >>> [name for name in metanet.list_recipes() if name.startswith("nws")]
+        ['nws_fixed', 'nws_fixed_mini', 'nws_main', 'nws_main_mini']
+    """
     return sorted({*options("recipe"), *entries("recipe")})
 
 
