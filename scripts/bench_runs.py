@@ -40,13 +40,13 @@ def _compare(folder: Path, count: int, networks: int) -> None:
 
     from metanet.evaluation.comparison import compare
     from metanet.metrics import r2
-    from metanet.runs.folder import Run
+    from metanet.runs.folder import RunFolder
     from metanet.runs.records import find_runs
 
     rng = np.random.default_rng(0)
     true = rng.uniform(size=networks)
     for seed in range(5):
-        run = Run(folder / "runs" / f"{seed:04d}")
+        run = RunFolder(folder / "runs" / f"{seed:04d}")
         predicted = true + 0.1 * rng.standard_normal(networks)
         ids = [f"{i:06d}" for i in range(networks)]
         frame = pd.DataFrame({"network_id": ids, "epoch": 1, "part": "test", "true": true, "predicted": predicted})
@@ -77,14 +77,14 @@ def _track(folder: Path, networks: int) -> None:
     import pandas as pd
 
     from metanet.plots.style import new_axes, save
-    from metanet.runs.folder import Run
+    from metanet.runs.folder import RunFolder
     from metanet.runs.tracking import track
 
     table = pd.DataFrame({"network_id": [f"{i:06d}" for i in range(networks)], "true": 0.5, "predicted": 0.4})
     curve = pd.DataFrame({"validation_loss": np.linspace(1, 0, 40)}, index=pd.RangeIndex(1, 41, name="epoch"))
     seconds = []
     for i in range(6):
-        run = Run(folder / "tracked" / str(i))
+        run = RunFolder(folder / "tracked" / str(i))
         figure, _ = new_axes()
         save(figure, run.figures / "predictions.png")
         began = time.perf_counter()

@@ -15,7 +15,7 @@ import pytest
 
 from metanet.cli.compose import compose
 from metanet.cli.main import VERBS, main
-from metanet.runs.folder import Run
+from metanet.runs.folder import RunFolder
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "results"
@@ -85,7 +85,7 @@ COMMANDS = list(
 def test_commands_compose(command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     if "from=" in command:  # a run that is there
         monkeypatch.chdir(tmp_path)
-        made = Run(re.findall(r"from=(\S+)", command)[0])
+        made = RunFolder(re.findall(r"from=(\S+)", command)[0])
         made.write_config(compose("train", {"zoo": "zoos/mnist"}))
         made.write_metrics({"r2": 0.5})
     assert main([*shlex.split(command, comments=True)[1:], "--cfg"]) == 0

@@ -14,7 +14,7 @@ from metanet.errors import MetanetError
 from metanet.evaluation.comparison import Family, compare, differing, readable, sentence, tested, unanswered, write_comparison
 from metanet.machine import versions
 from metanet.reproduce.published import published_of, published_sets
-from metanet.runs.folder import Run, choose_folder
+from metanet.runs.folder import RunFolder, choose_folder
 from metanet.runs.leaderboard import leaderboard
 from metanet.runs.records import Record, find_runs
 from metanet.runs.tracking import track
@@ -30,7 +30,7 @@ def run(config: dict[str, Any]) -> None:
     found = find_runs(folders if isinstance(folders, list) else [folders])
     records = chosen(found.records, config["where"])
     families = compare(records, config["measure"])
-    record = Run(choose_folder(config["out"], "compare", "comparison"))
+    record = RunFolder(choose_folder(config["out"], "compare", "comparison"))
     record.write_config(config)
     for stale in record.folder.glob("comparison.*"):
         stale.unlink()
@@ -115,7 +115,7 @@ def _escaped(text: str) -> str:
     return re.sub(r"([_%&#$])", r"\\\1", text)
 
 
-def _track(families: list[Family], record: Run, config: dict[str, Any]) -> None:
+def _track(families: list[Family], record: RunFolder, config: dict[str, Any]) -> None:
     """One run in W&B with the tables and the figures; the summary says what is best."""
     from metanet.plots.comparison import figures, zoo_of
     from metanet.plots.style import save

@@ -20,7 +20,7 @@ from metanet.models import load_model
 from metanet.plots.predictions import draw_result
 from metanet.plots.style import save
 from metanet.plots.transfer import transfer_matrices, transfer_scatters
-from metanet.runs.folder import Run, choose_folder, read_config, read_metrics
+from metanet.runs.folder import RunFolder, choose_folder, read_config, read_metrics
 from metanet.runs.leaderboard import leaderboard
 from metanet.runs.tracking import track
 from metanet.zoo.identity import TWINS, left_out
@@ -41,7 +41,7 @@ def run(config: dict[str, Any]) -> None:
     names = _different([source.name for source in sources], "run"), _different([zoo.name for zoo in zoos], "zoo")
     for source in sources:
         read_metrics(source)  # a folder that is no run is refused by name
-    record = Run(choose_folder(config["out"], "evaluate", names[0][0] + ("-and-more" if len(sources) > 1 else "")))
+    record = RunFolder(choose_folder(config["out"], "evaluate", names[0][0] + ("-and-more" if len(sources) > 1 else "")))
     record.write_config(config)
     rows, predictions = [], []
     for source in sources:
@@ -61,7 +61,7 @@ def run(config: dict[str, Any]) -> None:
             rows.append(result.metrics | {"trained_on": source.name, "tested_on": zoo.name})
             predictions.append(result.predictions.assign(zoo=zoo.name, trained_on=source.name, tested_on=zoo.name))
             folder = record.folder / source.name if len(sources) > 1 else record.folder
-            part = Run(folder / zoo.name.strip("/").replace("/", "_"))
+            part = RunFolder(folder / zoo.name.strip("/").replace("/", "_"))
             draw_result(result, part)
             part.write_predictions(result.predictions)
             seen = config["view"] | {"converged": is_converged_view(zoo, config)}
@@ -92,7 +92,7 @@ def _different(names: list[str], what: str) -> list[str]:
     return names
 
 
-def _write_matrix(scores: pd.DataFrame, predictions: pd.DataFrame, record: Run, runs: list[str], zoos: list[str]) -> None:
+def _write_matrix(scores: pd.DataFrame, predictions: pd.DataFrame, record: RunFolder, runs: list[str], zoos: list[str]) -> None:
     """``transfer.csv``, a picture of the matrices, and one of true against predicted for each pair."""
     scores = scores.reindex(columns=COLUMNS)
     scores.to_csv(record.folder / "transfer.csv", index=False)

@@ -18,7 +18,7 @@ from metanet.generation.runner import generate
 from metanet.interrupts import exit_code
 from metanet.plots.style import new_axes, save
 from metanet.plots.zoo import accuracy_histogram, train_against_test
-from metanet.runs.folder import Run
+from metanet.runs.folder import RunFolder
 from metanet.runs.tracking import card_of, track
 from metanet.zoo.reading import progress, read_header
 from metanet.zoo.zoo import Zoo
@@ -37,7 +37,7 @@ def run(config: dict[str, Any]) -> None:
         draw_accuracies(zoo, out / "figures" / "accuracies.png")
     tracking = config["tracking"]
     if tracking.get("name") != "none":
-        record = Run(out / "run")
+        record = RunFolder(out / "run")
         record.write_config(config)
         draw_accuracies(zoo, record.figures / "accuracies.png")
         last = zoo.view().frame

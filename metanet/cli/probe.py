@@ -22,7 +22,7 @@ from metanet.plots.maps import check_html, map_grid, write_html
 from metanet.plots.predictions import draw_result
 from metanet.plots.style import save
 from metanet.probing.maps import FEW, ProbeMap, check_local, check_positions, probe_map
-from metanet.runs.folder import Run, choose_folder, read_config, read_metrics
+from metanet.runs.folder import RunFolder, choose_folder, read_config, read_metrics
 from metanet.runs.tracking import track
 from metanet.zoo.identity import left_out
 from metanet.zoo.zoo import View
@@ -73,7 +73,7 @@ def run(config: dict[str, Any]) -> None:
                 print(f"{target}: no map; {error}")
     if not maps:
         raise MetanetError("no target of this zoo can be mapped; see above, and give target= one that varies")
-    record = Run(folder)
+    record = RunFolder(folder)
     record.write_config(config)
     table = summary(maps, floors)
     _write(maps, table, record, config)
@@ -194,7 +194,7 @@ def _map(config: dict[str, Any], view: View, folder: Path, on_trial: Any) -> Pro
     return probe_map(model, every, probe["positions"], probe["balance"], on_progress)
 
 
-def _write(maps: list[ProbeMap], means: pd.DataFrame, record: Run, config: dict[str, Any]) -> None:
+def _write(maps: list[ProbeMap], means: pd.DataFrame, record: RunFolder, config: dict[str, Any]) -> None:
     table = pd.concat([drawn.table() for drawn in maps], ignore_index=True)
     table.to_parquet(record.folder / "map.parquet", index=False)
     means.to_csv(record.folder / "maps.csv", index=False)

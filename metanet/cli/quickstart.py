@@ -18,7 +18,7 @@ from metanet.evaluation.fitting import Fitter
 from metanet.plots.predictions import draw_result
 from metanet.plots.style import new_axes, save
 from metanet.plots.zoo import bias_range_scatter, bias_ranges
-from metanet.runs.folder import Run
+from metanet.runs.folder import RunFolder
 from metanet.runs.leaderboard import leaderboard
 from metanet.zoo.zoo import Zoo
 
@@ -26,7 +26,7 @@ from metanet.zoo.zoo import Zoo
 def run(config: dict[str, Any]) -> None:
     """Grow the zoo, train all estimators on all inputs, draw and print."""
     began = time.perf_counter()
-    record = Run(config["out"])
+    record = RunFolder(config["out"])
     zoo_folder = record.folder / "zoo"
     print(f"1/3  growing a zoo of {config['n']} networks on {config['data']['name']} -> {zoo_folder}")
     zoo = grow(config, zoo_folder)
@@ -90,7 +90,7 @@ def _print_stats_against_flat(rows: list[dict[str, Any]]) -> None:
     print(f"gbm on stats - gbm on flat weights: r2 {gain:+.3f} (95 % {words})")
 
 
-def draw_zoo(zoo: Zoo, record: Run) -> None:
+def draw_zoo(zoo: Zoo, record: RunFolder) -> None:
     """Accuracy histogram, train against test, and the bias ranges of Adam and RMSprop beside SGD."""
     view = zoo.view()
     draw_accuracies(zoo, record.figures / "accuracies.png")

@@ -14,7 +14,7 @@ from metanet.plots.predictions import draw_result
 from metanet.reproduce.catalogue import Item, items
 from metanet.reproduce.report import Missing, write_exhibit, write_report
 from metanet.reproduce.study import Exhibit, Study
-from metanet.runs.folder import Run, choose_folder
+from metanet.runs.folder import RunFolder, choose_folder
 from metanet.runs.tracking import track
 
 
@@ -37,7 +37,7 @@ def run(config: dict[str, Any]) -> None:
     report = folder / next(iter(wanted)) / "report.html" if alone else folder / "report.html"
     with fit_bars(1, show=True) as (begin, on_trial):
         study = Study(config, folder, compose_fit, Fitter(draw_result, on_trial, print), begin)
-        record = Run(folder)
+        record = RunFolder(folder)
         record.write_config(config)
         for name, item in wanted.items():
             begin(name)

@@ -16,7 +16,7 @@ from metanet.errors import MetanetError
 from metanet.evaluation.preparing import Fit, model_identity, prepared, settled_features
 from metanet.evaluation.protocol import (
     CONSTANT,
-    FitResult,
+    Fitted,
     Floor,
     Floors,
     constant_floor,
@@ -29,7 +29,7 @@ from metanet.evaluation.search import OnTrial, Rows, Search, SearchPlan, Subject
 from metanet.evaluation.selection import filter_note, is_converged_view, more_snapshots, split_note, split_of, view_of
 from metanet.launching.launcher import Launcher
 from metanet.models.training import kept_in
-from metanet.runs.folder import Run
+from metanet.runs.folder import RunFolder
 from metanet.zoo.reading import open_zoo
 from metanet.zoo.split import Split
 from metanet.zoo.zoo import View, Zoo
@@ -130,7 +130,7 @@ class Fitter:
             facts["heads"] = len(fit.targets)
         rows = [result.metrics | facts for result in results]
         for (config, at), result, row, own in zip(runs, results, rows, floors, strict=True):
-            self._writer.write(Run(at), fit, config, result, row, own)
+            self._writer.write(RunFolder(at), fit, config, result, row, own)
         return rows
 
     def _split(self, key: str, view: View, config: dict[str, Any]) -> Split:
@@ -160,7 +160,7 @@ class Fitter:
 
     def _search(
         self, fit: Fit, plan: SearchPlan, folder: Path, floors_at: FloorsAt, floor_n: int | None
-    ) -> tuple[FitResult, Floors]:
+    ) -> tuple[Fitted, Floors]:
         """The best of a search, beside floors that were searched at least as widely."""
         config, (target,) = fit.config, fit.targets
         training, test = (fit.view.part(fit.split, *names) for names in (("train", "validation"), ("test",)))

@@ -52,7 +52,7 @@ Floors = Mapping[str, Floor]
 
 
 @dataclass(frozen=True)
-class FitResult:
+class Fitted:
     """A fitted meta-model and what it scored.
 
     Attributes:
@@ -122,7 +122,7 @@ def floors_on(models: Mapping[str, MetaModel], view: View) -> tuple[Floors, dict
 
 def fit_and_score(
     model: MetaModel, view: View, split: Split, target: str, floors: Floors | None = None, fit_view: View | None = None
-) -> FitResult:
+) -> Fitted:
     """Fit a meta-model and score it on the test part, once.
 
     Args:
@@ -138,7 +138,7 @@ def fit_and_score(
 
 def fit_and_score_heads(
     model: MetaModel, view: View, split: Split, targets: list[str], floors: list[Floors], fit_view: View | None = None
-) -> list[FitResult]:
+) -> list[Fitted]:
     """One fit for several targets, scored on each; a model of one target takes one.
 
     Args:
@@ -163,7 +163,7 @@ def result_of(
     n_train: int,
     floors: Floors | None,
     facts: dict[str, Any],
-) -> FitResult:
+) -> Fitted:
     """Metrics and predictions of a fitted model, on the test part and on what its fit held out.
 
     Args:
@@ -189,7 +189,7 @@ def result_of(
         **facts,
         **({} if model.note is None else {"note": model.note}),
     }
-    return FitResult(model, metrics, pd.concat(frames, ignore_index=True))
+    return Fitted(model, metrics, pd.concat(frames, ignore_index=True))
 
 
 def score(model: MetaModel, view: View, predicted: np.ndarray, floors: Floors | None = None) -> dict[str, Any]:
@@ -269,7 +269,7 @@ def _score_classes(answers: Answers, floors: Floors | None) -> dict[str, Any]:
     return metrics
 
 
-def evaluate_on(model: MetaModel, view: View, floors: Floors | None = None) -> FitResult:
+def evaluate_on(model: MetaModel, view: View, floors: Floors | None = None) -> Fitted:
     """Apply a fitted meta-model unchanged to another zoo (transfer; Unterthiner et al. 2020, section 5).
 
     Args:
@@ -294,7 +294,7 @@ def evaluate_on(model: MetaModel, view: View, floors: Floors | None = None) -> F
     for name, floor in (floors or {}).items():
         if model.target.task == "regression" and name != CONSTANT:
             metrics |= _beside(answers, floor, "tau", name)
-    return FitResult(model, metrics, predictions)
+    return Fitted(model, metrics, predictions)
 
 
 def _held_out_frame(model: MetaModel, held_out: HeldOut) -> pd.DataFrame:

@@ -13,18 +13,18 @@ import pandas as pd
 
 from metanet.errors import MetanetError
 from metanet.evaluation.preparing import Fit
-from metanet.evaluation.protocol import FitResult, Floor, Floors
+from metanet.evaluation.protocol import Fitted, Floor, Floors
 from metanet.evaluation.seen import SEEN, split_facts, store_split
 from metanet.metrics import classification_metrics, r2
 from metanet.models import load_model
 from metanet.models.base import MetaModel
-from metanet.runs.folder import Run, read_config, read_metrics
+from metanet.runs.folder import RunFolder, read_config, read_metrics
 from metanet.runs.records import flat
 from metanet.runs.tracking import card_of, track
 from metanet.zoo.identity import Seen
 from metanet.zoo.reading import read_header
 
-Draw = Callable[[FitResult, Run], None]
+Draw = Callable[[Fitted, RunFolder], None]
 
 
 class RunWriter:
@@ -39,7 +39,7 @@ class RunWriter:
         self._saved: dict[Floor, Path] = {}
 
     def write(
-        self, run: Run, fit: Fit, config: dict[str, Any], result: FitResult, metrics: dict[str, Any], floors: Floors
+        self, run: RunFolder, fit: Fit, config: dict[str, Any], result: Fitted, metrics: dict[str, Any], floors: Floors
     ) -> None:
         """Everything that belongs into a run folder, its metrics last: a folder with metrics is a finished run.
 

@@ -7,10 +7,10 @@ import pandas as pd
 from matplotlib.axes import Axes
 from sklearn.metrics import ConfusionMatrixDisplay
 
-from metanet.evaluation.protocol import FitResult
+from metanet.evaluation.protocol import Fitted
 from metanet.metrics import r2, tau
 from metanet.plots.style import new_axes, save
-from metanet.runs.folder import Run
+from metanet.runs.folder import RunFolder
 
 
 def predicted_against_true(frame: pd.DataFrame, ax: Axes, title: str = "") -> Axes:
@@ -32,7 +32,7 @@ def confusion(frame: pd.DataFrame, ax: Axes, title: str = "") -> Axes:
     return ax
 
 
-def draw_result(result: FitResult, run: Run) -> None:
+def draw_result(result: Fitted, run: RunFolder) -> None:
     """A run's figures: predicted against true, or the confusion matrix (also as CSV, in networks); the search's trials."""
     test = result.predictions[result.predictions["part"] == "test"]
     figure, (ax,) = new_axes()

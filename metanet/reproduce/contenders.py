@@ -22,7 +22,7 @@ from metanet.errors import MetanetError
 from metanet.models import MetaModel, create_model
 from metanet.models.registry import model_class, titled
 from metanet.reproduce.scores import answers
-from metanet.reproduce.study import Fit, NotFittedError, Study, readable
+from metanet.reproduce.study import NotFittedError, Study, StudyRun, readable
 from metanet.zoo.split import Split
 from metanet.zoo.zoo import View
 
@@ -73,7 +73,7 @@ class Contender:
         reads = given.get("beside") or given.get("features") or ("stats" if model_class(self.model).own_input is None else None)
         return Contender(f"{self.model}:{BLIND.get(reads, reads)}") if reads else self
 
-    def fit(self, study: Study, zoo: str, split: int, seed: int, snapshots: str = "last", where: str | None = None) -> Fit:
+    def fit(self, study: Study, zoo: str, split: int, seed: int, snapshots: str = "last", where: str | None = None) -> StudyRun:
         """A run of it with its defaults.
 
         Args:

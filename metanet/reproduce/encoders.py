@@ -41,7 +41,7 @@ from metanet.reproduce.contenders import (
     seeds_of,
 )
 from metanet.reproduce.scores import gain, without_ends
-from metanet.reproduce.study import Exhibit, Fit, Study
+from metanet.reproduce.study import Exhibit, Study, StudyRun
 from metanet.zoo.arrays import zoo_from_arrays
 from metanet.zoo.split import Split
 from metanet.zoo.zoo import View
@@ -124,7 +124,7 @@ def all_of(study: Study) -> list[Contender]:
     return contenders(study, SECTION)
 
 
-def searched(study: Study, zoo: str, split: int, seed: int) -> Fit:
+def searched(study: Study, zoo: str, split: int, seed: int) -> StudyRun:
     """The GBM on statistics with the best of ``encoders.searched`` configurations, tuned on the training part of each split."""
     count = study.config[SECTION]["searched"]
     overrides = seeds_of(study, split, seed) | {"search": "random", "search.n": str(count)}

@@ -14,7 +14,7 @@ from metanet.plots.tables import heat_table
 from metanet.reproduce.claim import Claim
 from metanet.reproduce.published import ESTIMATORS, SOURCE, released_r2
 from metanet.reproduce.scores import gain, interval, without_ends
-from metanet.reproduce.study import INPUTS, Exhibit, Fit, NotFittedError, Study
+from metanet.reproduce.study import INPUTS, Exhibit, NotFittedError, Study, StudyRun
 
 MAIN = ("flat", "flat:conv1", "flat:conv2", "flat:conv3", "flat:last", "stats_global", "stats", "hyper", "hyper+flat")
 MORE = ("norms_l1", "norms_l2", "stats:last", "stats:first+last", "hyper:learning_rate")
@@ -157,7 +157,7 @@ def _grid(
     return exhibit
 
 
-def _row(study: Study, zoo: str, estimator: str, features: str, fit: Fit | None, measure: str) -> dict[str, object]:
+def _row(study: Study, zoo: str, estimator: str, features: str, fit: StudyRun | None, measure: str) -> dict[str, object]:
     metrics = {} if fit is None else fit.metrics
     scale = 1.0 if measure == "r2" else 1000.0
     row: dict[str, object] = {
@@ -229,7 +229,7 @@ def _order(study: Study, zoos: Sequence[str]) -> pd.DataFrame:
     return without_ends(pd.DataFrame(rows)).reindex(columns=columns)
 
 
-def _compared(row: dict[str, object], one: Fit | None, other: Fit | None) -> list[dict[str, object]]:
+def _compared(row: dict[str, object], one: StudyRun | None, other: StudyRun | None) -> list[dict[str, object]]:
     """A row of a pair of fits on one test part, and whether what the paper says of them holds; none where one is missing."""
     if one is None or other is None:
         return []

@@ -15,7 +15,7 @@ from metanet.plots.page import html_picture, html_table, write_page
 from metanet.plots.style import save
 from metanet.reproduce.published import SOURCE
 from metanet.reproduce.study import Exhibit, Study
-from metanet.runs.folder import Run
+from metanet.runs.folder import RunFolder
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Missing:
 
 def write_exhibit(exhibit: Exhibit, folder: Path) -> None:
     """Tables as CSV, figures as PNG, notes as text."""
-    Run(folder)
+    RunFolder(folder)
     for name, table in (exhibit.tables | exhibit.long).items():
         table.to_csv(folder / f"{name}.csv", index=False)
     for name, figure in exhibit.figures.items():

@@ -31,7 +31,7 @@ from metanet.reproduce.contenders import (
     predictions,
 )
 from metanet.reproduce.scores import gain, mean_score, without_ends
-from metanet.reproduce.study import Exhibit, Fit, Study
+from metanet.reproduce.study import Exhibit, Study, StudyRun
 
 SECTION = "sharing"
 INVARIANT = ("deepsets", "nf_invariant", "gnn", "graph_transformer")  # to the order of hidden neurons
@@ -150,7 +150,7 @@ def _everywhere(study: Study) -> str | None:
     return f"network_id not in {json.dumps(sorted(lost))}" if lost else None
 
 
-def _check_splits(fits: Mapping[tuple[str, str], Mapping[Key, Fit]]) -> None:
+def _check_splits(fits: Mapping[tuple[str, str], Mapping[Key, StudyRun]]) -> None:
     """The same networks are tested in all zoos: what a difference of two of them rests on."""
     drawn: dict[int, str] = {}
     for own in fits.values():
@@ -198,7 +198,7 @@ def _crossed(
     one: Contender,
     source: Sharing,
     other: Sharing,
-    fits: Mapping[tuple[str, str], Mapping[Key, Fit]],
+    fits: Mapping[tuple[str, str], Mapping[Key, StudyRun]],
     tests: Mapping[tuple[str, str], Tables],
 ) -> dict[str, Any]:
     """A model trained on one shared seed and scored on another: on networks whose hyperparameters it never saw."""

@@ -88,7 +88,7 @@ class Exhibit:
 
 
 @dataclass(frozen=True)
-class Fit:
+class StudyRun:
     """A finished run."""
 
     folder: Path
@@ -199,7 +199,7 @@ class Study:
             return f"hyper:{'+'.join(shared)}" if shared else None
         return "hyper" if shared else None
 
-    def fit(self, zoo: str, estimator: str, features: str) -> Fit | None:
+    def fit(self, zoo: str, estimator: str, features: str) -> StudyRun | None:
         """A searched fit; None where the budget does not hold it, the zoo has not what it reads, or ``fit=false``."""
         if features not in self.inputs(estimator) or lacking(self.zoo(zoo).view(), features):
             return None
@@ -212,16 +212,16 @@ class Study:
         """Why a cell is empty: what the zoo has not, or that it was not measured."""
         return lacking(self.zoo(zoo).view(), features) or "not measured"
 
-    def searched(self, zoo: str, estimator: str, features: str) -> Fit:
+    def searched(self, zoo: str, estimator: str, features: str) -> StudyRun:
         """A fit by the paper's protocol, whatever the budget holds; its number of configurations is the budget's."""
         overrides = {"search": "random", "search.n": str(self.configurations(estimator))}
         return self._fitted(zoo, estimator, features, f"{estimator}-{features}", overrides)
 
-    def plain(self, zoo: str, estimator: str, features: str, name: str, overrides: dict[str, str]) -> Fit:
+    def plain(self, zoo: str, estimator: str, features: str, name: str, overrides: dict[str, str]) -> StudyRun:
         """A fit with the model's defaults."""
         return self._fitted(zoo, estimator, features, name, overrides)
 
-    def _fitted(self, zoo: str, estimator: str, features: str, name: str, overrides: dict[str, str]) -> Fit:
+    def _fitted(self, zoo: str, estimator: str, features: str, name: str, overrides: dict[str, str]) -> StudyRun:
         fits = self.folder / "fits" / zoo
         folder = fits / name.replace(":", "_").replace("/", "_")
         config = self.compose_fit(self.paths[zoo], estimator, features, {"out": str(folder), "seed": str(self.seed)} | overrides)
@@ -239,13 +239,13 @@ class Study:
                 return fits / (f"gbm-{name}" if tables else f"gbm-{name}-{key}")
 
             (metrics,) = self.fitter.fit(self.fitter.prepare(config), folder, floors_at, widest)
-        return Fit(folder, {k: np.nan if v is None else v for k, v in metrics.items()})
+        return StudyRun(folder, {k: np.nan if v is None else v for k, v in metrics.items()})
 
-    def test_view(self, fit: Fit, zoo: str) -> View:
+    def test_view(self, fit: StudyRun, zoo: str) -> View:
         """The networks of a zoo that a fit may be tested on: of its own (also copied or grown larger) those it never saw."""
         return unseen(self.zoo(zoo).view(), fit.folder)
 
-    def tested(self, fit: Fit, view: View) -> tuple[View | None, str]:
+    def tested(self, fit: StudyRun, view: View) -> tuple[View | None, str]:
         """The networks of a view that a fit may be scored on, and a sentence on those that are left out, empty where none is.
 
         None where the fit has seen all of them, or twins of them; the sentence says so then.

@@ -22,7 +22,7 @@ from metanet.errors import MetanetError
 from metanet.machine import versions
 
 
-class Run:
+class RunFolder:
     """One run folder, being written.
 
     Args:

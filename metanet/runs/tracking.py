@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from metanet.errors import MetanetError, did_you_mean
-from metanet.runs.folder import Run
+from metanet.runs.folder import RunFolder
 
 if TYPE_CHECKING:
     from metanet.zoo.zoo import Zoo
@@ -34,7 +34,7 @@ Artifacts = dict[str, tuple[str, list[Path]]]
 
 def track(
     tracking: dict[str, Any],
-    run: Run,
+    run: RunFolder,
     config: dict[str, Any],
     metrics: dict[str, Any],
     job_type: str,
@@ -90,7 +90,7 @@ def card_of(zoo: Zoo) -> Artifacts:
 
 def _to_wandb(
     tracking: dict[str, Any],
-    run: Run,
+    run: RunFolder,
     config: dict[str, Any],
     metrics: dict[str, Any],
     job_type: str,
@@ -148,7 +148,7 @@ def _to_wandb(
             logged.log_artifact(artifact)
 
 
-def _forget(run: Run) -> None:
+def _forget(run: RunFolder) -> None:
     """End W&B's own process, which still holds the run that failed, and its id with it."""
     import wandb
 
@@ -174,7 +174,7 @@ def _plain(table: pd.DataFrame) -> pd.DataFrame:
     return table.astype({c: str for c in table if table[c].dtype == object})
 
 
-def _identity(run: Run) -> str:
+def _identity(run: RunFolder) -> str:
     """The run's id in W&B, kept in its folder."""
     path = run.folder / IDENTITY
     if path.exists():

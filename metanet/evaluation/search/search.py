@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from metanet.errors import MetanetError
-from metanet.evaluation.protocol import FitResult, Floors, result_of
+from metanet.evaluation.protocol import Fitted, Floors, result_of
 from metanet.evaluation.search.final import refit_all
 from metanet.evaluation.search.log import TrialLog
 from metanet.evaluation.search.plan import SearchPlan, search_space
@@ -62,7 +62,7 @@ class Search:
         self.log = TrialLog(folder, identity | plan.facts(self.space))
         self.busy_seconds, self.seconds = 0.0, 0.0  # in this call: within the estimator, all workers together; of the clock
 
-    def run_and_score(self, floors: Floors | None) -> FitResult:
+    def run_and_score(self, floors: Floors | None) -> Fitted:
         """Do what is not done yet, fit the best on the whole training part, and score it on the test part, once.
 
         Raises:

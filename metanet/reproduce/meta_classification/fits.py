@@ -18,7 +18,7 @@ from metanet.evaluation.seen import unseen
 from metanet.plots.meta import score_bars
 from metanet.plots.style import new_axes
 from metanet.probing.maps import ProbeMap, probe_map
-from metanet.reproduce.study import Fit, NotFittedError, Study
+from metanet.reproduce.study import NotFittedError, Study, StudyRun
 from metanet.zoo.layout import Layout
 from metanet.zoo.zoo import View, Zoo
 
@@ -34,7 +34,7 @@ def targets_of(study: Study, zoo: str, wanted: Sequence[str]) -> list[str]:
     return [name for name in names if f"hp.{name}" in frame and frame[f"hp.{name}"].nunique() > 1]
 
 
-def fit(study: Study, zoo: str, model: str, target: str, number: int, features: str = "stats", **settings: Any) -> Fit:
+def fit(study: Study, zoo: str, model: str, target: str, number: int, features: str = "stats", **settings: Any) -> StudyRun:
     """One training: round ``number`` of a model on a hyperparameter; ``settings`` are the model's."""
     snapshots = 2 if model.startswith(("dmc_local", "local")) else 4
     overrides = {
@@ -53,7 +53,7 @@ def fit(study: Study, zoo: str, model: str, target: str, number: int, features: 
     return study.plain(zoo, model, features, f"meta-{'-'.join(words)}-{number}", overrides)
 
 
-def mapped(study: Study, zoo: str, made: Fit, positions: int, every: bool) -> ProbeMap:
+def mapped(study: Study, zoo: str, made: StudyRun, positions: int, every: bool) -> ProbeMap:
     """The map of a fitted local model over its test networks, all snapshots or the last; kept beside the fit."""
     path = made.folder / f"map-{positions}-{'all' if every else 'last'}.npz"
     if not path.exists():
@@ -62,7 +62,7 @@ def mapped(study: Study, zoo: str, made: Fit, positions: int, every: bool) -> Pr
     return ProbeMap.load(path)
 
 
-def held_out(study: Study, zoo: str, made: Fit, every: bool = False) -> View:
+def held_out(study: Study, zoo: str, made: StudyRun, every: bool = False) -> View:
     """The converged networks that a fit never saw: their last snapshots, or every one."""
     whole = study.zoo(zoo)
     last = unseen(whole.view(converged=True), made.folder)

@@ -16,7 +16,7 @@ from metanet.config_files import config_root, options
 from metanet.errors import MetanetError
 from metanet.generation.recipes import create_recipe
 from metanet.models.registry import model_class
-from metanet.runs.folder import Run
+from metanet.runs.folder import RunFolder
 
 FILES = sorted(  # those of sweep are W&B's, see test_sweeps
     p.relative_to(config_root()).with_suffix("").as_posix() for p in config_root().rglob("*.yaml") if p.parent.name != "sweep"
@@ -100,7 +100,7 @@ def test_the_number_of_threads_is_known_before_models_are_imported(tmp_path: Pat
     assert given_threads("train", {"model": "no such model"}) is None
     (tmp_path / "exp.yaml").write_text("defaults: {model: dnn}\nthreads: 2\n")
     assert given_threads("train", {"experiment": f"{tmp_path}/exp.yaml"}) == 2
-    Run(tmp_path / "run").write_config(compose("train", {"zoo": "z", "threads": "5"}))
+    RunFolder(tmp_path / "run").write_config(compose("train", {"zoo": "z", "threads": "5"}))
     assert given_threads("train", {"from": f"{tmp_path}/run"}) == 5
 
 
@@ -233,7 +233,7 @@ def test_every_example_of_the_help_is_understood(example: str, tmp_path: Path, m
     verb, *given = words[words.index("metanet") + 1 :]
     overrides = parse_overrides(word for word in given if "=" in word)
     if "from" in overrides:  # a run that is there
-        run = Run(overrides["from"][0])
+        run = RunFolder(overrides["from"][0])
         run.write_config(compose(verb, {"zoo": "zoos/digits"}))
         run.write_metrics({"r2": 0.5})
     for combination in Grid.of(overrides).cells:

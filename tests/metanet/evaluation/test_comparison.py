@@ -23,7 +23,7 @@ from metanet.evaluation.differences import LUCK, Scored, beside_best
 from metanet.evaluation.resampling import Resamples
 from metanet.plots.comparison import calibration
 from metanet.plots.style import new_axes
-from metanet.runs.folder import Run
+from metanet.runs.folder import RunFolder
 from metanet.runs.records import Answers, find_runs
 
 CONFIG: dict[str, Any] = {
@@ -51,7 +51,7 @@ def write(
     networks = np.arange(100) if networks is None else networks
     true = np.random.default_rng(0).uniform(0.1, 0.9, 300)[networks]
     predicted = true + noise * np.random.default_rng([seed, len(folder.name), *folder.name.encode()]).standard_normal(len(true))
-    run = Run(folder)
+    run = RunFolder(folder)
     config = json.loads(json.dumps(CONFIG)) | {"seed": seed}
     for key, value in changes.items():
         parts = key.split("__")

@@ -14,14 +14,14 @@ from sklearn.metrics import r2_score
 
 import metanet
 from metanet.errors import MetanetError
-from metanet.evaluation.protocol import CONSTANT, FitResult, constant_floor, fit_and_score
+from metanet.evaluation.protocol import CONSTANT, Fitted, constant_floor, fit_and_score
 from metanet.evaluation.search import Rows, Search, SearchPlan, Subject
 from metanet.evaluation.seen import unseen
 from metanet.evaluation.selection import split_note, split_of
 from metanet.launching.launcher import Launcher
 from metanet.models.base import MatrixModel
 from metanet.models.deepsets import DeepSets
-from metanet.runs.folder import Run
+from metanet.runs.folder import RunFolder
 from metanet.runs.records import Record
 from metanet.zoo import Layout, Split, View, zoo_from_arrays
 from metanet.zoo.header import DataFacts, Origin, RecipeFacts
@@ -51,7 +51,7 @@ def view(request: pytest.FixtureRequest) -> View:
 
 
 @pytest.fixture(scope="module")
-def result(view: View) -> FitResult:
+def result(view: View) -> Fitted:
     split = view.draw_split(seed=0)
     floors = {CONSTANT: constant_floor(view, split, "test_accuracy")}
     return fit_and_score(metanet.create_model(**FOREST), view, split, "test_accuracy", floors)
@@ -126,7 +126,7 @@ def test_a_stack_does_not_weigh_members_by_what_they_remember(view: View) -> Non
     assert stack.weights[0] < 0.3
 
 
-def test_intervals_are_of_resampled_configurations(view: View, result: FitResult) -> None:
+def test_intervals_are_of_resampled_configurations(view: View, result: Fitted) -> None:
     """The mean of m equal rows a unit is as uncertain as that of the units: sqrt(m) = 2.6 times wider than of rows."""
     test = result.predictions.query("part == 'test'")
     true, predicted = test["true"].to_numpy(), test["predicted"].to_numpy()
@@ -137,8 +137,8 @@ def test_intervals_are_of_resampled_configurations(view: View, result: FitResult
     assert np.array_equal(test["unit"], view.of_networks(test["network_id"]).units)
 
 
-def test_answers_know_their_units_and_old_runs_their_networks(view: View, result: FitResult, tmp_path: Path) -> None:
-    run = Run(tmp_path)
+def test_answers_know_their_units_and_old_runs_their_networks(view: View, result: Fitted, tmp_path: Path) -> None:
+    run = RunFolder(tmp_path)
     run.write_predictions(result.predictions)
     answers = Record(tmp_path, result.metrics, {}).answers
     assert answers is not None

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from metanet.errors import MetanetError
-from metanet.runs.folder import Run, choose_folder, read_metrics, release_folders
+from metanet.runs.folder import RunFolder, choose_folder, read_metrics, release_folders
 from metanet.runs.leaderboard import leaderboard
 from metanet.runs.records import find_runs
 
@@ -26,7 +26,7 @@ def test_the_best_comes_first_within_a_target() -> None:
 
 def test_runs_are_found_below_a_folder(tmp_path: Path) -> None:
     for name, r2 in (("x", 0.2), ("deep/y", 0.4)):
-        Run(tmp_path / name).write_metrics(row(name, r2))
+        RunFolder(tmp_path / name).write_metrics(row(name, r2))
     found = find_runs([tmp_path])
     assert {str(r.folder): r.metrics["r2"] for r in found.records} == {str(tmp_path / "x"): 0.2, str(tmp_path / "deep/y"): 0.4}
     again = find_runs([tmp_path / "x", tmp_path / "deep", tmp_path])  # each once
@@ -37,10 +37,10 @@ def test_runs_are_found_below_a_folder(tmp_path: Path) -> None:
 
 
 def test_what_is_left_out_is_said(tmp_path: Path) -> None:
-    Run(tmp_path / "whole").write_metrics(row("x", 0.2))
-    Run(tmp_path / "half").write_config({"model": {"name": "gbm"}, "target": "test_accuracy"})
-    Run(tmp_path / "grown").write_metrics({"networks": 5})
-    Run(tmp_path / "broken")
+    RunFolder(tmp_path / "whole").write_metrics(row("x", 0.2))
+    RunFolder(tmp_path / "half").write_config({"model": {"name": "gbm"}, "target": "test_accuracy"})
+    RunFolder(tmp_path / "grown").write_metrics({"networks": 5})
+    RunFolder(tmp_path / "broken")
     (tmp_path / "broken" / "metrics.json").write_text("{")
     found = find_runs([tmp_path])
     assert [r.folder.name for r in found.records] == ["whole"]
@@ -63,17 +63,17 @@ def test_folders_that_are_no_runs_are_named(tmp_path: Path) -> None:
         find_runs([tmp_path / "empty"])
     (tmp_path / "file").write_text("")
     with pytest.raises(MetanetError, match="cannot be made"):
-        Run(tmp_path / "file" / "run")
+        RunFolder(tmp_path / "file" / "run")
 
 
 def test_a_folder_that_cannot_be_written_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "access", lambda path, mode: mode != os.W_OK)
     with pytest.raises(MetanetError, match="no permission"):
-        Run(tmp_path)
+        RunFolder(tmp_path)
 
 
 def test_metrics_are_valid_json_with_null_for_nan(tmp_path: Path) -> None:
-    run = Run(tmp_path / "run")
+    run = RunFolder(tmp_path / "run")
     run.write_metrics({"r2": float("nan"), "n": 3})
     assert json.loads((run.folder / "metrics.json").read_text(), parse_constant=pytest.fail) == {"r2": None, "n": 3}
     assert read_metrics(run.folder)["n"] == 3
@@ -84,7 +84,7 @@ def test_folders_are_new_and_safe_names(tmp_path: Path, monkeypatch: pytest.Monk
     first, second = (choose_folder(None, "train", "./a b/c.py:X") for _ in range(2))
     assert first.parent == Path("runs/train")
     assert first != second
-    Run(first).write_metrics({})
+    RunFolder(first).write_metrics({})
     release_folders()
     assert first.exists()
     assert not second.exists()

@@ -18,7 +18,7 @@ from wandb.util import get_core_path
 from metanet.cli.main import main
 from metanet.errors import MetanetError
 from metanet.plots.style import new_axes, save
-from metanet.runs.folder import Run
+from metanet.runs.folder import RunFolder
 from metanet.runs.tracking import track
 
 METRICS = {"r2": 0.5, "model": "gbm", "bad": None}
@@ -68,7 +68,7 @@ def _no_login(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 def test_without_a_login_a_run_is_written_offline(tmp_path: Path) -> None:
-    run = Run(tmp_path / "run")
+    run = RunFolder(tmp_path / "run")
     figure, _ = new_axes()
     save(figure, run.figures / "predictions.png")
     curves = pd.DataFrame({"validation_loss": [0.9, 0.25]}, index=pd.Index([1, 5], name="epoch"))
@@ -105,14 +105,14 @@ def test_without_a_login_a_run_is_written_offline(tmp_path: Path) -> None:
 
 
 def test_a_folder_is_one_run_however_often_it_is_sent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    run = Run(tmp_path / "run")
+    run = RunFolder(tmp_path / "run")
     for r2 in (0.1, 0.2):
         track(OFFLINE, run, {}, {"r2": r2}, "train")
         time.sleep(1.1)  # W&B names its folders by the second
     ids = [of_kind(written, "run")[0]["run_id"] for written in records(run.folder, 2)]
     assert len(ids) == 2
     assert len(set(ids)) == 1
-    other = Run(tmp_path / "other")
+    other = RunFolder(tmp_path / "other")
     monkeypatch.setenv("WANDB_SWEEP_ID", "abc")
     monkeypatch.setenv("WANDB_RUN_ID", "fromagent")
     track(OFFLINE, other, {}, {"r2": 0.3}, "train")
@@ -183,22 +183,22 @@ def test_an_outage_does_not_cost_the_run(
         raise ConnectionError("no route")
 
     monkeypatch.setattr(wandb, "Table", broken)  # in the middle
-    run = Run(tmp_path / "run")
+    run = RunFolder(tmp_path / "run")
     run.write_metrics(METRICS)
     track(OFFLINE, run, {}, METRICS, "train", tables={"predictions": pd.DataFrame({"true": [1.0]})})
     assert "no route" in capsys.readouterr().err
     assert (run.folder / "metrics.json").exists()
     monkeypatch.undo()
-    track(OFFLINE | {"mode": "offline"}, Run(tmp_path / "next"), {}, METRICS, "train")  # the next run is its own
+    track(OFFLINE | {"mode": "offline"}, RunFolder(tmp_path / "next"), {}, METRICS, "train")  # the next run is its own
     assert summary(records(tmp_path / "next")[0])["r2"] == 0.5
 
 
 def test_with_a_login_and_no_network_it_is_written_offline(tmp_path: Path) -> None:
     """With the real client, and a server that nobody is."""
     code = (
-        "import sys; from pathlib import Path; from metanet.runs import tracking; from metanet.runs.folder import Run\n"
+        "import sys; from pathlib import Path; from metanet.runs import tracking; from metanet.runs.folder import RunFolder\n"
         "tracking.INIT_SECONDS = 2\n"
-        "for name in 'ab': tracking.track({'name': 'wandb'}, Run(Path(sys.argv[1]) / name), {}, {'r2': 0.5}, 'train')"
+        "for name in 'ab': tracking.track({'name': 'wandb'}, RunFolder(Path(sys.argv[1]) / name), {}, {'r2': 0.5}, 'train')"
     )
     given = {"WANDB_API_KEY": "a" * 40, "WANDB_BASE_URL": "http://127.0.0.1:9", "HOME": str(tmp_path)}
     done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], env=os.environ | given, capture_output=True, text=True)
@@ -210,7 +210,7 @@ def test_with_a_login_and_no_network_it_is_written_offline(tmp_path: Path) -> No
 
 
 def test_none_does_nothing_and_an_unknown_tracker_is_named(tmp_path: Path) -> None:
-    track({"name": "none"}, Run(tmp_path / "run"), {}, METRICS, "train")
+    track({"name": "none"}, RunFolder(tmp_path / "run"), {}, METRICS, "train")
     assert not list((tmp_path / "run").iterdir())
     with pytest.raises(MetanetError, match="did you mean 'wandb'"):
-        track({"name": "wanb"}, Run(tmp_path / "run"), {}, METRICS, "train")
+        track({"name": "wanb"}, RunFolder(tmp_path / "run"), {}, METRICS, "train")
