@@ -21,6 +21,7 @@ from metanet.distributions import Distribution
 from metanet.errors import MetanetError, UnsuitableTargetError, did_you_mean
 from metanet.features.unions import FeatureMap
 from metanet.models.scaling import Scaler
+from metanet.models.tabular import Tabular
 from metanet.models.target import Target
 from metanet.zoo.zoo import View
 
@@ -39,7 +40,7 @@ class HeldOut(NamedTuple):
     refitted: bool = True
 
 
-class MetaModel(ABC):
+class MetaModel(Tabular, ABC):
     """Predicts a column of a zoo's frame from what it reads of each network.
 
     Args:
@@ -119,7 +120,7 @@ class MetaModel(ABC):
         """What the fit decided by itself, in a line; None where that is no more than a length."""
         return None
 
-    def check_view(self, view: View) -> None:  # noqa: B027  (most can judge all)
+    def check_view(self, view: View) -> None:
         """Refuse networks that this model cannot judge, before it is fitted.
 
         Args:
@@ -156,16 +157,22 @@ class MetaModel(ABC):
         (folder / "model.json").write_text(json.dumps(values, indent=1))
         return folder
 
-    def predict(self, view: View) -> np.ndarray:
-        """Predictions on the target's scale (log10 for log-uniform hyperparameters), shape (N,)."""
-        return self.target.decode(self.output(view))
+    def predict(self, view: View | np.ndarray) -> np.ndarray:
+        """Predictions on the target's scale (log10 for log-uniform hyperparameters), shape (N,).
 
-    def score(self, view: View) -> dict[str, float]:
-        """Metrics of :mod:`metanet.metrics` on a view."""
+        Args:
+            view: or a matrix, as the model was fitted on (:mod:`metanet.models.tabular`).
+        """
+        return self.labelled(self.target.decode(self.output(self.networks_of(view))))
+
+    def score(self, view: View | np.ndarray, y: np.ndarray | None = None) -> Any:
+        """Metrics of :mod:`metanet.metrics` on a view by name; of plain ``X, y`` one number: R2, or of classes the accuracy."""
         from metanet.metrics import classification_metrics, regression_metrics
 
         metrics = classification_metrics if self.target.task == "classification" else regression_metrics
-        return metrics(self.target.true(view), self.predict(view))
+        if isinstance(view, View):
+            return metrics(self.target.true(view), self.predict(view))
+        return metrics(np.asarray(y), self.predict(view))["accuracy" if self.target.classes else "r2"]
 
 
 class MatrixModel(MetaModel):
