@@ -38,7 +38,7 @@ def run(config: dict[str, Any]) -> None:
     zoos = [open_zoo(path) for path in (given if isinstance(given, list) else [given])]
     if config["part"] not in ("auto", "all", "test"):
         raise MetanetError(f"part={config['part']}: give auto, all or test")
-    names = _different([source.name for source in sources], "run"), _different([zoo.name for zoo in zoos], "zoo")
+    names = _different([_own_name(source) for source in sources], "run"), _different([zoo.name for zoo in zoos], "zoo")
     for source in sources:
         read_metrics(source)  # a folder that is no run is refused by name
     record = RunFolder(choose_folder(config["out"], "evaluate", names[0][0] + ("-and-more" if len(sources) > 1 else "")))
@@ -58,10 +58,10 @@ def run(config: dict[str, Any]) -> None:
             for floor, why in missing.items():
                 print(f"{zoo.name}: the floor {floor} of {source.name} cannot be had there: {why}")
             result = evaluate_on(model, view, floors)
-            rows.append(result.metrics | {"trained_on": source.name, "tested_on": zoo.name})
-            predictions.append(result.predictions.assign(zoo=zoo.name, trained_on=source.name, tested_on=zoo.name))
-            folder = record.folder / source.name if len(sources) > 1 else record.folder
-            part = RunFolder(folder / zoo.name.strip("/").replace("/", "_"))
+            rows.append(result.metrics | {"trained_on": _own_name(source), "tested_on": zoo.name})
+            predictions.append(result.predictions.assign(zoo=zoo.name, trained_on=_own_name(source), tested_on=zoo.name))
+            folder = record.folder / _own_name(source) if len(sources) > 1 else record.folder
+            part = RunFolder(folder / _folder_name(zoo.name))
             draw_result(result, part)
             part.write_predictions(result.predictions)
             seen = config["view"] | {"converged": is_converged_view(zoo, config)}
@@ -69,7 +69,7 @@ def run(config: dict[str, Any]) -> None:
             part.write_config(read_config(source) | shared)
             facts = {"plan_hash": zoo.header.plan_hash, "origin": zoo.header.origin and zoo.header.origin.to_json()}
             (part.folder / "split.json").write_text(json.dumps(facts, indent=1))
-            part.write_metrics(result.metrics | {"trained_on": source.name})
+            part.write_metrics(result.metrics | {"trained_on": _own_name(source)})
     everything = pd.concat(predictions, ignore_index=True)
     record.write_predictions(everything)
     table = leaderboard(rows)
@@ -82,6 +82,17 @@ def run(config: dict[str, Any]) -> None:
     }
     track(config["tracking"], record, config, facts, "evaluate", tables={"scores": table, "predictions": everything})
     print_run(record.folder)
+
+
+def _own_name(folder: Path) -> str:
+    """The name of a folder itself, also where it is given as ``.`` or ``..``."""
+    return folder.name if folder.name not in ("", "..") else folder.resolve().name
+
+
+def _folder_name(zoo: str) -> str:
+    """One folder's name out of a zoo's path, so that what is written lies below ``out`` whatever the path is."""
+    name = zoo.strip("/").replace("/", "_")
+    return name if name not in ("", ".", "..") else Path(zoo).resolve().name or "root"
 
 
 def _different(names: list[str], what: str) -> list[str]:

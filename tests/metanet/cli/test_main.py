@@ -394,6 +394,20 @@ def test_a_larger_zoo_of_the_same_seed_is_scored_on_networks_the_fit_never_saw(c
     assert int(pd.read_csv("e/leaderboard.csv")["n_test"][0]) == 10 + 6
 
 
+def test_an_evaluation_writes_below_out_alone(grown_folder: Path, trained_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.copytree(grown_folder, "zoo/itself")
+    inside = Path("zoo/itself/figures")
+    inside.mkdir(exist_ok=True)
+    Path("results").mkdir()
+    Path("results/config.yaml").write_text("mine")
+    monkeypatch.chdir(inside)
+    before = {p.relative_to("../../..") for p in Path("../../..").rglob("*")}
+    assert run("evaluate", f"run={trained_run}", "zoo=..", "out=../../../results/own", "threads=1") == 0
+    after = {p.relative_to("../../..") for p in Path("../../..").rglob("*")}
+    assert all(path.is_relative_to("results/own") for path in after - before)
+    assert Path("../../../results/config.yaml").read_text() == "mine"
+
+
 def test_twins_of_what_a_run_has_seen_are_not_scored(grown_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The same seed at another width: the same draws, and filters that begin alike."""
     twins, others = (
