@@ -13,6 +13,7 @@ from metanet.constraints import Count, Interval, NotNegative, OneOf, Portion, Po
 from metanet.distributions import Distribution
 from metanet.errors import MetanetError
 from metanet.models.base import MatrixModel
+from metanet.models.lightgbm_text import checked_text
 
 FEW_COLUMNS = 20  # such as hyperparameters: leaving some out only weakens each tree
 MANY_COLUMNS = 1000  # such as flat weights: the paper draws a small share of them for each tree
@@ -148,4 +149,4 @@ class GBM(MatrixModel):
         self.booster.save_model(folder / "lightgbm.txt")
 
     def load_estimator(self, folder: Path) -> None:
-        self.booster = lgb.Booster(model_file=folder / "lightgbm.txt")
+        self.booster = lgb.Booster(model_str=checked_text((folder / "lightgbm.txt").read_text()))
