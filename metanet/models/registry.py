@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -29,11 +30,16 @@ def _homes() -> dict[str, str]:
 
 
 def _is_model(found: Any) -> bool:
-    return isinstance(found, type) and issubclass(found, MetaModel)
+    return isinstance(found, type) and (issubclass(found, MetaModel) or _is_module(found))
+
+
+def _is_module(found: type) -> bool:
+    """Whether a class is a plain ``nn.Module``; nothing is one while torch is not loaded."""
+    return "torch" in sys.modules and issubclass(found, sys.modules["torch"].nn.Module)
 
 
 MODELS: Registry[type[MetaModel]] = Registry(
-    "model", _homes, _is_model, "meta-model; make it a subclass of metanet.models.MatrixModel or MetaModel"
+    "model", _homes, _is_model, "meta-model; make it a subclass of metanet.models.MatrixModel or MetaModel, or an nn.Module"
 )
 
 
@@ -55,6 +61,10 @@ def model_class(name: str) -> type[MetaModel]:
         MetanetError: there is no such name or file, or it is no meta-model.
     """
     cls = MODELS.find(name)
+    if _is_module(cls):
+        from metanet.models.adapter import adapted
+
+        cls = adapted(cls)  # type: ignore[arg-type]
     if is_path(name):
         cls.source = absolute(name)  # type: ignore[attr-defined]
     return cls
