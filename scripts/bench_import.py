@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from metanet.formats.small_cnn_zoo import layout_table
+from metanet.formats.released_layout import layout_table
 from metanet.generation.networks import SmallCNN
 from metanet.machine import describe_machine
 

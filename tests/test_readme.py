@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 import shlex
 import subprocess
@@ -13,6 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from metanet import testing
 from metanet.cli.compose import compose
 from metanet.cli.main import VERBS, main
 from metanet.runs.folder import RunFolder
@@ -70,8 +72,18 @@ def test_an_encoder_of_ones_own() -> None:
     assert main(["evaluate", "run=run", "zoo=quickstart/zoo"]) == 0
 
 
+def test_a_check_is_called_as_it_can_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The contract tests run it; here its call alone is looked at."""
+    (block,) = (b for b in BLOCKS if "check_model" in b)
+    calls = []
+    signature = inspect.signature(testing.check_model)
+    monkeypatch.setattr(testing, "check_model", lambda *given, **named: calls.append(signature.bind(*given, **named)))
+    exec(block, {})
+    assert [call.arguments["model"] for call in calls] == ["gbm"]
+
+
 def test_every_block_is_tested() -> None:
-    assert len(BLOCKS) == 8
+    assert len(BLOCKS) == 9
 
 
 COMMANDS = list(

@@ -63,6 +63,7 @@ NOT_FORMATS = (
     "checkpoint",
     "describe",
     "image_counts",
+    "released_layout",
     "released_metrics",
     "released_splits",
 )  # files here that hold none

@@ -13,7 +13,6 @@ from __future__ import annotations
 import gzip
 import hashlib
 import io
-import re
 import tarfile
 import zlib
 from collections.abc import Iterator
@@ -25,6 +24,7 @@ import pandas as pd
 
 from metanet.errors import MetanetError
 from metanet.formats import Format, OnProgress
+from metanet.formats.released_layout import layout_table, parse_layout, released_order
 from metanet.formats.released_metrics import checked_metrics
 from metanet.generation.networks import SmallCNN
 from metanet.zoo.arrays import zoo_from_arrays
@@ -105,7 +105,7 @@ class SmallCNNZoo(Format):
 def _export(zoo: Zoo, out: Path, on_progress: OnProgress | None) -> int:
     view = zoo.view(epoch="all", status=None)
     layout = view.layout
-    order = _released_order(layout)
+    order = released_order(layout)
     begun = out / UNFINISHED
     if not begun.exists() and (taken := [name for name in FILES if (out / name).exists()]):
         raise MetanetError(f"out='{out}' holds '{taken[0]}' already; choose another folder")
@@ -136,37 +136,6 @@ def _write_rows(file: IO[bytes], view: View, order: np.ndarray, on_progress: OnP
         file.write(np.ascontiguousarray(part.weights()[:, order], "<f4").data)
         if on_progress is not None:
             on_progress(4 * len(order) * (start + len(part)), 4 * len(order) * len(view))
-
-
-def _released_order(layout: Layout) -> np.ndarray:
-    """For each position of a released vector, the position in ours, int64 (D,)."""
-    by_layer = {layer: {t.kind: t for t in layout.select([layer])} for layer in layout.layers}
-    parts = []
-    for layer, tensors in by_layer.items():
-        if set(tensors) != {"kernel", "bias"} or len(tensors["kernel"].shape) != (2 if layer == layout.layers[-1] else 4):
-            raise MetanetError(
-                f"layer '{layer}' is none of a small CNN (convolutions and one dense layer, each with kernel and bias); "
-                "format=small_cnn_zoo holds only those"
-            )
-        positions = layout.unflatten(np.arange(layout.size))
-        kernel = positions[tensors["kernel"].name]
-        parts += [positions[tensors["bias"].name], kernel.transpose((2, 3, 1, 0) if kernel.ndim == 4 else (1, 0)).ravel()]
-    return np.concatenate(parts)
-
-
-def layout_table(layout: Layout) -> pd.DataFrame:
-    """``layout.csv`` of a small CNN."""
-    rows, start = [], 0
-    for i, layer in enumerate(layout.layers):
-        kernel = next(t for t in layout.select([layer]) if t.kind == "kernel")
-        convolution = len(kernel.shape) == 4
-        name = "dense" if not convolution else "conv2d" if i == 0 else f"conv2d_{i}"
-        released = tuple(kernel.shape[a] for a in ((2, 3, 1, 0) if convolution else (1, 0)))
-        for variable, shape in (("bias", kernel.shape[:1]), ("kernel", released)):
-            size = int(np.prod(shape))
-            rows.append((f"sequential/{name}/{variable}:0", start, start + size, size, str(tuple(int(s) for s in shape))))
-            start += size
-    return pd.DataFrame(rows, columns=["varname", "start_idx", "end_idx", "size", "shape"])
 
 
 def _metrics_table(zoo: Zoo) -> pd.DataFrame:
@@ -374,35 +343,3 @@ def _tables(
         "columns": {f"hp.{name}": "log" for name in LOG_UNIFORM if (networks[f"hp.{name}"] > 0).all()},
     }
     return networks, snapshots.reset_index(drop=True), known
-
-
-def parse_layout(text: str) -> Layout:
-    """A released ``layout.csv``; layers are called conv1 ... and dense, tensors come out as in PyTorch.
-
-    Raises:
-        MetanetError: the table does not fit together.
-    """
-    try:
-        table = pd.read_csv(io.StringIO(text))
-        rows = [
-            (str(r.varname), int(r.start_idx), int(r.end_idx), str(r.shape_))
-            for r in table.rename(columns={"shape": "shape_"}).itertuples()
-        ]
-    except (ValueError, AttributeError) as error:
-        raise MetanetError(f"layout.csv cannot be read: {error}") from None
-    parts, at = [], 0
-    for varname, start, stop, written in rows:
-        match = re.fullmatch(r"(?:.*/)?(conv2d|dense)(?:_(\d+))?/(kernel|bias):0", varname)
-        shape = tuple(int(s) for s in re.findall(r"\d+", written))
-        if match is None or start != at or int(np.prod(shape)) != stop - start:
-            raise MetanetError(
-                f"layout.csv: '{varname}' from {start} to {stop} of shape {written} does not fit; expected it at {at}"
-            )
-        layer = "dense" if match[1] == "dense" else f"conv{int(match[2] or 0) + 1}"
-        axes = None
-        if match[3] == "kernel":
-            axes = (2, 3, 1, 0) if len(shape) == 4 else (1, 0)
-            shape = tuple(shape[axes.index(i)] for i in range(len(shape)))
-        parts.append((f"{layer}.{'weight' if axes else 'bias'}", layer, match[3], shape, axes))
-        at = stop
-    return Layout.build(parts)

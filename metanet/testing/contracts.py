@@ -14,7 +14,11 @@ TOLERANCE = 1e-4  # of the largest value, where the order of additions may diffe
 
 
 def require(holds: Any, who: str, contract: str) -> None:
-    """Raise an AssertionError that says what is wrong with whom, unless it holds."""
+    """Refuse with whom and what, unless it holds.
+
+    Raises:
+        AssertionError: it does not.
+    """
     if not holds:
         raise AssertionError(f"{who}: {contract}")
 

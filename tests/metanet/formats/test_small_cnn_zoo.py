@@ -20,8 +20,9 @@ from metanet.data_modules.images import load_images, scale_pixels
 from metanet.errors import MetanetError
 from metanet.formats import export_zoo, import_zoo
 from metanet.formats.image_counts import are_counts, images_of
+from metanet.formats.released_layout import parse_layout
 from metanet.formats.released_splits import permutation_split, read_permutation
-from metanet.formats.small_cnn_zoo import FILES, parse_layout
+from metanet.formats.small_cnn_zoo import FILES
 from metanet.generation.networks import SmallCNN
 from metanet.zoo import Layout, Zoo, open_zoo, zoo_from_arrays
 
