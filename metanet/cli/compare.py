@@ -14,9 +14,9 @@ from metanet.errors import MetanetError
 from metanet.evaluation.comparison import Family, compare, differing, readable, sentence, tested, unanswered, write_comparison
 from metanet.machine import versions
 from metanet.reproduce.published import published_of, published_sets
-from metanet.runs.folder import RunFolder, choose_folder
+from metanet.runs.folder import RunFolder, folder_for
 from metanet.runs.leaderboard import leaderboard
-from metanet.runs.records import Record, find_runs
+from metanet.runs.records import Found, Record, find_runs
 from metanet.runs.tracking import track
 from metanet.zoo.query import query_mask
 
@@ -30,7 +30,12 @@ def run(config: dict[str, Any]) -> None:
     found = find_runs(folders if isinstance(folders, list) else [folders])
     records = chosen(found.records, config["where"])
     families = compare(records, config["measure"])
-    record = RunFolder(choose_folder(config["out"], "compare", "comparison"))
+    with folder_for(config["out"], "compare", "comparison") as folder:
+        _report(config, found, records, families, RunFolder(folder))
+
+
+def _report(config: dict[str, Any], found: Found, records: list[Record], families: list[Family], record: RunFolder) -> None:
+    folders = config["runs"]
     record.write_config(config)
     for stale in record.folder.glob("comparison.*"):
         stale.unlink()

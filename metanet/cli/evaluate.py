@@ -20,11 +20,12 @@ from metanet.models import load_model
 from metanet.plots.predictions import draw_result
 from metanet.plots.style import save
 from metanet.plots.transfer import transfer_matrices, transfer_scatters
-from metanet.runs.folder import RunFolder, choose_folder, read_config, read_metrics
+from metanet.runs.folder import RunFolder, folder_for, read_config, read_metrics
 from metanet.runs.leaderboard import leaderboard
 from metanet.runs.tracking import track
 from metanet.zoo.identity import TWINS, left_out
 from metanet.zoo.reading import open_zoo
+from metanet.zoo.zoo import Zoo
 
 
 def run(config: dict[str, Any]) -> None:
@@ -41,7 +42,13 @@ def run(config: dict[str, Any]) -> None:
     names = _different([_own_name(source) for source in sources], "run"), _different([zoo.name for zoo in zoos], "zoo")
     for source in sources:
         read_metrics(source)  # a folder that is no run is refused by name
-    record = RunFolder(choose_folder(config["out"], "evaluate", names[0][0] + ("-and-more" if len(sources) > 1 else "")))
+    with folder_for(config["out"], "evaluate", names[0][0] + ("-and-more" if len(sources) > 1 else "")) as folder:
+        _evaluate(config, sources, zoos, names, RunFolder(folder))
+
+
+def _evaluate(
+    config: dict[str, Any], sources: list[Path], zoos: list[Zoo], names: tuple[list[str], list[str]], record: RunFolder
+) -> None:
     record.write_config(config)
     rows, predictions = [], []
     for source in sources:

@@ -69,21 +69,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except MetanetError as error:
         print(f"metanet: error: {printable(str(error))}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        print(f"metanet: interrupted{_kept(words)}", file=sys.stderr)
+    except KeyboardInterrupt as stop:
+        print(f"metanet: interrupted{_kept(words, stop)}", file=sys.stderr)
         return exit_code()
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
 
 
-def _kept(words: list[str]) -> str:
-    """What an interruption leaves of a command whose fits go on."""
-    folders = sys.modules.get("metanet.runs.folder")
-    folder = folders.kept_folder() if folders is not None and words[0] in GO_ON else None
-    if folder is None:
+def _kept(words: list[str], stop: KeyboardInterrupt) -> str:
+    """What an interruption leaves of a command whose fits go on, see :func:`metanet.runs.folder.folder_for`."""
+    if not stop.args or words[0] not in GO_ON:
         return ""
-    return f"; what was finished is kept, and the same command with out={folder} goes on: {LOST}, is lost"
+    return f"; what was finished is kept, and the same command with out={stop.args[0]} goes on: {LOST}, is lost"
 
 
 def _dispatch(words: list[str]) -> int:
@@ -140,11 +138,7 @@ def _dispatch(words: list[str]) -> int:
     for config in configs:
         if "threads" in config:
             config["threads"] = threads
-    try:
-        module.run(configs, grid) if verb.grid else module.run(configs[0])
-    finally:
-        if "metanet.runs.folder" in sys.modules:
-            sys.modules["metanet.runs.folder"].release_folders()
+    module.run(configs, grid) if verb.grid else module.run(configs[0])
     return 0
 
 

@@ -22,7 +22,7 @@ from metanet.plots.maps import check_html, map_grid, write_html
 from metanet.plots.predictions import draw_result
 from metanet.plots.style import save
 from metanet.probing.maps import FEW, ProbeMap, check_local, check_positions, probe_map
-from metanet.runs.folder import RunFolder, choose_folder, read_config, read_metrics
+from metanet.runs.folder import RunFolder, folder_for, read_config, read_metrics
 from metanet.runs.tracking import track
 from metanet.zoo.identity import left_out
 from metanet.zoo.zoo import View
@@ -54,7 +54,12 @@ def run(config: dict[str, Any]) -> None:
         config, view = _without_short(config, view)
     every = config["target"] in ("all", ["all"])
     words = targets[0] if len(targets) == 1 else "all" if every else f"{len(targets)}-targets"
-    folder = choose_folder(config["out"], "probe", f"{config['model']['name']}-{words}")
+    with folder_for(config["out"], "probe", f"{config['model']['name']}-{words}") as folder:
+        _probe(config, fitter, view, targets, folder)
+
+
+def _probe(config: dict[str, Any], fitter: Fitter, view: View, targets: list[str], folder: Path) -> None:
+    given, every = config["run"], config["target"] in ("all", ["all"])
     maps: list[ProbeMap] = []
     floors: list[float] = []
     with fit_bars(len(targets), show=True) as (begin, on_trial):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 from typing import Any
 
 from metanet.cli.compose import compose, required
@@ -14,7 +15,7 @@ from metanet.plots.predictions import draw_result
 from metanet.reproduce.catalogue import Item, items
 from metanet.reproduce.report import Missing, write_exhibit, write_report
 from metanet.reproduce.study import Exhibit, Study
-from metanet.runs.folder import RunFolder, choose_folder
+from metanet.runs.folder import RunFolder, folder_for
 from metanet.runs.tracking import track
 
 
@@ -23,7 +24,12 @@ def run(config: dict[str, Any]) -> None:
     wanted = items(str(required(config, "item", "metanet reproduce table2 zoo=zoos/mnist")))
     required(config, "zoo", "zoo=[zoos/mnist,zoos/fashion_mnist]")
     alone = len(wanted) == 1
-    folder = choose_folder(config["out"], "reproduce", next(iter(wanted)) if alone else config["item"])
+    with folder_for(config["out"], "reproduce", next(iter(wanted)) if alone else config["item"]) as folder:
+        _reproduce(config, wanted, folder)
+
+
+def _reproduce(config: dict[str, Any], wanted: dict[str, Item], folder: Path) -> None:
+    alone = len(wanted) == 1
 
     def compose_fit(zoo: str, model: str, features: str, overrides: dict[str, str]) -> dict[str, Any]:
         split = {f"split.{key}": str(value) for key, value in config["split"].items()}

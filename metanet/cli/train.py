@@ -23,7 +23,7 @@ from metanet.evaluation.run_files import finished_run
 from metanet.evaluation.seen import split_facts
 from metanet.launching.launcher import Launcher
 from metanet.plots.predictions import draw_result
-from metanet.runs.folder import choose_folder, read_config, read_metrics, read_versions
+from metanet.runs.folder import folder_for, read_config, read_metrics, read_versions
 from metanet.runs.leaderboard import leaderboard
 from metanet.runs.records import find_runs, flat
 
@@ -48,7 +48,11 @@ def run(configs: list[dict[str, Any]], grid: Grid) -> None:
                     f"from={config['from']}: its zoo '{config['zoo']}' is not here; give zoo=, or go where the run was made"
                 )
     name = "grid-" + "-".join(grid.varied) if grid.varied else grid.name(configs[0], 0)
-    root = choose_folder(configs[0]["out"], "train", name)
+    with folder_for(configs[0]["out"], "train", name) as root:
+        _train(configs, grid, root)
+
+
+def _train(configs: list[dict[str, Any]], grid: Grid, root: Path) -> None:
     rows: list[dict[str, Any]] = []
     with fit_bars(len(configs)) as (begin, on_trial):
         fitter = Fitter(draw_result, on_trial, print)

@@ -11,7 +11,8 @@ import os
 import re
 import subprocess
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -66,8 +67,12 @@ class RunFolder:
         predictions.to_parquet(self.folder / "predictions.parquet", index=False)
 
 
-def choose_folder(out: str | None, verb: str, name: str) -> Path:
-    """``out`` where it is given, else a folder ``runs/<verb>/<time>-<name>`` that is made, see :func:`release_folders`.
+@contextmanager
+def folder_for(out: str | None, verb: str, name: str) -> Iterator[Path]:
+    """The folder of one command: ``out`` where it is given, else a new one, ``runs/<verb>/<time>-<name>``.
+
+    A new one is taken away again where nothing was written to it. An interruption that leaves something in the folder has its
+    path as argument.
 
     Raises:
         MetanetError: ``out`` is a file, a zoo, or a run of another verb.
@@ -75,8 +80,22 @@ def choose_folder(out: str | None, verb: str, name: str) -> Path:
     if out:
         folder = Path(out).expanduser()
         _check_free(folder, verb)
-        _chosen[:] = [folder]
-        return folder
+    else:
+        folder = _new_folder(verb, name)
+    try:
+        yield folder
+    except KeyboardInterrupt:
+        if folder.is_dir() and any(folder.iterdir()):
+            raise KeyboardInterrupt(str(folder)) from None
+        raise
+    finally:
+        if not out:
+            with suppress(OSError):
+                for path in (folder, folder.parent, folder.parent.parent):  # runs/<verb>/<name>
+                    path.rmdir()
+
+
+def _new_folder(verb: str, name: str) -> Path:
     slug = re.sub(r"[^A-Za-z0-9_.+-]+", "-", name).strip("-")
     base = Path("runs", verb, f"{time.strftime('%Y%m%d-%H%M%S')}-{slug}")
     folder, count = base, 1
@@ -89,8 +108,6 @@ def choose_folder(out: str | None, verb: str, name: str) -> Path:
         except OSError as error:
             raise MetanetError(f"run folder '{folder}' cannot be made: {error.strerror}; give out=") from None
         else:
-            _reserved.append(folder)
-            _chosen[:] = [folder]
             return folder
 
 
@@ -110,24 +127,6 @@ def _check_free(folder: Path, verb: str) -> None:
                 f"out={folder} holds a run of another verb or version (its config has a key '{other[0]}', which {verb} has not); "
                 f"give a folder that is new, or a run of {verb}"
             )
-
-
-_reserved: list[Path] = []
-_chosen: list[Path] = []
-
-
-def kept_folder() -> Path | None:
-    """The folder that was chosen last, where something was written to it."""
-    return next((folder for folder in _chosen if folder.is_dir()), None)
-
-
-def release_folders() -> None:
-    """Take away what :func:`choose_folder` made and nothing was written to."""
-    while _reserved:
-        folder = _reserved.pop()
-        with suppress(OSError):
-            for path in (folder, folder.parent, folder.parent.parent):  # runs/<verb>/<name>
-                path.rmdir()
 
 
 def read_config(folder: str | Path) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from metanet.errors import MetanetError
-from metanet.runs.folder import RunFolder, choose_folder, read_metrics, release_folders
+from metanet.runs.folder import RunFolder, folder_for, read_metrics
 from metanet.runs.leaderboard import leaderboard
 from metanet.runs.records import find_runs
 
@@ -81,14 +81,27 @@ def test_metrics_are_valid_json_with_null_for_nan(tmp_path: Path) -> None:
 
 def test_folders_are_new_and_safe_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    first, second = (choose_folder(None, "train", "./a b/c.py:X") for _ in range(2))
-    assert first.parent == Path("runs/train")
-    assert first != second
-    RunFolder(first).write_metrics({})
-    release_folders()
+    with folder_for(None, "train", "./a b/c.py:X") as first, folder_for(None, "train", "./a b/c.py:X") as second:
+        assert first.parent == Path("runs/train")
+        assert first != second
+        assert second.is_dir()  # no other command takes the name
+        RunFolder(first).write_metrics({})
     assert first.exists()
     assert not second.exists()
-    assert choose_folder("~/x", "train", "n") == Path.home() / "x"
+    with pytest.raises(MetanetError), folder_for(None, "evaluate", "x"):
+        raise MetanetError("a mistake")
+    assert not Path("runs/evaluate").exists()
+    with folder_for("~/x", "train", "n") as given:
+        assert given == Path.home() / "x"
+
+
+def test_an_interruption_says_where_something_was_left(tmp_path: Path) -> None:
+    (tmp_path / "begun").mkdir()
+    (tmp_path / "begun" / "trials.jsonl").touch()
+    for name, said in (("begun", (str(tmp_path / "begun"),)), ("new", ())):
+        with pytest.raises(KeyboardInterrupt) as stop, folder_for(str(tmp_path / name), "train", "n"):
+            raise KeyboardInterrupt
+        assert stop.value.args == said
 
 
 def test_folders_of_others_are_not_written_over(tmp_path: Path) -> None:
@@ -102,6 +115,7 @@ def test_folders_of_others_are_not_written_over(tmp_path: Path) -> None:
         ("begun", "damaged"),
         ("file", "is a file"),
     ):
-        with pytest.raises(MetanetError, match=says):
-            choose_folder(str(tmp_path / name), "train", "n")
-    assert choose_folder(str(tmp_path / "compared"), "compare", "n") == tmp_path / "compared"
+        with pytest.raises(MetanetError, match=says), folder_for(str(tmp_path / name), "train", "n"):
+            pass
+    with folder_for(str(tmp_path / "compared"), "compare", "n") as folder:
+        assert folder == tmp_path / "compared"
