@@ -1,10 +1,9 @@
-"""Composition: a verb's YAML, one option of each group, an experiment, and the command line, in this order.
+"""Composition: a verb's keys (:mod:`metanet.verbs`), one option of each group, an experiment, the command line, in this order.
 
     metanet VERB group=option key=value part.key=value experiment=x
 
 Everything is merged before any interpolation is resolved. What the YAML of a model or a recipe leaves out is its class's
-default. A key that is not known is refused with the nearest one that is; values must have the type of what they replace, and
-those of models and recipes what their class allows.
+default. A key that is not known is refused with the nearest one that is, and so is a value that it may not have.
 """
 
 from __future__ import annotations
@@ -24,42 +23,17 @@ from metanet.constraints import check, fits
 from metanet.errors import MetanetError, did_you_mean
 from metanet.plugins import is_path, of_target
 from metanet.registry import entries
+from metanet.verbs import OPTIONS, keys_of, texts
 
 Config = dict[str, Any]
 
-# Keys that are free text: neither split at commas nor parsed as YAML.
-TEXT_KEYS = frozenset({"where", "encoders.frozen"})
-# Keys that hold names and paths: `out=2024` is a folder, not a number.
-NAME_KEYS = frozenset(
-    {
-        "out",
-        "path",
-        "run",
-        "runs",
-        "from",
-        "zoo",
-        "file",
-        "root",
-        "source",
-        "design",
-        "target",
-        "features",
-        "models",
-        "project",
-        "item",
-    }
-)
-# Numbers that may be null although their default is not.
-NULLABLE_KEYS = frozenset({"n"})
 # Groups whose settings a class says.
 OF_CLASSES = ("model", "recipe")
-# Words in the place of which a whole number may stand.
-WORD_OR_NUMBER_KEYS = frozenset({"view.epoch", "train.snapshots"})
 # Mappings of distributions, whose keys are free.
 DISTRIBUTIONS = frozenset({"hyperparameters", "space"})
 # Groups of which several options may be given.
 SEVERAL = frozenset({"data"})
-# Groups whose further keys are checked by the class that takes them, not by the YAML.
+# Groups whose further keys are checked by the class that takes them.
 CHECKED_BY_CLASS = frozenset({"trainer"})
 
 
@@ -94,7 +68,7 @@ def parse_overrides(arguments: Iterable[str]) -> dict[str, list[str]]:
         key, equals, value = word.partition("=")
         if not equals or not re.fullmatch(r"[A-Za-z_][\w.]*", key):
             raise MetanetError(f"'{word}' is not understood; give key=value, and --help to see the keys")
-        overrides[key] = [value] if key in TEXT_KEYS else split_values(value)
+        overrides[key] = [value] if key in texts() else split_values(value)
     return overrides
 
 
@@ -104,10 +78,10 @@ def compose(verb: str, overrides: dict[str, str]) -> Config:
     Raises:
         MetanetError: a key, group, option or value is unknown, or the whole cannot be resolved.
     """
-    base = _load(config_root() / f"{verb}.yaml")
-    groups: dict[str, str] = base.pop("defaults", {})
+    known = keys_of(verb)
+    groups: dict[str, str] = {key: own.default for key, own in known.items() if own.over is not None}
     overrides = dict(overrides)
-    source = overrides.pop("from", None) if "from" in base else None
+    source = overrides.pop("from", None) if "from" in known else None
     experiment: Config = {}
     if "experiment" in overrides:
         experiment = _load_option("experiment", overrides.pop("experiment"))
@@ -118,14 +92,15 @@ def compose(verb: str, overrides: dict[str, str]) -> Config:
     given_groups = {group: overrides.pop(group) for group in list(groups) if group in overrides}
     groups |= given_groups
     config: Config = {group: _load_options(group, option) for group, option in groups.items()}
-    for key, value in _leaves(base):
-        _set(config, key, value)
+    for key, own in known.items():
+        for leaf, value in [(key, own.default)] if own.over is None else [(f"{key}.{k}", v) for k, v in own.over.items()]:
+            _set(config, leaf, value)
     if source is not None:
         if experiment:
             raise MetanetError("from= and experiment= both say what is to be made; give one of them")
         _take_run(config, source, verb)
         config |= {group: _load_options(group, option) for group, option in given_groups.items()}
-    given = dict(_leaves(experiment)) | {key: text if key in TEXT_KEYS else _parse(key, text) for key, text in overrides.items()}
+    given = dict(_leaves(experiment)) | {key: text if key in texts() else _parse(key, text) for key, text in overrides.items()}
     for key, value in given.items():
         _set(config, key, _check_key(config, verb, key, value))
     try:
@@ -275,18 +250,34 @@ def _check_key(config: Config, verb: str, key: str, value: Any) -> Any:
             known = [f"{where}.{k}" if where else str(k) for k in node] + ([] if where else ["experiment"])
             raise MetanetError(f"{verb} has no key '{key}'{did_you_mean(key, known)}")
         node = node[part]
-    if parts[0] in OF_CLASSES and len(parts) == 2 and parts[1] != "name" and not by_class:
-        return _of_kind(key, settings_of(parts[0], str(config[parts[0]]["name"]))[parts[1]].kind, value)
-    return _fit_type(key, node, value)
+    if isinstance(node, dict) and node and not isinstance(value, dict):
+        raise MetanetError(f"{key}={value} is no value: {key} has parts, {', '.join(f'{key}.{part}' for part in node)}")
+    return _of_kind(key, _kind(config, verb, parts), value)
+
+
+def _kind(config: Config, verb: str, parts: list[str]) -> Any:
+    """What a key may be: as the verb declares it, or the class or the option that takes it."""
+    own = keys_of(verb).get(".".join(parts))
+    if own is not None or len(parts) != 2:
+        return Any if own is None else own.kind
+    group, setting = parts
+    if setting == "name":
+        return str | list[str]
+    if group not in OF_CLASSES:
+        return OPTIONS.get(group, {}).get(setting, Any)
+    name = str(config[group]["name"])
+    return Any if _is_foreign(group, name) else settings_of(group, name)[setting].kind
 
 
 def _of_kind(key: str, kind: Any, value: Any) -> Any:
-    """The value, if the class allows it; one word is a list of one."""
+    """The value, if it is of the kind: a number is a name where a name is wanted, and one name is a list of one."""
     if isinstance(value, str) and value.startswith("${"):
         return value
-    if key.split(".")[-1] in NAME_KEYS and value is not None:
-        value = str(value)
-    value = [value] if isinstance(value, str) and not fits(value, kind) and fits([value], kind) else value
+    if not key.endswith(".name") and not fits(value, kind):
+        words = (
+            [str(own) for own in value] if isinstance(value, list) else str(value) if isinstance(value, int | float) else value
+        )
+        value = next((own for own in (words, [words]) if fits(own, kind)), value)
     check(key, value, kind)
     return value
 
@@ -294,31 +285,3 @@ def _of_kind(key: str, kind: Any, value: Any) -> Any:
 def _is_foreign(group: str, name: str) -> bool:
     """Whether what takes the settings is not of the package."""
     return is_path(name) or (group in OF_CLASSES and name in entries(group))
-
-
-def _fit_type(key: str, old: Any, new: Any) -> Any:
-    """The value as the key wants it: names and paths are text, numbers are numbers; an error where neither fits."""
-    if key.split(".")[-1] in NAME_KEYS:
-        return [str(item) for item in new] if isinstance(new, list) else None if new is None else str(new)
-    if isinstance(old, dict) and old and not isinstance(new, dict):
-        raise MetanetError(f"{key}={new} is no value: {key} has parts, {', '.join(f'{key}.{part}' for part in old)}")
-    if isinstance(old, list) and not isinstance(new, list):
-        if new is None or isinstance(new, dict):
-            raise MetanetError(f"{key}={'null' if new is None else new} is no list; the default is [{', '.join(map(str, old))}]")
-        return [new] if isinstance(new, str) else new  # one name is a list of one; numbers are checked by what takes them
-    words = {bool: "true or false", int: "a whole number", float: "a number", str: "a name"}
-    if new is None and key in NULLABLE_KEYS:
-        return new
-    if type(old) not in words or old == "???" or (isinstance(new, str) and new.startswith("${")):
-        return new
-    if isinstance(old, float):
-        fits = isinstance(new, int | float)
-    elif isinstance(old, str):
-        # a list where one of several is meant
-        fits = isinstance(new, str | list) or (key in WORD_OR_NUMBER_KEYS and isinstance(new, int))
-    else:
-        fits = isinstance(new, type(old)) or (key in WORD_OR_NUMBER_KEYS and isinstance(new, str))
-    if not fits or isinstance(new, bool) != isinstance(old, bool):
-        default = str(old).lower() if isinstance(old, bool) else old
-        raise MetanetError(f"{key}={'null' if new is None else new} is not {words[type(old)]}; the default is {default}")
-    return new

@@ -13,10 +13,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from metanet import __version__
+from metanet.cli.settings import plain
 from metanet.config_files import config_root, first_sentence, opening, options
 from metanet.constraints import Count, check
 from metanet.errors import MetanetError, did_you_mean, printable
 from metanet.interrupts import exit_code, stoppable
+from metanet.verbs import NEEDED, keys_of, paragraphs
 
 
 @dataclass(frozen=True)
@@ -160,31 +162,21 @@ def overview() -> str:
 
 
 def verb_help(name: str) -> str:
-    """Help of one verb, read off the comments of its YAML, so that it cannot fall behind."""
-    lines = (config_root() / f"{name}.yaml").read_text().splitlines()
-    head = opening(lines)
-    examples = [line.removeprefix("example: ") for line in head if line.startswith("example: ")]
-    text = [f"metanet {name}: " + "\n".join(line for line in head if not line.startswith("example: ")), "", "Examples:"]
-    text += [f"  {example}" for example in examples]
-    section, groups, keys = "", [], []
-    for line in lines:
-        match = re.match(r"( *)(\w+):([^#]*)(#.*)?$", line)
-        if not match:
+    """Help of one verb, read off its declaration, so that it cannot fall behind."""
+    about, examples = paragraphs(name)
+    groups, keys = [], []
+    for key, own in keys_of(name).items():
+        shown = "(needed)" if own.default == NEEDED else "" if own.default is None else plain(own.default)
+        line = f"  {key + '=' + shown:<27} {own.meaning}"
+        if own.over is None:
+            keys.append(line)
             continue
-        indent, key, value, comment = len(match[1]), match[2], match[3].strip(), (match[4] or "").lstrip("# ")
-        if not indent:
-            section = key
-        if not value:
-            continue
-        if section == "defaults" and indent:
-            groups.append(f"  {key + '=' + value:<28}{comment}")
-            groups += [
-                f"    {option:<26}{first_sentence(config_root() / key / f'{option}.yaml')}".rstrip() for option in options(key)
-            ]
-        else:
-            full = f"{section}.{key}" if indent else key
-            shown = "(needed)" if value == "???" else "" if value == "null" else value
-            keys.append(f"  {full + '=' + shown:<28}{comment}")
+        groups += [
+            line,
+            *(f"    {option:<26}{first_sentence(config_root() / key / f'{option}.yaml')}".rstrip() for option in options(key)),
+        ]
+        keys += [f"  {key}.{part}={plain(value)}" for part, value in own.over.items()]
+    text = [f"metanet {name}: " + "\n".join(about), "", "Examples:", *(f"  {example}" for example in examples)]
     text += ["", "Groups (group=option; parts by dots, group.key=value):", *groups] if groups else []
     return "\n".join([*text, *(["", "Keys and defaults:", *keys] if keys else [])])
 

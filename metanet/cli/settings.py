@@ -86,17 +86,17 @@ def _entries(docstring: str) -> Iterator[tuple[str, str]]:
 def described(key: str, setting: Setting, value: Any) -> str:
     """One line of help: the value that stands, what it may be, and what it means."""
     if isinstance(value, dict) and value and setting.needed:  # what is drawn, a line each
-        lines = [f"    {key}.{part}={_plain(own)}" for part, own in value.items()]
+        lines = [f"    {key}.{part}={plain(own)}" for part, own in value.items()]
         return "\n".join([f"  {key:<28}{setting.meaning}", *lines])
-    shown = "(needed)" if setting.needed and value is None else "null" if value is None else _plain(value)
+    shown = "(needed)" if setting.needed and value is None else "null" if value is None else plain(value)
     allowed = expected(setting.kind)
     return f"  {key + '=' + shown:<27} {setting.meaning}" + (f" ({allowed})" if allowed != "anything" else "")
 
 
-def _plain(value: Any) -> str:
+def plain(value: Any) -> str:
     """As it is written on the command line."""
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, list):
-        return f"[{','.join(map(_plain, value))}]"
-    return "{" + ", ".join(f"{k}: {_plain(v)}" for k, v in value.items()) + "}" if isinstance(value, dict) else str(value)
+        return f"[{','.join(map(plain, value))}]"
+    return "{" + ", ".join(f"{k}: {plain(v)}" for k, v in value.items()) + "}" if isinstance(value, dict) else str(value)

@@ -18,9 +18,9 @@ from typing import Any
 
 import pandas as pd
 
-from metanet.config_files import verb_keys
 from metanet.errors import MetanetError
 from metanet.machine import versions
+from metanet.verbs import verb_keys
 
 
 class RunFolder:

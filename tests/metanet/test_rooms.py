@@ -27,7 +27,7 @@ ROOMS = [
     ["representations"],
     ["zoo"],
     ["lightning", "registry"],
-    ["plugins"],
+    ["plugins", "verbs"],
     ["config_files", "constraints", "distributions", "machine", "metrics"],
     ["errors", "interrupts"],
 ]

@@ -10,22 +10,24 @@ from conftest import MINE
 
 from metanet.cli.compose import compose, given_threads, parse_overrides, split_values
 from metanet.cli.grids import Grid
-from metanet.cli.main import VERBS, option_help
+from metanet.cli.main import VERBS, option_help, verb_help
 from metanet.cli.settings import settings_of
 from metanet.config_files import config_root, options
+from metanet.constraints import fits
 from metanet.errors import MetanetError
 from metanet.generation.recipes import create_recipe
 from metanet.models.registry import model_class
 from metanet.runs.folder import RunFolder
+from metanet.verbs import CONFIGS, NEEDED, keys_of, paragraphs
 
 FILES = sorted(  # those of sweep are W&B's, see test_sweeps
     p.relative_to(config_root()).with_suffix("").as_posix() for p in config_root().rglob("*.yaml") if p.parent.name != "sweep"
 )
 
 
-def test_there_is_a_yaml_for_every_verb_and_no_group_is_strange() -> None:
-    assert {f for f in FILES if "/" not in f} == set(VERBS)
-    assert {f.split("/")[0] for f in FILES if "/" in f} == {
+def test_every_verb_declares_its_keys_and_no_group_is_strange() -> None:
+    assert CONFIGS.keys() == VERBS.keys()
+    assert {f.split("/")[0] for f in FILES} == {
         "data",
         "recipe",
         "model",
@@ -40,9 +42,9 @@ def test_there_is_a_yaml_for_every_verb_and_no_group_is_strange() -> None:
 @pytest.mark.parametrize("file", FILES)
 def test_every_file_composes_and_its_values_are_taken(file: str, tmp_path: Path) -> None:
     """Compose the file in a verb that uses it, and build what it describes without running it."""
-    group, _, option = file.rpartition("/")
-    verb = {"": option, "data": "generate", "recipe": "generate", "launcher": "generate"}.get(group, "train")
-    config = compose(verb, {group: option} if group else {})
+    group, option = file.split("/")
+    verb = {"data": "generate", "recipe": "generate", "launcher": "generate"}.get(group, "train")
+    config = compose(verb, {group: option})
     if group == "recipe":
         create_recipe(**config["recipe"]).draw(5, 0, "digits")
     elif group == "model":
@@ -56,6 +58,28 @@ def test_every_file_composes_and_its_values_are_taken(file: str, tmp_path: Path)
 
         with quiet_trainer(config["trainer"], 3) as trainer:
             assert trainer.max_epochs <= 3
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_key_of_a_verb_means_something_and_may_be_its_default(verb: str) -> None:
+    config, text = compose(verb, {}), verb_help(verb)
+    for key, own in keys_of(verb).items():
+        assert len(own.meaning) > 3, key
+        assert own.meaning in text
+        if own.over is not None:
+            assert own.default in options(key)
+            continue
+        assert own.default == NEEDED or fits(own.default, own.kind), key
+        found = config
+        for part in key.split("."):
+            found = found[part]
+        assert found == own.default
+    assert paragraphs(verb)[1]
+
+
+def test_defaults_of_one_config_are_not_those_of_the_next() -> None:
+    compose("reproduce", {})["curve"]["sizes"].append(7)
+    assert 7 not in compose("reproduce", {})["curve"]["sizes"]
 
 
 @pytest.mark.parametrize("file", [f for f in FILES if f.startswith(("model/", "recipe/"))])
@@ -182,14 +206,14 @@ def test_an_option_may_be_a_file_of_ones_own(tmp_path: Path) -> None:
         ("train", {"model": "gmb"}, "no model 'gmb'; did you mean 'gbm'"),
         ("train", {"model": "gbm", "model.num_leavs": "3"}, "did you mean 'model.num_leaves'"),
         ("train", {"split.tset": "0.3"}, "did you mean 'split.test'"),
-        ("train", {"seed": "x"}, "seed=x is not a whole number"),
-        ("train", {"seed": "1.5"}, "not a whole number"),
-        ("train", {"split.test": "half"}, "is not a number"),
+        ("train", {"seed": "x"}, "seed=x: give a whole number"),
+        ("train", {"seed": "1.5"}, "give a whole number"),
+        ("train", {"split.test": "half"}, "split.test=half: give a number"),
         ("probe", {"probe.balance": "1"}, "true or false"),
-        ("train", {"split.seed": "null"}, "split.seed=null is not a whole number"),
-        ("train", {"split.test": "null"}, "is not a number"),
-        ("generate", {"seed": "null"}, "seed=null is not a whole number"),
-        ("train", {"model.name": "3"}, "model.name=3 is not a name"),
+        ("train", {"split.seed": "null"}, "split.seed=null: give a whole number"),
+        ("train", {"split.test": "null"}, "give a number"),
+        ("generate", {"seed": "null"}, "seed=null: give a whole number"),
+        ("train", {"model.name": "3"}, "model.name=3: give a name"),
         ("train", {"features": "[a"}, "no YAML value"),
         ("train", {"seed": "${nowhere}"}, "cannot be resolved"),
         ("train", {"experiment": "nope"}, "no experiment 'nope'"),
@@ -217,12 +241,7 @@ def test_words_without_a_value_are_named() -> None:
     assert "gbm" in options("model")
 
 
-EXAMPLES = [
-    line.removeprefix("# example: ")
-    for verb in VERBS
-    for line in (config_root() / f"{verb}.yaml").read_text().splitlines()
-    if line.startswith("# example: ")
-]
+EXAMPLES = [example for verb in VERBS for example in paragraphs(verb)[1]]
 
 
 @pytest.mark.parametrize("example", EXAMPLES)

@@ -314,7 +314,7 @@ def test_one_item_without_its_zoo_says_what_to_grow(
     for words, says in (
         (["n=0"], "n=0: give a whole number from 1 up"),
         (["inputs=[stats]"], "inputs has parts"),
-        (["inputs.gbm=null"], "is no list"),
+        (["inputs.gbm=null"], "inputs.gbm=null: give a list"),
         (["split=0.3"], "split has parts"),
         (["n_of.gbm=0"], "n_of.gbm=0"),
         (["n.gbm=5"], "n={'gbm': 5}: give a whole number from 1 up"),
