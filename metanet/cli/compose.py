@@ -271,7 +271,8 @@ def _kind(config: Config, verb: str, parts: list[str]) -> Any:
 
 def _of_kind(key: str, kind: Any, value: Any) -> Any:
     """The value, if it is of the kind: a number is a name where a name is wanted, and one name is a list of one."""
-    if isinstance(value, str) and value.startswith("${"):
+    unsaid = value is None and fits("", kind) and not key.endswith(".name")  # what needs the name says so, with an example
+    if unsaid or (isinstance(value, str) and value.startswith("${")):
         return value
     if not key.endswith(".name") and not fits(value, kind):
         words = (
