@@ -44,6 +44,13 @@ def check_trainer(settings: dict[str, Any]) -> None:
         raise MetanetError(f"trainer.max_epochs={bound}: give a whole number from 1 up, or null for no bound")
     if settings.get("limit_val_batches") == 0:
         raise MetanetError("trainer.limit_val_batches=0: the validation part chooses the epoch; leave it some batches")
+    for key in ("devices", "num_nodes"):
+        given = settings.get(key, 1)
+        if given not in (None, 1) and not (isinstance(given, list) and len(given) == 1):
+            raise MetanetError(
+                f"trainer.{key}={given}: a fit runs on one device; give trainer.devices=1, or [1] for the second GPU, and "
+                "launcher.workers=2 where several fits are to run side by side"
+            )
     limit = settings.get("limit_train_batches")
     if limit is not None:
         whole = isinstance(limit, int) and not isinstance(limit, bool) and limit >= 1

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
+import pytest
 import torch
 
-from metanet.lightning import KeepBest
+from metanet.errors import MetanetError
+from metanet.lightning import KeepBest, check_trainer
 
 
 def test_of_equal_losses_the_first_epoch_is_kept() -> None:
@@ -26,3 +28,15 @@ def test_a_lower_loss_takes_its_place() -> None:
         trainer = SimpleNamespace(callback_metrics={"validation_loss": torch.tensor(loss)}, current_epoch=epoch)
         keeper.on_validation_epoch_end(trainer, module)  # type: ignore[arg-type]
     assert (keeper.epoch, keeper.best) == (2, torch.tensor(0.4).item())
+
+
+@pytest.mark.parametrize("given", [{"devices": 2}, {"devices": "auto"}, {"devices": -1}, {"devices": [0, 1]}, {"num_nodes": 2}])
+def test_a_fit_on_several_devices_is_refused_in_one_line(given: dict[str, object]) -> None:
+    with pytest.raises(MetanetError, match=r"a fit runs on one device; give trainer\.devices=1") as error:
+        check_trainer(given)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("given", [{}, {"devices": 1}, {"devices": [1]}, {"devices": None}, {"num_nodes": 1}])
+def test_one_device_is_what_a_fit_takes(given: dict[str, object]) -> None:
+    check_trainer(given)
