@@ -11,6 +11,7 @@ what it knows of them: ``zoo.declare(data={"name": "mine", "n_test": 1000})``.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar
@@ -58,20 +59,11 @@ class Format:
         raise NotImplementedError
 
 
-NOT_FORMATS = (
-    "__init__",
-    "checkpoint",
-    "describe",
-    "image_counts",
-    "released_layout",
-    "released_metrics",
-    "released_splits",
-)  # files here that hold none
-
-
+@functools.cache
 def _homes() -> dict[str, str]:
-    files = (path.stem for path in Path(__file__).parent.glob("*.py"))
-    return {name: f"{__name__}.{name}" for name in files if name not in NOT_FORMATS}
+    """Files here with a class of their own name, ``name = "<file>"``; the others hold what formats share."""
+    files = Path(__file__).parent.glob("*.py")
+    return {path.stem: f"{__name__}.{path.stem}" for path in files if f'name = "{path.stem}"' in path.read_text()}
 
 
 def _is_format(found: Any) -> bool:
