@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import HYPERPARAMETERS
 
 import metanet
 from metanet.errors import MetanetError
@@ -30,7 +29,7 @@ def test_a_zoo_opens_and_its_columns_are_what_they_were() -> None:
     zoo = open_zoo(FIXTURES / "zoo")
     assert json.loads((FIXTURES / "zoo" / "zoo.json").read_text())["format_version"] == 1
     assert (len(zoo.networks), len(zoo.snapshots), zoo.data.n_test) == (40, 80, 360)
-    kinds = {name: zoo.kind(f"hp.{name}") for name in HYPERPARAMETERS}
+    kinds = {name: zoo.kind(f"hp.{name}") for name in zoo.header.recipe.hyperparameters}
     assert {name for name, kind in kinds.items() if kind == "category"} == DRAWN_FROM_LISTS
     assert {name for name, kind in kinds.items() if kind == "log"} == {"learning_rate", "l2reg", "init_std"}
     assert {c for c in zoo.columns if zoo.columns[c] == "share"} == {
