@@ -3,10 +3,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from conftest import HYPERPARAMETERS, small_recipe
+from conftest import small_recipe
 
 from metanet.errors import MetanetError
 from metanet.generation.plan import make_plan
+from metanet.testing.zoos import SPACE
 from metanet.zoo.header import DataFacts
 
 DATA = DataFacts("digits", shape=(16, 16, 1), classes=10, n_train=1437, n_test=360, chance=0.1)
@@ -78,7 +79,7 @@ def test_what_is_shared_has_one_seed(share: list[str]) -> None:
 
 
 def test_networks_that_nothing_tells_apart_are_refused() -> None:
-    fixed = {key: values[0] if isinstance(values, list) else 0.01 for key, values in HYPERPARAMETERS.items()}
+    fixed = {key: values[0] if isinstance(values, list) else 0.01 for key, values in SPACE.items()}
     make_plan(small_recipe(**fixed), DATA, n=3)
     with pytest.raises(MetanetError, match=r"networks 000000 and 000001 would be equal.*recipe.share=\[\]"):
         make_plan(small_recipe(**fixed, share=["init", "dropout"]), DATA, n=3)

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import HYPERPARAMETERS
 from scipy.stats import kendalltau
 
 from metanet.generation.plan import make_plan
@@ -15,15 +14,14 @@ from metanet.generation.recipes import create_recipe
 from metanet.models import MetaModel, create_model
 from metanet.reproduce.mlps import across_sizes
 from metanet.reproduce.study import Exhibit
+from metanet.testing.zoos import SPACE
 from metanet.zoo import View, Zoo, zoo_from_arrays
 from metanet.zoo.header import DataFacts
 
 
 def drawn_mlps(width: int, seed: int) -> Zoo:
     """Twelve perceptrons of a width with random weights and accuracies, and the own seeds of a plan."""
-    recipe = create_recipe(
-        "mlp", hyperparameters=HYPERPARAMETERS, num_units=width, num_layers=1, epochs=2, batch_size=8, snapshots=[0]
-    )
+    recipe = create_recipe("mlp", hyperparameters=SPACE, num_units=width, num_layers=1, epochs=2, batch_size=8, snapshots=[0])
     facts = DataFacts("digits", shape=(4, 4, 1), classes=10, n_train=100, n_test=50)
     plan = make_plan(recipe, facts, 12, seed)
     (layout,) = plan.layouts.values()

@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import HYPERPARAMETERS
 from scipy.stats import kendalltau
 from sklearn.metrics import balanced_accuracy_score, r2_score
 
@@ -22,6 +21,7 @@ from metanet.reproduce.catalogue import ITEMS, items
 from metanet.reproduce.inspection import claims_of
 from metanet.reproduce.published import published, published_of, released_r2
 from metanet.reproduce.study import INPUTS, kind_of, lacking
+from metanet.testing.zoos import SPACE
 from metanet.zoo import Layout, open_zoo, zoo_from_arrays
 
 BUDGET = (
@@ -43,7 +43,7 @@ def zoos(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """One small zoo of each kind."""
     root = tmp_path_factory.mktemp("zoos")
     common = {"epochs": 4, "batch_size": 16, "snapshots": [0, 1], "train_images": 400}
-    space = HYPERPARAMETERS | {"train_fraction": [0.5, 1.0]}
+    space = SPACE | {"train_fraction": [0.5, 1.0]}
     recipes = {
         "plain": create_recipe("small_cnn", hyperparameters=space, **common),
         "other": create_recipe("small_cnn", hyperparameters=space, **common),

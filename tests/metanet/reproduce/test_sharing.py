@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import HYPERPARAMETERS
 from scipy.stats import kendalltau
 from sklearn.metrics import r2_score
 
@@ -17,6 +16,7 @@ from metanet.cli.main import main
 from metanet.generation.recipes import create_recipe
 from metanet.generation.runner import generate
 from metanet.reproduce.sharing import Sharing, _which
+from metanet.testing.zoos import SPACE
 from metanet.zoo import open_zoo
 from metanet.zoo.header import ZooHeader
 
@@ -29,12 +29,12 @@ def zoos(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Networks of other seeds, which the header says to share this or that: what is tested is who is compared with whom."""
     root = tmp_path_factory.mktemp("shared")
     rng = np.random.default_rng(0)
-    rows = {name: rng.choice(choices, 40) for name, choices in HYPERPARAMETERS.items() if isinstance(choices, list)}
+    rows = {name: rng.choice(choices, 40) for name, choices in SPACE.items() if isinstance(choices, list)}
     rows |= {"learning_rate": rng.uniform(1e-3, 3e-2, 40), "l2reg": 1e-6, "dropout": 0.0, "init_std": 0.1}
     pd.DataFrame(rows).to_csv(root / "design.csv", index=False)
     for number, (name, (share, seed)) in enumerate(SHARES.items()):
         design = str(root / "design.csv")
-        recipe = create_recipe("small_cnn", hyperparameters=HYPERPARAMETERS, design=design, epochs=2, batch_size=32, snapshots=[])
+        recipe = create_recipe("small_cnn", hyperparameters=SPACE, design=design, epochs=2, batch_size=32, snapshots=[])
         generate(recipe, n=40, out=root / name, seed=number, engine="torch")
         path = root / name / "zoo.json"
         header = json.loads(path.read_text())
