@@ -46,7 +46,7 @@ VERBS = {
 }
 
 GO_ON = ("train", "probe", "reproduce")  # what an interruption leaves of these is found again by out=
-LOST = "at most one epoch of a network's fit, or a second"
+LOST = "at most one epoch of a network's fit, or a few seconds"
 OVERVIEW = """metanet {version}: meta-models on the raw weights of trained networks
 
   metanet VERB [group=option] [key=value] ...

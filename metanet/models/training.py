@@ -30,7 +30,7 @@ from metanet.lightning import KeepBest, Losses, quiet_trainer
 from metanet.machine import versions
 
 SHARE = 0.01  # of the time of a training that writing checkpoints may take
-FIRST = 1.0  # seconds that a training lasts before one is written
+FIRST = 3.0  # seconds that a training lasts before one is written
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ def kept_in(folder: str | Path) -> Iterator[Kept]:
     """Let the fits within keep their trainings in a folder while they last.
 
     An interruption leaves the folder, and the same fits within the same folder go on from there; at most one epoch is lost, or
-    where epochs are short a second. It is removed when the fits are done, and after an error.
+    where epochs are short a few seconds. It is removed when the fits are done, and after an error.
     """
     kept = Kept(Path(folder))
     token = _KEPT.set(kept)
