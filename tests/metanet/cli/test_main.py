@@ -565,7 +565,7 @@ def test_a_run_is_mapped_elsewhere_and_says_what_it_cannot(grown_folder: Path, c
 
 
 def test_short_networks_are_skipped_in_fit_and_map(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    words = ["data=digits", "n=24", "recipe.epochs=1", "recipe.num_units=[2,8]", "engine=torch", f"out={tmp_path}/zoo"]
+    words = ["data=digits", "n=40", "recipe.epochs=1", "recipe.num_units=[2,8]", "engine=torch", f"out={tmp_path}/zoo"]
     words += ["recipe.hyperparameters.train_fraction=0.1", "recipe.batch_size=32"]
     assert run("generate", *words) == 0
     assert quick_probe(f"zoo={tmp_path}/zoo", "target=hp.activation", "probe.part=conv", "probe.short=skip", "out=map") == 0
@@ -573,7 +573,7 @@ def test_short_networks_are_skipped_in_fit_and_map(tmp_path: Path, capsys: pytes
     zoo = open_zoo(tmp_path / "zoo")
     small = int((zoo.networks["hp.num_units"] == 2).sum())
     assert f"{small} networks are shorter in this part than a slice, and are left out" in text
-    assert json.loads(Path("map/metrics.json").read_text())["hp.activation/networks"] <= 24 - small
+    assert json.loads(Path("map/metrics.json").read_text())["hp.activation/networks"] <= 40 - small
 
 
 def test_all_leaves_out_what_cannot_be_mapped(grown_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
