@@ -15,7 +15,7 @@ from metanet.cli.main import main
 from metanet.runs.stored_yaml import MOST_VALUES, read_yaml
 
 words = st.text(alphabet=st.characters(codec="ascii"), max_size=8)
-plain = st.one_of(st.none(), st.booleans(), st.integers(), st.floats(allow_nan=False), words)
+plain = st.one_of(st.none(), st.booleans(), st.integers(), st.floats(allow_nan=False, allow_subnormal=False), words)
 configs = st.dictionaries(st.text("abc_", min_size=1, max_size=5), st.one_of(plain, st.lists(plain, max_size=3)), min_size=1)
 
 
