@@ -112,7 +112,8 @@ reproduction: $(VENV)/.installed
 	cp $(ZOOS)/reproduction/*/*.csv $(ZOOS)/reproduction/*/*.png results/reproduction/
 
 # What one seed for all networks changes, and whether initial weights or dropout do it: five zoos of the quickstart's networks, of
-# the same hyperparameters, and every model on each (a minute to grow, one to two hours of fits on two cores).
+# the same hyperparameters, and every model of SEED_MODELS on each (those of `metanet reproduce --help` by default; what docs/result_seed.md
+# shows: SEED_MODELS=gbm:flat,gbm:flat:last,gbm:stats,gbm:hyper, half an hour on two cores).
 SHARED = $(BIN)/metanet generate recipe=small_cnn data=digits n=1000 recipe.epochs=20 recipe.batch_size=64 \
 	'recipe.snapshots=[0,1,2,5,10,20]'
 SHARINGS = seed_own seed_init seed_dropout seed_one seed_one_43
@@ -122,7 +123,7 @@ seed: $(VENV)/.installed
 	$(SHARED) 'recipe.share=[dropout]' out=$(ZOOS)/seed_dropout
 	$(SHARED) 'recipe.share=[init,dropout]' out=$(ZOOS)/seed_one
 	$(SHARED) 'recipe.share=[init,dropout]' recipe.share_seed=43 out=$(ZOOS)/seed_one_43
-	$(BIN)/metanet reproduce seed out=$(ZOOS)/seed zoo=[$(subst $(space),$(comma),$(foreach z,$(SHARINGS),$(ZOOS)/$(z)))] \
+	$(BIN)/metanet reproduce seed out=$(ZOOS)/seed $(if $(SEED_MODELS),'sharing.models=[$(SEED_MODELS)]') zoo=[$(subst $(space),$(comma),$(foreach z,$(SHARINGS),$(ZOOS)/$(z)))] \
 		| tee results/seed.txt
 	mkdir -p results/seed
 	cp $(ZOOS)/seed/*/*.csv $(ZOOS)/seed/*/*.png results/seed/
@@ -170,9 +171,10 @@ $(VENV)/.installed: $(VENV)/bin/python pyproject.toml constraints.txt
 	PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet -c constraints.txt -e .
 	touch $@
 
-$(VENV)/.tested: $(VENV)/.installed
+# At once, not after .installed: the kernels are compiled at every installation.
+$(VENV)/.tested: $(VENV)/bin/python pyproject.toml constraints.txt
 	PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev]'
-	touch $@
+	touch $(VENV)/.installed $@
 
 $(VENV)/.docs: $(VENV)/.tested
 	PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet -c constraints.txt -e '.[docs]'

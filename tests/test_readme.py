@@ -150,6 +150,26 @@ def test_what_comparing_and_tracking_cost_is_what_was_measured() -> None:
     assert f"further ones | {first} s; {further} s |" in text
 
 
+def test_the_shared_seeds_figures_are_those_of_results() -> None:
+    page = (ROOT / "docs" / "result_seed.md").read_text()
+    rows = pd.read_csv(RESULTS / "seed" / "seed.csv")
+    across = pd.read_csv(RESULTS / "seed" / "seed_across.csv")
+    for table in (rows, across):
+        for row in table.to_dict("records"):
+            assert f"{row['r2']:.3f} ({row['r2, 95 %']})" in page
+    differences = rows.set_index(["zoo", "model"])
+    for zoo, model, column in (
+        ("seed_init", "gbm:flat", "r2 - own seeds"),
+        ("seed_init", "gbm:flat:last", "r2 - own seeds"),
+        ("seed_dropout", "gbm:flat", "r2 - own seeds"),
+        ("seed_one", "gbm:flat", "r2 - hyper"),
+        ("seed_one", "gbm:flat:last", "r2 - hyper"),
+        ("seed_own", "gbm:flat", "r2 - hyper"),
+        ("seed_own", "gbm:flat:last", "r2 - hyper"),
+    ):
+        assert differences.loc[(zoo, model), column].replace("0.", ".") in " ".join(page.split())
+
+
 def test_the_reproductions_figures_are_those_of_results() -> None:
     results = RESULTS
     prose = PROSE
