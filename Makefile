@@ -129,7 +129,7 @@ seed: $(VENV)/.installed
 	cp $(ZOOS)/seed/*/*.csv $(ZOOS)/seed/*/*.png results/seed/
 
 # Two zoos of the neural weight space and its own figures (about 40 minutes on two cores).
-nws: $(VENV)/.installed
+nws: $(VENV)/.nws
 	$(BIN)/metanet generate recipe=nws_fixed_mini data=digits n=300 out=$(ZOOS)/nws_fixed_mini
 	$(BIN)/metanet generate recipe=nws_main_mini 'data=[mnist,digits,cifar10]' n=300 out=$(ZOOS)/nws_main_mini
 	$(BIN)/metanet reproduce nws 'zoo=[$(ZOOS)/nws_fixed_mini,$(ZOOS)/nws_main_mini]' out=$(ZOOS)/nws_figures | tee results/nws.txt
@@ -137,7 +137,7 @@ nws: $(VENV)/.installed
 	cp $(ZOOS)/nws_figures/*/*.csv $(ZOOS)/nws_figures/*/*.png results/nws/
 
 # Its meta-classifiers, on two zoos more beside the main one of `make nws` (two to three hours on two cores).
-meta: $(VENV)/.installed
+meta: $(VENV)/.nws
 	$(BIN)/metanet generate recipe=nws_fixed_mini 'data=[mnist,digits,cifar10]' n=600 out=$(ZOOS)/nws_fixed_three
 	$(BIN)/metanet generate recipe=nws_fixed_mini 'data=[mnist,digits,cifar10]' recipe.batch_norm=false n=300 \
 		out=$(ZOOS)/nws_fixed_plain
@@ -175,6 +175,10 @@ $(VENV)/.installed: $(VENV)/bin/python pyproject.toml constraints.txt
 $(VENV)/.tested: $(VENV)/bin/python pyproject.toml constraints.txt
 	PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev]'
 	touch $(VENV)/.installed $@
+
+$(VENV)/.nws: $(VENV)/.installed
+	PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet -c constraints.txt -e '.[nws]'
+	touch $@
 
 $(VENV)/.docs: $(VENV)/.tested
 	PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet -c constraints.txt -e '.[docs]'

@@ -32,11 +32,11 @@ def augment(images: Tensor, generator: torch.Generator, zoom: str = "paper") -> 
         zoom: ``paper`` or ``code``.
 
     Raises:
-        MetanetError: ``zoom`` is no word of :data:`ZOOM`.
+        MetanetError: ``zoom`` is no word of :data:`ZOOM`; Kornia is not installed.
     """
     if zoom not in ZOOM:
         raise MetanetError(f"recipe.zoom={zoom}: give {' or '.join(ZOOM)}")
-    enhance, transform = _kornia()
+    enhance, transform = kornia()
     count, channels, height, width = images.shape
 
     def draw(low: float, high: float, *shape: int) -> Tensor:
@@ -60,8 +60,17 @@ def augment(images: Tensor, generator: torch.Generator, zoom: str = "paper") -> 
     return (lit + noise).clamp(0, 1)
 
 
-def _kornia() -> tuple[Any, Any]:
-    import kornia.enhance
-    import kornia.geometry.transform
+def kornia() -> tuple[Any, Any]:
+    """Kornia's colours and geometry, which only augmentation needs.
 
-    return kornia.enhance, kornia.geometry.transform
+    Raises:
+        MetanetError: it is not installed.
+    """
+    try:
+        from kornia import enhance
+        from kornia.geometry import transform
+    except ImportError:
+        raise MetanetError(
+            "augmentation needs Kornia: pip install 'metanet-weights[nws]', or give recipe.hyperparameters.augmentation=false"
+        ) from None
+    return enhance, transform

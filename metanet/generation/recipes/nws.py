@@ -13,7 +13,7 @@ from metanet.constraints import Between, Count, Interval, OneOf, Portion, Rate
 from metanet.data_modules.images import ImageSet, colour, resize_set, unit_pixels
 from metanet.distributions import Distribution
 from metanet.errors import MetanetError, did_you_mean
-from metanet.generation.augmentation import ZOOM
+from metanet.generation.augmentation import ZOOM, kornia
 from metanet.generation.nws import ACTIVATIONS, BN_SCALE_STD, NWSNetwork
 from metanet.generation.optimizers import RULES
 from metanet.generation.recipes.base import Recipe
@@ -87,7 +87,13 @@ class NWSRecipe(Recipe):
         return StoppingRules(**self.stopping)
 
     def prepare(self, images: ImageSet) -> ImageSet:
-        """Up- or down-sampled bilinearly to 32x32, grey replicated to three channels; so many test images."""
+        """Up- or down-sampled bilinearly to 32x32, grey replicated to three channels; so many test images.
+
+        Raises:
+            MetanetError: networks may be augmented, and Kornia is not installed.
+        """
+        if self.hyperparameters.get("augmentation") is not False:
+            kornia()  # found missing before anything grows
         most = self.most_train_images.get(images.name)
         few = replace(
             images,

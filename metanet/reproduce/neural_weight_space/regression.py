@@ -112,8 +112,15 @@ def sum_to_zero(frame: pd.DataFrame) -> tuple[np.ndarray, list[tuple[str, str, n
 def fit_linear(
     design: np.ndarray, effects: list[tuple[str, str, np.ndarray]], target: np.ndarray
 ) -> tuple[pd.DataFrame, float, float]:
-    """Coefficients with p-values, and the root mean squared error within and on left-out tenths."""
-    import statsmodels.api as sm
+    """Coefficients with p-values, and the root mean squared error within and on left-out tenths.
+
+    Raises:
+        MetanetError: statsmodels is not installed.
+    """
+    try:
+        import statsmodels.api as sm
+    except ImportError:
+        raise MetanetError("regressions on hyperparameters need statsmodels: pip install 'metanet-weights[nws]'") from None
     from sklearn.linear_model import LinearRegression
     from sklearn.model_selection import KFold, cross_val_predict
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import colorsys
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from scipy.ndimage import affine_transform
 
+from metanet.cli.main import main
 from metanet.errors import MetanetError
 from metanet.generation import augmentation
 from metanet.generation.augmentation import augment
@@ -140,3 +143,12 @@ def test_noise_has_a_spread_of_its_own_in_every_image(only) -> None:
     assert float(spread.max()) < 0.033
     assert float(spread.min()) < 0.002
     assert float(spread.mean()) == pytest.approx(0.015, abs=0.002)
+
+
+def test_without_kornia_nothing_is_grown_and_the_way_out_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "kornia", None)
+    words = ["generate", "recipe=nws_fixed_mini", "data=digits", "n=2", f"out={tmp_path / 'zoo'}"]
+    assert main(words) == 2
+    assert not (tmp_path / "zoo").exists()
+    with pytest.raises(MetanetError, match=r"metanet-weights\[nws\]"):
+        augment(torch.zeros(1, 3, 8, 8), torch.Generator())
