@@ -6,7 +6,7 @@ import inspect
 import logging
 import signal
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -17,10 +17,10 @@ from torch import Tensor
 
 from metanet.errors import MetanetError, did_you_mean
 from metanet.interrupts import check
+from metanet.registry import Registry
 
 # What metanet decides itself, so that a run is quiet and leaves no files of Lightning's behind.
 OWN_SETTINGS: dict[str, Any] = {
-    "callbacks": [],
     "logger": False,
     "enable_checkpointing": False,
     "enable_progress_bar": False,
@@ -39,6 +39,7 @@ def check_trainer(settings: dict[str, Any]) -> None:
     for key in settings:
         if key not in known:
             raise MetanetError(f"trainer has no setting '{key}' that can be given{did_you_mean(key, known)}")
+    named_callbacks(settings.get("callbacks"))
     bound = settings.get("max_epochs")
     if bound is not None and (not isinstance(bound, int) or bound < 1):
         raise MetanetError(f"trainer.max_epochs={bound}: give a whole number from 1 up, or null for no bound")
@@ -58,6 +59,43 @@ def check_trainer(settings: dict[str, Any]) -> None:
             raise MetanetError(f"trainer.limit_train_batches={limit}: give a whole number from 1 up, or a share up to 1.0")
 
 
+def _callback_homes() -> dict[str, str]:
+    known = {name: getattr(pl.callbacks, name) for name in pl.callbacks.__all__}
+    return {name: f"pytorch_lightning.callbacks:{name}" for name, found in known.items() if _is_callback(found)}
+
+
+def _is_callback(found: Any) -> bool:
+    return isinstance(found, type) and issubclass(found, pl.Callback) and found is not pl.Callback
+
+
+CALLBACKS: Registry[type[pl.Callback]] = Registry(
+    "callback", _callback_homes, _is_callback, "subclass of pytorch_lightning.Callback"
+)
+
+
+def named_callbacks(given: Any) -> list[pl.Callback]:
+    """New callbacks of ``trainer.callbacks``, which see every training beside metanet's own.
+
+    Args:
+        given: a list of names, such as ``GradientAccumulationScheduler``, of paths ``./mine.py:MyCallback``, or of mappings of a
+            ``name`` and the arguments of its constructor; None for no callback.
+
+    Raises:
+        MetanetError: no such callback, or not with these arguments.
+    """
+    made = []
+    if given is not None and not isinstance(given, list):
+        raise MetanetError(f"trainer.callbacks={given}: give a list, [NAME,./mine.py:NAME]")
+    for one in given or []:
+        arguments = dict(one) if isinstance(one, Mapping) else {"name": one}
+        name = str(arguments.pop("name", "")) or "?"
+        try:
+            made.append(CALLBACKS.find(name)(**arguments))
+        except (TypeError, ValueError, pl.utilities.exceptions.MisconfigurationException) as error:
+            raise MetanetError(f"trainer.callbacks: {name}: {str(error).splitlines()[0]}") from None
+    return made
+
+
 @contextmanager
 def quiet_trainer(
     settings: dict[str, Any], epochs: int, callbacks: Sequence[pl.Callback] = (), threads: int | None = None
@@ -73,8 +111,8 @@ def quiet_trainer(
         MetanetError: ``pl.Trainer`` refuses the settings.
         KeyboardInterrupt: Lightning was interrupted, which it does not hand on by itself.
     """
-    own: dict[str, Any] = OWN_SETTINGS | {"callbacks": list(callbacks)}
     check_trainer(settings)
+    own: dict[str, Any] = OWN_SETTINGS | {"callbacks": [*callbacks, *named_callbacks(settings.get("callbacks"))]}
     bound = settings.get("max_epochs")
     own["max_epochs"] = epochs if bound is None else min(epochs, bound)
     on_interrupt = signal.getsignal(signal.SIGINT)
