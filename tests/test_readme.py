@@ -72,6 +72,14 @@ def test_an_encoder_of_ones_own() -> None:
     assert main(["evaluate", "run=run", "zoo=quickstart/zoo"]) == 0
 
 
+@pytest.mark.usefixtures("_with_a_zoo")
+def test_a_plain_module_of_ones_own() -> None:
+    (module,) = (b for b in BLOCKS if "class Net(nn.Module)" in b)
+    Path("mine.py").write_text(module)
+    words = ["model=./mine.py:Net", "features=stats", "model.width=16", "model.max_epochs=2", "out=run"]
+    assert main(["train", "zoo=quickstart/zoo", *words]) == 0
+
+
 def test_a_check_is_called_as_it_can_be(monkeypatch: pytest.MonkeyPatch) -> None:
     """The contract tests run it; here its call alone is looked at."""
     (block,) = (b for b in BLOCKS if "check_model" in b)
@@ -83,7 +91,7 @@ def test_a_check_is_called_as_it_can_be(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_every_block_is_tested() -> None:
-    assert len(BLOCKS) == 9
+    assert len(BLOCKS) == 11
 
 
 COMMANDS = list(

@@ -20,6 +20,14 @@ STYLE: dict[Any, Any] = {
     "font.size": 9,
 }
 
+LONGEST_NAME = 32  # characters that a tick label has room for
+
+
+def brief(name: object) -> str:
+    """A name for a figure: of a long one, such as a zoo's path, the end."""
+    text = str(name)
+    return text if len(text) <= LONGEST_NAME else f"...{text[-LONGEST_NAME + 3 :]}"
+
 
 def new_grid(
     rows: int, columns: int, share: bool = False, width: float = 3.0, height: float = 2.6

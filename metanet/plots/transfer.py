@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from metanet.plots.predictions import predicted_against_true
-from metanet.plots.style import new_axes, new_grid
+from metanet.plots.style import brief, new_axes, new_grid
 from metanet.plots.tables import heat_table
 
 
@@ -33,7 +33,7 @@ def transfer_scatters(predictions: pd.DataFrame, rows: Sequence[str], columns: S
     for row, trained_on in enumerate(rows):
         for column, tested_on in enumerate(columns):
             ax = transfer_scatter(predictions, trained_on, tested_on, axes[row][column])
-            ax.set(xlabel=f"true, {tested_on}", ylabel=f"trained on {trained_on}")
+            ax.set(xlabel=f"true, {brief(tested_on)}", ylabel=f"trained on {brief(trained_on)}")
     return figure
 
 

@@ -50,5 +50,5 @@ def test_weights_are_the_average_along_a_one_cycle(known: Zoo, refit: bool) -> N
 
 @pytest.mark.parametrize("ema", [0.0, 1.0, -3])
 def test_a_decay_that_is_none_is_refused(ema: float) -> None:
-    with pytest.raises(MetanetError, match="between 0 and 1"):
+    with pytest.raises(MetanetError, match="above 0 up to, not including, 1"):
         metanet.create_model("stat_net", ema=ema)
