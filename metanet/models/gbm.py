@@ -58,7 +58,7 @@ class GBM(MatrixModel):
         self,
         objective: Annotated[str, OneOf("mse", "cross_entropy")] = "mse",
         learning_rate: Positive = 0.05,
-        max_depth: Annotated[int, Interval(-1)] = 8,
+        max_depth: Annotated[int, Interval(-1, 2**31 - 1)] = 8,
         num_leaves: Annotated[int, Interval(2)] = 15,
         max_bin: Annotated[int, Interval(2)] = 255,
         min_child_weight: NotNegative = 1.0,
@@ -92,7 +92,7 @@ class GBM(MatrixModel):
         # LightGBM allocates by num_leaves, so what neither depth nor rows allow is cut off
         leaves = min(self.num_leaves, max(2, rows // max(1, self.min_child_samples)))
         if self.max_depth > 0:
-            leaves = min(leaves, 2**self.max_depth)
+            leaves = min(leaves, 2 ** min(self.max_depth, 31))
         return objective | {
             "learning_rate": self.learning_rate,
             "max_depth": self.max_depth,

@@ -112,3 +112,11 @@ def test_every_setting_of_a_recipe_refuses_what_it_is_not(name: str) -> None:
                 continue  # a word is a list of one
             with pytest.raises(MetanetError, match=rf"^recipe\.{key}=.*: give "):
                 create_recipe(**config | {key: value})
+
+
+def test_a_depth_beyond_any_tree_is_refused_or_costs_nothing() -> None:
+    with pytest.raises(MetanetError, match="max_depth"):
+        metanet.create_model("gbm", max_depth=10**11)
+    x = np.random.default_rng(0).standard_normal((60, 3))
+    deep, free = (metanet.create_model("gbm", max_depth=d, max_trees=3).fit(x, x[:, 0]).predict(x) for d in (2**31 - 1, -1))
+    np.testing.assert_array_equal(deep, free)
