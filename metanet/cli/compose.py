@@ -270,7 +270,7 @@ def _kind(config: Config, verb: str, parts: list[str]) -> Any:
 
 
 def _of_kind(key: str, kind: Any, value: Any) -> Any:
-    """The value, if it is of the kind: a number is a name where a name is wanted, and one value is a list of one."""
+    """The value, if it is of the kind: a number is a name where a name is wanted, and one name is a list of one."""
     unsaid = value is None and fits("", kind) and not key.endswith(".name")  # what needs the name says so, with an example
     if unsaid or (isinstance(value, str) and value.startswith("${")):
         return value
@@ -278,7 +278,8 @@ def _of_kind(key: str, kind: Any, value: Any) -> Any:
         words = (
             [str(own) for own in value] if isinstance(value, list) else str(value) if isinstance(value, int | float) else value
         )
-        value = next((own for own in (words, [value], [words]) if fits(own, kind)), value)
+        number = kind == list[Any] and not isinstance(value, str)  # one of numbers is no list of a word
+        value = next((own for own in (words, *([] if number else [[words]])) if fits(own, kind)), value)
     check(key, value, kind)
     return value
 

@@ -214,7 +214,7 @@ def test_what_was_not_fitted_is_said(study: Path, nws_zoos: dict[str, Path], tmp
     ("word", "says"),
     [
         ("meta.rounds_dmc=0", "meta.rounds_dmc=0: give a whole number from 1 up"),
-        ("meta.slices=5", "meta.slices=5: give a whole number from 16 up"),
+        ("meta.slices=500", "meta.slices=500: give a list"),
         ("meta.slices=[abc]", "meta.slices=abc: give a whole number from 16 up"),
         ("meta.positions=1", "meta.positions=1: give a whole number from 2 up"),
         ("meta.targets=optimizer", "meta.targets=optimizer: give a list"),
