@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, NoReturn
@@ -33,15 +33,12 @@ def stoppable() -> Iterator[None]:
     if not _in_main_thread():
         yield
         return
-    before = {number: signal.getsignal(number) for number in SIGNALS}
     _state.running, _state.came = True, None
     try:
-        for number in SIGNALS:
-            signal.signal(number, _stop)
-        yield
+        with _handled_by(_stop):
+            yield
     finally:
         _state.running = False
-        _restore(before)
 
 
 def _stop(number: int, _: Any) -> NoReturn:
@@ -72,21 +69,26 @@ def held() -> Iterator[None]:
     if not _in_main_thread():
         yield
         return
-    before = {number: signal.getsignal(number) for number in SIGNALS}
     pending: list[int] = []
     try:
-        for number in SIGNALS:
-            signal.signal(number, lambda came, _: pending.append(came))
-        yield
+        with _handled_by(lambda came, _: pending.append(came)):
+            yield
     finally:
-        _restore(before)
         if pending:
             signal.raise_signal(pending[0])
 
 
-def _restore(before: dict[signal.Signals, Any]) -> None:
-    for number, handler in before.items():
-        signal.signal(number, signal.SIG_DFL if handler is None else handler)
+@contextmanager
+def _handled_by(handler: Callable[[int, Any], object]) -> Iterator[None]:
+    """Both signals go to one handler within, and to what they went to before afterwards."""
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+    try:
+        for number in SIGNALS:
+            signal.signal(number, handler)
+        yield
+    finally:
+        for number, earlier in before.items():
+            signal.signal(number, signal.SIG_DFL if earlier is None else earlier)
 
 
 def _in_main_thread() -> bool:

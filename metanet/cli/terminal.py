@@ -15,6 +15,7 @@ from rich.progress import (
     DownloadColumn,
     MofNCompleteColumn,
     Progress,
+    ProgressColumn,
     TaskID,
     TextColumn,
     TimeElapsedColumn,
@@ -31,6 +32,11 @@ from metanet.zoo.zoo import Zoo
 def _name() -> TextColumn:
     """What a bar is of, as it is written."""
     return TextColumn("{task.description}", markup=False)
+
+
+def _transfer() -> tuple[ProgressColumn, ...]:
+    """What a bar over bytes shows."""
+    return _name(), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn()
 
 
 @contextmanager
@@ -65,14 +71,7 @@ def generation_bar() -> Iterator[Callable[..., None]]:
 def download_bar() -> Iterator[Callable[[str, int, int], None]]:
     """A bar for each file that is fetched."""
     console = Console(stderr=True)
-    columns = (
-        _name(),
-        BarColumn(),
-        DownloadColumn(),
-        TransferSpeedColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+    with Progress(*_transfer(), console=console, disable=not console.is_terminal) as bar:
         tasks: dict[str, TaskID] = {}
 
         def report(file: str, done: int, total: int) -> None:
@@ -87,14 +86,7 @@ def download_bar() -> Iterator[Callable[[str, int, int], None]]:
 def bytes_bar(title: str) -> Iterator[Callable[[int, int], None]]:
     """A bar over the bytes of one file; call it with those done and all."""
     console = Console(stderr=True)
-    columns = (
-        _name(),
-        BarColumn(),
-        DownloadColumn(),
-        TransferSpeedColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+    with Progress(*_transfer(), console=console, disable=not console.is_terminal) as bar:
         task = bar.add_task(title, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
 

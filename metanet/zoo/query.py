@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from metanet.errors import MetanetError, did_you_mean
+from metanet.errors import MetanetError, did_you_mean, nearest
 
 MOST_CHARACTERS = 10_000
 _BACKTICKED = re.compile(r"`([^`]*)`|(\"(?:[^\"\\]|\\.)*\"|'(?:[^'\\]|\\.)*')")
@@ -198,9 +198,8 @@ class _Expression:
     def _side(self, node: ast.expr) -> Any:
         """One side of a comparison; a bare word there was meant as text."""
         if isinstance(node, ast.Name) and node.id not in self.frame.columns and not node.id.startswith("_column_"):
-            near = did_you_mean(node.id, self.frame.columns)
-            meant = "did you mean" in near
-            raise _QueryError(f"it has no column '{node.id}'{near}" if meant else f"text stands in quotes, '{node.id}'")
+            near = nearest(node.id, self.frame.columns)
+            raise _QueryError(f"it has no column '{node.id}'{near}" if near else f"text stands in quotes, '{node.id}'")
         return self.value(node)
 
     def _call(self, node: ast.Call) -> pd.Series:
