@@ -154,8 +154,8 @@ class NetworkBatches:
 
     @property
     def facts(self) -> list[Any]:
-        """What is batched, in plain values and arrays."""
-        return [self.networks.view.frame.to_dict("list"), self.codes, self.beside]
+        """What is batched, in tables and arrays."""
+        return [self.networks.view.frame, self.codes, self.beside]
 
     def __len__(self) -> int:
         return -(-len(self.networks) // self.batch_size)

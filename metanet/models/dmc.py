@@ -173,7 +173,7 @@ class DMC(SliceModel):
             self.threads,
             self.trainer,
             on_round=self.on_round,
-            facts=[self.name, self.settings(), self.length, codes, slices.view.frame.to_dict("list")],
+            facts=[self.name, self.settings(), self.length, codes, slices.view.frame],
         ).curve
 
     @torch.inference_mode()

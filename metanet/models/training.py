@@ -235,9 +235,13 @@ def _key(network: nn.Module, *facts: Any) -> str:
 
 
 def _update(digest: Any, fact: Any) -> None:
-    """Take a fact into a digest: arrays and tables by their values, the rest as it is written."""
+    """Take a fact into a digest: arrays and tables by all of their values, the rest as it is written."""
     if isinstance(fact, np.ndarray) and fact.dtype != object:
         digest.update(str((fact.shape, fact.dtype)).encode() + np.ascontiguousarray(fact).tobytes())
+    elif isinstance(fact, np.ndarray):  # what is written of a long one leaves its middle out
+        _update(digest, fact.tolist())
+    elif isinstance(fact, pd.DataFrame):
+        _update(digest, fact.to_dict("list"))
     elif isinstance(fact, Mapping):
         _update(digest, [item for pair in sorted(fact.items()) for item in pair])
     elif isinstance(fact, list | tuple):

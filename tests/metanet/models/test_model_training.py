@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 import metanet
 from metanet.cli.main import main
@@ -165,3 +166,14 @@ def test_the_command_that_was_interrupted_goes_on(
     again, whole = (pd.read_parquet(folder / "predictions.parquet") for folder in (run, Path("whole")))
     pd.testing.assert_frame_equal(again, whole)
     assert (run / "curve.csv").read_text() == (tmp_path / "whole" / "curve.csv").read_text()
+
+
+@pytest.mark.parametrize("of", [lambda values: values, lambda values: pd.DataFrame({"a": values})], ids=["array", "table"])
+def test_a_training_is_known_by_all_values_of_its_data(of: Any) -> None:
+    """What Python writes of long ones leaves out the middle."""
+    values = np.array(["x"] * 5000, object)
+    changed = values.copy()
+    changed[2500] = "y"
+    network = torch.nn.Linear(1, 1)
+    keys = {training._key(network, [of(data)]) for data in (values, values.copy(), changed)}
+    assert len(keys) == 2
